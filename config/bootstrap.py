@@ -1,0 +1,88 @@
+"""Bootstrap text (JSON or YAML, one or several) -> the Envoy message and the immutable model.
+
+The steps: read every text into plain values, load each into a message, merge the messages as protobuf does, judge
+the rules of Envoy's API on the whole, enforce what this proxy does with each field, translate. Every step reports
+to the same list of problems, so a user sees all of them at once, each with its place in the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+
+from config.errors import ConfigError, ConfigErrors
+from config.model.bootstrap import Bootstrap
+from config.proto.bootstrap import BOOTSTRAP, translate_bootstrap
+from config.proto.document import DocumentLocator, Source, read_document
+from config.proto.fields import check_fields
+from config.proto.loader import load_message
+from config.proto.path import Context, Path, Problems
+from config.proto.redaction import redact
+from config.proto.rules import check_rules
+from config.proto.types import message_class
+
+__all__ = ["ParseOptions", "ParsedBootstrap", "Source", "parse_bootstrap", "redact"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParseOptions:
+    """`allow_unknown_static_fields`: unknown fields are warnings (Envoy's `--allow-unknown-static-fields`)."""
+
+    allow_unknown_static_fields: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedBootstrap:
+    """The model, the message it came from (`envoy.config.bootstrap.v3.Bootstrap`) and what was ignored."""
+
+    bootstrap: Bootstrap
+    message: Message
+    warnings: tuple[ConfigError, ...]
+
+
+def _in_text_order(problems: list[ConfigError], sources: Sequence[Source]) -> list[ConfigError]:
+    order = {source.name: index for index, source in enumerate(sources)}
+
+    def place(problem: ConfigError) -> tuple[int, int, int]:
+        position = problem.position
+        return (order.get(position.source, 0), position.line, position.column) if position else (-1, 0, 0)
+
+    return sorted(problems, key=place)
+
+
+def parse_bootstrap(sources: Sequence[Source], options: ParseOptions = ParseOptions()) -> ParsedBootstrap:
+    """Read, merge (later sources over earlier ones), check and translate.
+
+    Messages merge, repeated fields append, scalars of a later source win. A source is the text of the file given by
+    `-c`, or of `--config-yaml`; both may be JSON or YAML.
+
+    Raises:
+        ConfigErrors: with every problem found.
+    """
+    problems = Problems()
+    context = Context(problems, allow_unknown_fields=options.allow_unknown_static_fields)
+    root = Path(context)
+    documents = []
+    bootstrap_class: Any = message_class(BOOTSTRAP)
+    message = bootstrap_class()
+    for source in sources:
+        document = read_document(source, problems, root)
+        if document is None:
+            continue
+        # Each text is judged by its own positions first; a wrong field in one says nothing about another.
+        problems.locate = DocumentLocator([document])
+        part = bootstrap_class()
+        load_message(document.value, part, root)
+        message.MergeFrom(part)
+        documents.append(document)
+    if len(documents) == len(sources):
+        problems.locate = DocumentLocator(documents)
+        check_rules(message, root)
+        check_fields(message, root)
+        bootstrap = translate_bootstrap(message, root)
+        if not problems.errors:
+            return ParsedBootstrap(bootstrap, message, tuple(_in_text_order(problems.warnings, sources)))
+    raise ConfigErrors(_in_text_order(problems.errors, sources))

@@ -1,0 +1,6 @@
+"""The configuration as frozen dataclasses: no protobuf, no defaults left to guess, no I/O.
+
+One file per Envoy message family. Durations are seconds as `float` (`None`: not set or switched off, as the
+field's docstring says), sizes are bytes, ratios are floats from 0 to 1, patterns are kept as text and compiled by
+whoever matches. Equality is by value, so an unchanged resource is recognised by `==`.
+"""

@@ -1,0 +1,80 @@
+"""The whole of what was configured at start (envoy.config.bootstrap.v3.Bootstrap)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from config.model.access_log import AccessLogSpec
+from config.model.cluster import ClusterSpec
+from config.model.core import Address, Node
+from config.model.listener import ListenerSpec
+from config.model.matching import StringMatcher
+from config.model.tls import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSpec:
+    address: Address | None = None
+    access_log: tuple[AccessLogSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TagSpecifier:
+    """Exactly one of `regex` (group 1 is cut out of the name, group 2, else 1, is the value) and `fixed_value`.
+
+    With neither, `tag_name` is one of Envoy's default tags, whose built-in rule is used.
+    """
+
+    tag_name: str
+    regex: str = ""
+    fixed_value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramBuckets:
+    match: StringMatcher
+    buckets: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatsMatcher:
+    """Which stats exist. `inclusion` None and `exclusion` None: all; `reject_all`: none."""
+
+    reject_all: bool = False
+    inclusion: tuple[StringMatcher, ...] | None = None
+    exclusion: tuple[StringMatcher, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatsSpec:
+    use_all_default_tags: bool = True
+    tags: tuple[TagSpecifier, ...] = ()
+    matcher: StatsMatcher = StatsMatcher()
+    histogram_buckets: tuple[HistogramBuckets, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationLogFormat:
+    """spdlog pattern of the program's own log: text, or the fields of a JSON object in order. Both None: the default."""
+
+    text: str | None = None
+    json: tuple[tuple[str, str], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Everything in force at start. `runtime` is the static layers merged, later layers winning (flattened dotted keys)."""
+
+    node: Node = Node()
+    admin: AdminSpec = AdminSpec()
+    listeners: tuple[ListenerSpec, ...] = ()
+    clusters: tuple[ClusterSpec, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    stats: StatsSpec = StatsSpec()
+    stats_flush_interval_s: float = 5.0
+    stats_flush_on_admin: bool = False
+    stats_eviction_interval_s: float | None = None
+    runtime: Mapping[str, object] = field(default_factory=dict)
+    global_max_downstream_connections: int | None = None
+    log_format: ApplicationLogFormat = ApplicationLogFormat()

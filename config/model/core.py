@@ -1,0 +1,158 @@
+"""Small values that many messages share: addresses, metadata, data sources, header edits (envoy.config.core.v3)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+#: A google.protobuf.Struct as plain values: str, float, bool, None, list of these, dict of str to these.
+Struct: TypeAlias = Mapping[str, object]
+
+EMPTY_STRUCT: Final[Struct] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """An IP address (textual, IPv6 without brackets) or, for DNS clusters, a host name; and a TCP port."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PipeAddress:
+    """A Unix domain socket. A leading `@` means the abstract namespace."""
+
+    path: str
+    mode: int = 0
+
+    def __str__(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class InternalAddress:
+    """An `envoy_internal_address`: a listener inside this process."""
+
+    server_listener_name: str
+    endpoint_id: str = ""
+
+    def __str__(self) -> str:
+        return f"envoy://{self.server_listener_name}/{self.endpoint_id}"
+
+
+Address: TypeAlias = SocketAddress | PipeAddress | InternalAddress
+
+
+class TrafficDirection(enum.Enum):
+    UNSPECIFIED = 0
+    INBOUND = 1
+    OUTBOUND = 2
+
+
+class RoutingPriority(enum.Enum):
+    DEFAULT = 0
+    HIGH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """`filter_metadata` of a cluster, host, route or listener: namespace -> struct. Typed metadata is not kept."""
+
+    filter_metadata: Mapping[str, Struct] = field(default_factory=dict)
+
+    def namespace(self, name: str) -> Struct:
+        return self.filter_metadata.get(name, EMPTY_STRUCT)
+
+
+EMPTY_METADATA: Final = Metadata()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Who this proxy is (`envoy.config.core.v3.Node`)."""
+
+    id: str = ""
+    cluster: str = ""
+    metadata: Struct = field(default_factory=dict)
+    locality: Locality = Locality()
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """Bytes given inline, or the name of a file or environment variable that holds them. Exactly one is set.
+
+    `config` does no I/O: whoever uses the source reads `filename` or `environment_variable`.
+    """
+
+    inline: bytes | None = None
+    filename: str = ""
+    environment_variable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CidrRange:
+    """`address_prefix` in canonical textual form and its length in bits."""
+
+    address_prefix: str
+    prefix_len: int
+
+
+@dataclass(frozen=True, slots=True)
+class Percent:
+    """Chance from 0.0 to 1.0, with the runtime key that may override it ("" if none)."""
+
+    ratio: float
+    runtime_key: str = ""
+
+
+class HeaderAppendAction(enum.Enum):
+    """`HeaderValueOption.HeaderAppendAction`; `append: false` is read as OVERWRITE_IF_EXISTS_OR_ADD."""
+
+    APPEND_IF_EXISTS_OR_ADD = 0
+    ADD_IF_ABSENT = 1
+    OVERWRITE_IF_EXISTS_OR_ADD = 2
+    OVERWRITE_IF_EXISTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderValueOption:
+    """One header to add. `value` is a format string (`%DOWNSTREAM_REMOTE_ADDRESS%` and so on). `key` is lower case."""
+
+    key: str
+    value: str
+    append_action: HeaderAppendAction = HeaderAppendAction.APPEND_IF_EXISTS_OR_ADD
+    keep_empty_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMutations:
+    """`*_headers_to_add` and `*_headers_to_remove` of one level (route, virtual host, route configuration, cluster weight)."""
+
+    request_add: tuple[HeaderValueOption, ...] = ()
+    request_remove: tuple[str, ...] = ()
+    response_add: tuple[HeaderValueOption, ...] = ()
+    response_remove: tuple[str, ...] = ()
+
+
+NO_MUTATIONS: Final = HeaderMutations()
+
+
+@dataclass(frozen=True, slots=True)
+class TypedStruct:
+    """A `TypedStruct` or unknown `Any` kept as plain values, for extensions that are optional or ignored."""
+
+    type_url: str
+    value: Struct = field(default_factory=dict)

@@ -1,0 +1,54 @@
+"""Network (L4) filters: one spec for each filter type (envoy.extensions.filters.network.*)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from config.model.access_log import AccessLogSpec
+from config.model.core import DataSource, Metadata
+from config.model.http import HttpConnectionManagerSpec
+from config.model.istio import IstioStatsSpec, MetadataExchangeSpec
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedTcpCluster:
+    name: str
+    weight: int
+    metadata_match: Metadata | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TcpProxySpec:
+    """`TcpProxy`. Either `cluster` or `weighted_clusters` is set. `idle_timeout_s` None: never (Envoy's default is 1 h)."""
+
+    stat_prefix: str
+    cluster: str = ""
+    weighted_clusters: tuple[WeightedTcpCluster, ...] = ()
+    idle_timeout_s: float | None = 3600.0
+    max_connect_attempts: int = 1
+    max_downstream_connection_duration_s: float | None = None
+    access_log: tuple[AccessLogSpec, ...] = ()
+    access_log_flush_interval_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponseNetworkSpec:
+    """`envoy.filters.network.direct_response`: write the bytes, then close."""
+
+    response: DataSource
+
+
+@dataclass(frozen=True, slots=True)
+class EchoSpec:
+    """`envoy.filters.network.echo`: send back what comes."""
+
+
+NetworkFilterSpec: TypeAlias = (
+    TcpProxySpec
+    | HttpConnectionManagerSpec
+    | MetadataExchangeSpec
+    | IstioStatsSpec
+    | DirectResponseNetworkSpec
+    | EchoSpec
+)

@@ -1,0 +1,169 @@
+"""Routes (envoy.config.route.v3)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from config.model.core import (
+    EMPTY_METADATA,
+    NO_MUTATIONS,
+    DataSource,
+    HeaderMutations,
+    Metadata,
+    Percent,
+    RoutingPriority,
+)
+from config.model.matching import HeaderMatcher, QueryParameterMatcher
+
+
+class PathMatchKind(enum.Enum):
+    PREFIX = enum.auto()
+    PATH = enum.auto()  # exact
+    PATH_SEPARATED_PREFIX = enum.auto()
+    SAFE_REGEX = enum.auto()  # whole path without query
+    CONNECT = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    kind: PathMatchKind
+    path: str = ""
+    case_sensitive: bool = True
+    headers: tuple[HeaderMatcher, ...] = ()
+    query_parameters: tuple[QueryParameterMatcher, ...] = ()
+    runtime_fraction: Percent | None = None
+    grpc: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RegexRewrite:
+    pattern: str
+    substitution: str  # RE2 form: \1
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedCluster:
+    name: str
+    weight: int
+    mutations: HeaderMutations = NO_MUTATIONS
+    host_rewrite_literal: str = ""
+    metadata_match: Metadata | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Only what a static sidecar needs now: conditions (`reset-before-request`, `connect-failure`, ...) and the count."""
+
+    retry_on: tuple[str, ...] = ()
+    num_retries: int = 1
+    per_try_timeout_s: float | None = None
+    retriable_status_codes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAction:
+    """`RouteAction`. One of `cluster`, `cluster_header`, `weighted_clusters` is set.
+
+    `timeout_s` None: no timeout (`0s`); absent in the message means 15 s. `idle_timeout_s` None: the connection manager's
+    stream idle timeout; 0.0: off for this route.
+    """
+
+    cluster: str = ""
+    cluster_header: str = ""
+    weighted_clusters: tuple[WeightedCluster, ...] = ()
+    cluster_not_found_status: int = 503
+    timeout_s: float | None = 15.0
+    idle_timeout_s: float | None = None
+    max_stream_duration_s: float | None = None
+    prefix_rewrite: str = ""
+    regex_rewrite: RegexRewrite | None = None
+    host_rewrite_literal: str = ""
+    host_rewrite_header: str = ""
+    auto_host_rewrite: bool = False
+    append_x_forwarded_host: bool = False
+    priority: RoutingPriority = RoutingPriority.DEFAULT
+    retry_policy: RetryPolicy | None = None
+    upgrade_configs: Mapping[str, bool] = field(default_factory=dict)
+    metadata_match: Metadata | None = None
+
+
+class RedirectCode(enum.Enum):
+    MOVED_PERMANENTLY = 301
+    FOUND = 302
+    SEE_OTHER = 303
+    TEMPORARY_REDIRECT = 307
+    PERMANENT_REDIRECT = 308
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectAction:
+    """`RedirectAction`. Empty strings and None: that part of the URL stays."""
+
+    https_redirect: bool = False
+    scheme_redirect: str = ""
+    host_redirect: str = ""
+    port_redirect: int | None = None
+    path_redirect: str = ""
+    prefix_rewrite: str | None = None
+    regex_rewrite: RegexRewrite | None = None
+    response_code: RedirectCode = RedirectCode.MOVED_PERMANENTLY
+    strip_query: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponseAction:
+    status: int
+    body: DataSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NonForwardingAction:
+    pass
+
+
+RouteActionSpec: TypeAlias = RouteAction | RedirectAction | DirectResponseAction | NonForwardingAction
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSpec:
+    match: RouteMatch
+    action: RouteActionSpec
+    name: str = ""
+    mutations: HeaderMutations = NO_MUTATIONS
+    metadata: Metadata = EMPTY_METADATA
+    stat_prefix: str = ""
+
+
+class TlsRequirement(enum.Enum):
+    NONE = 0
+    EXTERNAL_ONLY = 1
+    ALL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """`domains`: exact names, `*.suffix`, `prefix.*` or `*`; lower-cased by the translator."""
+
+    name: str
+    domains: tuple[str, ...]
+    routes: tuple[RouteSpec, ...] = ()
+    require_tls: TlsRequirement = TlsRequirement.NONE
+    mutations: HeaderMutations = NO_MUTATIONS
+    include_request_attempt_count: bool = False
+    include_attempt_count_in_response: bool = False
+    retry_policy: RetryPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfiguration:
+    name: str = ""
+    virtual_hosts: tuple[VirtualHost, ...] = ()
+    mutations: HeaderMutations = NO_MUTATIONS
+    most_specific_header_mutations_wins: bool = False
+    internal_only_headers: tuple[str, ...] = ()
+    ignore_port_in_host_matching: bool = False
+    max_direct_response_body_size_bytes: int = 4096
+    validate_clusters: bool | None = None

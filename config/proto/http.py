@@ -1,0 +1,317 @@
+"""The HTTP connection manager and the table of HTTP filters."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from config.model.http import (
+    CodecType,
+    ForwardClientCertDetails,
+    HeadersWithUnderscoresAction,
+    Http1Options,
+    HttpConnectionManagerSpec,
+    HttpFilterConfig,
+    HttpFilterSpec,
+    PathWithEscapedSlashesAction,
+    RouterSpec,
+    ServerHeaderTransformation,
+    SetCurrentClientCertDetails,
+    UpgradeConfig,
+)
+from config.model.route import RouteConfiguration
+from config.proto import istio_extensions as istio
+from config.proto.access_log import translate_access_logs
+from config.proto.core import (
+    enum_of,
+    positive_seconds,
+    seconds,
+    translate_cidrs,
+    wrapped_bool,
+    wrapped_int,
+)
+from config.proto.fields import declare, noted
+from config.proto.path import Path
+from config.proto.route import translate_route_configuration
+from config.proto.typed_config import ExtensionTable
+from config.proto.types import type_name
+
+HTTP_CONNECTION_MANAGER: Final = (
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+)
+_PACKAGE: Final = "envoy.extensions.filters.network.http_connection_manager.v3"
+_ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
+_UUID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
+_PRESERVE_CASE: Final = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+
+declare(
+    HTTP_CONNECTION_MANAGER,
+    "stat_prefix route_config http_filters common_http_protocol_options http_protocol_options "
+    "server_name server_header_transformation max_request_headers_kb stream_idle_timeout "
+    "request_timeout request_headers_timeout drain_timeout delayed_close_timeout access_log "
+    "use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via "
+    "generate_request_id preserve_external_request_id always_set_request_id_in_response "
+    "forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs "
+    "normalize_path merge_slashes path_with_escaped_slashes_action strip_matching_host_port "
+    "strip_any_host_port stream_error_on_invalid_http_message strip_trailing_host_dot "
+    "append_x_forwarded_port",
+    partly={
+        "codec_type": "AUTO, HTTP1, HTTP2",
+        "http2_protocol_options": "see the message",
+        "request_id_extension": "the UUID extension only",
+    },
+    no_effect={
+        "http3_protocol_options": "HTTP/3 is not served",
+        "http1_safe_max_connection_duration": "connections are always closed this way",
+        "add_proxy_protocol_connection_state": "",
+    },
+    ignored={
+        "add_user_agent": "headers stay as they are",
+        "tracing": "nothing is traced",
+        "stream_flush_timeout": "the stream idle timeout is used",
+        "access_log_flush_interval": "HTTP requests are logged at their end",
+        "flush_access_log_on_new_request": "HTTP requests are logged at their end",
+        "access_log_options": "HTTP requests are logged at their end",
+        "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "",
+        "proxy_status_config": "no Proxy-Status header is written",
+        "append_local_overload": "",
+    },
+    refused={
+        "rds": "routes by discovery need a control plane; give them as route_config",
+        "scoped_routes": "",
+        "scheme_header_transformation": "",
+        "original_ip_detection_extensions": "",
+        "early_header_mutation_extensions": "",
+        "forward_client_cert_matcher": "",
+        "local_reply_config": "local replies cannot be changed",
+        "path_normalization_options": "",
+        "typed_header_validation_config": "",
+    },
+)
+declare(f"{HTTP_CONNECTION_MANAGER}.InternalAddressConfig", "cidr_ranges", refused={"unix_sockets": ""})
+declare(f"{HTTP_CONNECTION_MANAGER}.SetCurrentClientCertDetails", "subject cert chain dns uri")
+declare(
+    f"{HTTP_CONNECTION_MANAGER}.UpgradeConfig",
+    "upgrade_type enabled",
+    refused={"filters": "an upgrade passes the filters of its connection manager"},
+)
+declare(
+    f"{_PACKAGE}.HttpFilter",
+    "name typed_config is_optional disabled",
+    refused={"config_discovery": "extension configuration by discovery needs a control plane"},
+)
+declare(f"{_PACKAGE}.RequestIDExtension", "typed_config")
+declare(
+    "envoy.config.core.v3.HttpProtocolOptions",
+    "idle_timeout max_connection_duration max_headers_count max_stream_duration "
+    "headers_with_underscores_action max_requests_per_connection max_response_headers_kb",
+)
+declare(
+    "envoy.config.core.v3.Http1ProtocolOptions",
+    "allow_absolute_url accept_http_10 default_host_for_http_10 enable_trailers "
+    "allow_chunked_length override_stream_error_on_invalid_http_message",
+    partly={
+        "header_key_format": "preserve_case only",
+    },
+    no_effect={"use_balsa_parser": "this proxy has its own parser"},
+    refused="send_fully_qualified_url allow_custom_methods ignore_http_11_upgrade",
+)
+declare(
+    "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat",
+    "stateful_formatter",
+    refused="proper_case_words",
+)
+declare(
+    "envoy.config.core.v3.Http2ProtocolOptions",
+    "",
+    no_effect={
+        "stream_error_on_invalid_http_messaging": "",
+        "use_oghttp2_codec": "",
+        "max_metadata_size": "",
+    },
+    ignored=noted(
+        "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size "
+        "allow_connect allow_metadata max_outbound_frames max_outbound_control_frames "
+        "max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream "
+        "max_inbound_window_update_frames_per_data_frame_sent override_stream_error_on_invalid_http_message "
+        "custom_settings_parameters connection_keepalive",
+        "the codec's own limits are used",
+    ),
+)
+declare(
+    _ROUTER,
+    "dynamic_stats suppress_envoy_headers respect_expected_rq_timeout",
+    no_effect={"suppress_grpc_request_failure_code_stats": ""},
+    ignored={"start_child_span": "nothing is traced", "upstream_log": "", "upstream_log_options": ""},
+    refused="strict_check_headers upstream_http_filters",
+)
+
+
+def translate_router(msg: Any, at: Path) -> RouterSpec:
+    return RouterSpec(
+        suppress_envoy_headers=msg.suppress_envoy_headers,
+        start_child_span=msg.start_child_span,
+        respect_expected_rq_timeout=msg.respect_expected_rq_timeout,
+        dynamic_stats=wrapped_bool(msg, "dynamic_stats", True),
+    )
+
+
+HTTP_FILTERS: Final = ExtensionTable[HttpFilterSpec](
+    "an HTTP filter",
+    {
+        _ROUTER: translate_router,
+        istio.PEER_METADATA: istio.translate_peer_metadata,
+        istio.STATS: istio.translate_istio_stats,
+        istio.ALPN: istio.translate_alpn_override,
+    },
+    skipped={
+        "envoy.extensions.filters.http.compressor.v3.Compressor": "responses are not compressed",
+        "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "gRPC messages are not counted",
+    },
+    skipped_if_empty={
+        "envoy.extensions.filters.http.cors.v3.Cors": "without configuration the CORS filter does nothing",
+        "envoy.extensions.filters.http.fault.v3.HTTPFault": "without configuration the fault filter does nothing",
+    },
+)
+
+
+def _translate_filters(messages: Any, at: Path) -> tuple[HttpFilterConfig, ...]:
+    before = len(at.context.problems.errors)
+    filters: list[HttpFilterConfig] = []
+    router_at: list[Path] = []
+    for index, message in enumerate(messages):
+        item_at = at.index(index)
+        if message.HasField("config_discovery"):
+            continue
+        spec = HTTP_FILTERS.translate(
+            message.typed_config, item_at.field("typed_config"), optional=message.is_optional
+        )
+        if spec is None:
+            continue
+        if isinstance(spec, RouterSpec):
+            router_at.append(item_at)
+            if message.disabled:
+                item_at.field("disabled").error("the router cannot be disabled")
+            if index != len(messages) - 1:
+                item_at.error("the router must be the last HTTP filter")
+        filters.append(HttpFilterConfig(message.name, spec, message.disabled))
+    if not router_at and len(at.context.problems.errors) == before:
+        at.error("the last HTTP filter must be the router (envoy.filters.http.router)")
+    return tuple(filters)
+
+
+def translate_http1_options(msg: Any, at: Path) -> Http1Options:
+    return Http1Options(
+        allow_absolute_url=wrapped_bool(msg, "allow_absolute_url", True),
+        accept_http_10=msg.accept_http_10,
+        default_host_for_http_10=msg.default_host_for_http_10,
+        enable_trailers=msg.enable_trailers,
+        preserve_header_case=preserves_header_case(msg, at),
+        override_stream_error_on_invalid_http_message=wrapped_bool(
+            msg, "override_stream_error_on_invalid_http_message", False
+        ),
+        allow_chunked_length=msg.allow_chunked_length,
+    )
+
+
+def preserves_header_case(msg: Any, at: Path) -> bool:
+    """`header_key_format` asks for the peer's own spelling of header names."""
+    if msg.header_key_format.WhichOneof("header_format") != "stateful_formatter":
+        return False
+    formatter = msg.header_key_format.stateful_formatter
+    if type_name(formatter.typed_config.type_url) != _PRESERVE_CASE:
+        at.field("header_key_format").field("stateful_formatter").error(
+            "refused: only preserve_case is supported"
+        )
+    return True
+
+
+def _translate_upgrades(messages: Any, at: Path) -> tuple[UpgradeConfig, ...]:
+    configs: list[UpgradeConfig] = []
+    for index, message in enumerate(messages):
+        kind = message.upgrade_type.lower()
+        if any(config.upgrade_type == kind for config in configs):
+            at.index(index).field("upgrade_type").error(f"'{message.upgrade_type}' is configured twice")
+        configs.append(UpgradeConfig(kind, wrapped_bool(message, "enabled", True)))
+    return tuple(configs)
+
+
+def _translate_client_cert_details(msg: Any) -> SetCurrentClientCertDetails:
+    return SetCurrentClientCertDetails(
+        subject=wrapped_bool(msg, "subject", False), cert=msg.cert, chain=msg.chain, dns=msg.dns, uri=msg.uri
+    )
+
+
+def _codec_type(msg: Any, at: Path) -> CodecType:
+    codec = enum_of(CodecType, msg.codec_type)
+    if codec is CodecType.HTTP3:
+        at.field("codec_type").error("refused: HTTP/3 is not supported")
+    return codec
+
+
+def _check_request_id_extension(msg: Any, at: Path) -> None:
+    if msg.HasField("request_id_extension") and msg.request_id_extension.typed_config.type_url:
+        name = type_name(msg.request_id_extension.typed_config.type_url)
+        if name != _UUID:
+            at.field("request_id_extension").error(
+                f"refused: only UUID request ids are supported, not {name}"
+            )
+
+
+def _escaped_slashes(number: int) -> PathWithEscapedSlashesAction:
+    return enum_of(PathWithEscapedSlashesAction, number or 1)
+
+
+def translate_http_connection_manager(msg: Any, at: Path) -> HttpConnectionManagerSpec:
+    common, common_at = msg.common_http_protocol_options, at.field("common_http_protocol_options")
+    _check_request_id_extension(msg, at)
+    if msg.strip_matching_host_port and msg.strip_any_host_port:
+        at.field("strip_any_host_port").error("cannot be set together with strip_matching_host_port")
+    route_config = RouteConfiguration()
+    if msg.HasField("route_config"):
+        route_config = translate_route_configuration(msg.route_config, at.field("route_config"))
+    return HttpConnectionManagerSpec(
+        stat_prefix=msg.stat_prefix,
+        route_config=route_config,
+        http_filters=_translate_filters(msg.http_filters, at.field("http_filters")),
+        codec_type=_codec_type(msg, at),
+        idle_timeout_s=positive_seconds(common, "idle_timeout", 3600.0, common_at),
+        stream_idle_timeout_s=positive_seconds(msg, "stream_idle_timeout", 300.0, at),
+        request_timeout_s=positive_seconds(msg, "request_timeout", None, at),
+        request_headers_timeout_s=positive_seconds(msg, "request_headers_timeout", None, at),
+        max_stream_duration_s=positive_seconds(common, "max_stream_duration", None, common_at),
+        max_connection_duration_s=positive_seconds(common, "max_connection_duration", None, common_at),
+        max_requests_per_connection=wrapped_int(common, "max_requests_per_connection", 0),
+        drain_timeout_s=max(0.0, seconds(msg, "drain_timeout", 5.0)),
+        delayed_close_timeout_s=positive_seconds(msg, "delayed_close_timeout", 1.0, at),
+        max_request_headers_kb=wrapped_int(msg, "max_request_headers_kb", 60),
+        max_headers_count=wrapped_int(common, "max_headers_count", 100),
+        headers_with_underscores_action=enum_of(
+            HeadersWithUnderscoresAction, common.headers_with_underscores_action
+        ),
+        http1=translate_http1_options(msg.http_protocol_options, at.field("http_protocol_options")),
+        use_remote_address=wrapped_bool(msg, "use_remote_address", False),
+        xff_num_trusted_hops=msg.xff_num_trusted_hops,
+        skip_xff_append=msg.skip_xff_append,
+        append_x_forwarded_port=msg.append_x_forwarded_port,
+        internal_address_ranges=translate_cidrs(
+            msg.internal_address_config.cidr_ranges, at.field("internal_address_config").field("cidr_ranges")
+        ),
+        via=msg.via,
+        server_name=msg.server_name or "envoy",
+        server_header_transformation=enum_of(ServerHeaderTransformation, msg.server_header_transformation),
+        generate_request_id=wrapped_bool(msg, "generate_request_id", True),
+        preserve_external_request_id=msg.preserve_external_request_id,
+        always_set_request_id_in_response=msg.always_set_request_id_in_response,
+        forward_client_cert_details=enum_of(ForwardClientCertDetails, msg.forward_client_cert_details),
+        set_current_client_cert_details=_translate_client_cert_details(msg.set_current_client_cert_details),
+        proxy_100_continue=msg.proxy_100_continue,
+        normalize_path=wrapped_bool(msg, "normalize_path", False),
+        merge_slashes=msg.merge_slashes,
+        path_with_escaped_slashes_action=_escaped_slashes(msg.path_with_escaped_slashes_action),
+        strip_matching_host_port=msg.strip_matching_host_port,
+        strip_any_host_port=msg.strip_any_host_port,
+        strip_trailing_host_dot=msg.strip_trailing_host_dot,
+        stream_error_on_invalid_http_message=wrapped_bool(msg, "stream_error_on_invalid_http_message", False),
+        upgrade_configs=_translate_upgrades(msg.upgrade_configs, at.field("upgrade_configs")),
+        access_log=translate_access_logs(msg.access_log, at.field("access_log")),
+    )

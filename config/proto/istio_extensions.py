@@ -1,0 +1,117 @@
+"""Istio's extensions: standard metrics, peer metadata over HTTP and TCP, ALPN override."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from config.model.istio import (
+    AlpnOverrideSpec,
+    AlpnUpstreamProtocol,
+    BaggageMethod,
+    IstioHeadersMethod,
+    IstioStatsSpec,
+    MetadataExchangeSpec,
+    MetricConfig,
+    MetricDefinition,
+    MetricType,
+    PeerMetadataSpec,
+    PeerMethod,
+    Reporter,
+    WorkloadDiscoveryMethod,
+)
+from config.proto.core import check_duration, enum_of, seconds
+from config.proto.fields import declare
+from config.proto.path import Path
+
+STATS: Final = "stats.PluginConfig"
+PEER_METADATA: Final = "io.istio.http.peer_metadata.Config"
+METADATA_EXCHANGE: Final = "envoy.tcp.metadataexchange.config.MetadataExchange"
+ALPN: Final = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
+
+declare(
+    STATS,
+    "disable_host_header_fallback tcp_reporting_duration metrics definitions reporter rotation_interval "
+    "graceful_deletion_interval",
+)
+declare("stats.MetricConfig", "dimensions name tags_to_remove drop", no_effect={"match": "as in Istio"})
+declare("stats.MetricDefinition", "name value type")
+declare(
+    PEER_METADATA,
+    "downstream_discovery upstream_discovery downstream_propagation upstream_propagation shared_with_upstream "
+    "additional_labels",
+)
+declare(
+    f"{PEER_METADATA}.DiscoveryMethod",
+    "baggage workload_discovery istio_headers",
+    ignored={"upstream_filter_state": "this way of discovery is skipped"},
+)
+declare(f"{PEER_METADATA}.PropagationMethod", "istio_headers baggage")
+declare(f"{PEER_METADATA}.IstioHeaders", "skip_external_clusters")
+declare(METADATA_EXCHANGE, "protocol enable_discovery additional_labels")
+declare(ALPN, "alpn_override")
+declare(f"{ALPN}.AlpnOverride", "upstream_protocol alpn_override")
+
+
+def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
+    for field in ("tcp_reporting_duration", "rotation_interval", "graceful_deletion_interval"):
+        check_duration(msg, field, at)
+    return IstioStatsSpec(
+        disable_host_header_fallback=msg.disable_host_header_fallback,
+        tcp_reporting_duration_s=seconds(msg, "tcp_reporting_duration", 5.0),
+        metrics=tuple(
+            MetricConfig(
+                name=metric.name,
+                dimensions=tuple(sorted(metric.dimensions.items())),
+                tags_to_remove=tuple(metric.tags_to_remove),
+                match=metric.match,
+                drop=metric.drop,
+            )
+            for metric in msg.metrics
+        ),
+        definitions=tuple(
+            MetricDefinition(definition.name, definition.value, enum_of(MetricType, definition.type))
+            for definition in msg.definitions
+        ),
+        reporter=enum_of(Reporter, msg.reporter),
+        rotation_interval_s=seconds(msg, "rotation_interval", 0.0),
+        graceful_deletion_interval_s=seconds(msg, "graceful_deletion_interval", 300.0),
+    )
+
+
+def _translate_methods(methods: Any) -> tuple[PeerMethod, ...]:
+    known: list[PeerMethod] = []
+    for method in methods:
+        kind = method.WhichOneof("method_specifier")
+        if kind == "istio_headers":
+            known.append(IstioHeadersMethod(method.istio_headers.skip_external_clusters))
+        elif kind == "workload_discovery":
+            known.append(WorkloadDiscoveryMethod())
+        elif kind == "baggage":
+            known.append(BaggageMethod())
+    return tuple(known)
+
+
+def translate_peer_metadata(msg: Any, at: Path) -> PeerMetadataSpec:
+    return PeerMetadataSpec(
+        downstream_discovery=_translate_methods(msg.downstream_discovery),
+        upstream_discovery=_translate_methods(msg.upstream_discovery),
+        downstream_propagation=_translate_methods(msg.downstream_propagation),
+        upstream_propagation=_translate_methods(msg.upstream_propagation),
+        shared_with_upstream=msg.shared_with_upstream,
+        additional_labels=tuple(msg.additional_labels),
+    )
+
+
+def translate_metadata_exchange(msg: Any, at: Path) -> MetadataExchangeSpec:
+    if not msg.protocol:
+        at.field("protocol").error("must not be empty")
+    return MetadataExchangeSpec(msg.protocol, msg.enable_discovery, tuple(msg.additional_labels))
+
+
+def translate_alpn_override(msg: Any, at: Path) -> AlpnOverrideSpec:
+    return AlpnOverrideSpec(
+        tuple(
+            (enum_of(AlpnUpstreamProtocol, entry.upstream_protocol), tuple(entry.alpn_override))
+            for entry in msg.alpn_override
+        )
+    )

@@ -1,0 +1,306 @@
+"""The workload file: the short form of a configuration, for people.
+
+A few lines say who this workload is, which ports come in, which services it calls and where its certificates are;
+`expand` turns them into the bootstrap that a control plane would have produced for it. Problems are reported as for a
+bootstrap: all at once, each with its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from config.errors import ConfigErrors
+from config.proto.document import DocumentLocator, Source, read_document
+from config.proto.path import Context, Path, Problems, did_you_mean
+
+PROTOCOLS: Final = ("http", "tcp")
+MTLS_MODES: Final = ("strict", "permissive", "disabled")
+LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`host:port`."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """PEM files; relative names are relative to the workload file."""
+
+    certificate: str
+    private_key: str
+    ca: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A port that others call. `service` is the name they know; `mtls` is strict when there is an identity."""
+
+    listen: Endpoint
+    application: Endpoint
+    protocol: str = "http"
+    service: str = ""
+    mtls: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """A service that this workload calls, at `listen`. `identities`: SPIFFE ids that the other side must have one of."""
+
+    service: str
+    listen: Endpoint
+    endpoints: tuple[Endpoint, ...]
+    protocol: str = "http"
+    mtls: bool = True
+    identities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The whole file."""
+
+    name: str
+    namespace: str = "default"
+    cluster: str = "Kubernetes"
+    trust_domain: str = "cluster.local"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    identity: Identity | None = None
+    inbound: tuple[Inbound, ...] = ()
+    outbound: tuple[Outbound, ...] = ()
+    admin: Endpoint | None = None
+    log_level: str = "info"
+    access_log: str = ""  # a path; "" : none
+    access_log_format: str = ""  # "" : Envoy's default format
+
+    @property
+    def canonical_name(self) -> str:
+        return self.labels.get("service.istio.io/canonical-name") or self.labels.get("app") or self.name
+
+    @property
+    def canonical_revision(self) -> str:
+        return (
+            self.labels.get("service.istio.io/canonical-revision") or self.labels.get("version") or "latest"
+        )
+
+    @property
+    def node_id(self) -> str:
+        return f"sidecar~127.0.0.1~{self.name}.{self.namespace}~{self.namespace}.svc.cluster.local"
+
+
+def is_workload_file(text: str) -> bool:
+    """Whether a configuration text is the short form: it says who the workload is at the top level."""
+    return any(line.startswith(("workload:", '"workload":', "'workload':")) for line in text.splitlines())
+
+
+def parse_workload(source: Source) -> Workload:
+    """Raises ConfigErrors with every problem."""
+    problems = Problems()
+    root = Path(Context(problems))
+    document = read_document(source, problems, root)
+    if document is None:
+        raise ConfigErrors(problems.errors)
+    problems.locate = DocumentLocator([document])
+    workload = _read_workload(_Section(document.value, root, problems), problems, root)
+    if problems.errors:
+        raise ConfigErrors(problems.errors)
+    assert workload is not None, "nothing was wrong"
+    return workload
+
+
+class _Section:
+    """One mapping of the file: every key is asked for once, what is left over is unknown."""
+
+    def __init__(self, value: object, at: Path, problems: Problems) -> None:
+        self.at = at
+        self.problems = problems
+        self.values: dict[str, object] = {}
+        self._known: list[str] = []
+        if isinstance(value, dict):
+            self.values = dict(value)
+        elif value is not None:
+            problems.error(at, f"must be a mapping, not {_kind(value)}")
+
+    def take(self, name: str, read: Callable[[Path, object, Problems], T | None], default: T) -> T:
+        """The value of `name`, or `default` when it is not there or wrong (then a problem has been noted)."""
+        self._known.append(name)
+        if name not in self.values:
+            return default
+        found = read(self.at.field(name), self.values.pop(name), self.problems)
+        return default if found is None else found
+
+    def need(self, name: str, read: Callable[[Path, object, Problems], T | None]) -> T | None:
+        if name not in self.values:
+            self._known.append(name)
+            self.problems.error(self.at, f"{name} is missing")
+            return None
+        return self.take(name, read, None)
+
+    def finish(self) -> None:
+        for name in self.values:
+            self.problems.error(
+                self.at.field(name), f"unknown field{did_you_mean(name, self._known)}", of_key=True
+            )
+
+
+def _kind(value: object) -> str:
+    names = {
+        dict: "a mapping",
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), "nothing" if value is None else type(value).__name__)
+
+
+def _text(at: Path, value: object, problems: Problems) -> str | None:
+    if isinstance(value, str) and value:
+        return value
+    problems.error(at, f"must be text, not {_kind(value) if value != '' else 'empty'}")
+    return None
+
+
+def _flag(at: Path, value: object, problems: Problems) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    problems.error(at, f"must be true or false, not {_kind(value)}")
+    return None
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[Path, object, Problems], str | None]:
+    def read(at: Path, value: object, problems: Problems) -> str | None:
+        if isinstance(value, str) and value in choices:
+            return value
+        problems.error(at, f"must be one of {', '.join(choices)}{did_you_mean(str(value), choices)}")
+        return None
+
+    return read
+
+
+def _endpoint(at: Path, value: object, problems: Problems) -> Endpoint | None:
+    """`host:port`, `[v6]:port`, or only a port (then 127.0.0.1)."""
+    host, colon, port = str(value).rpartition(":")
+    if isinstance(value, int) and not isinstance(value, bool):
+        host, colon = "127.0.0.1", ":"
+    host = host.removeprefix("[").removesuffix("]")
+    if (
+        isinstance(value, (str, int))
+        and colon
+        and host
+        and port.isascii()
+        and port.isdigit()
+        and int(port) <= 65535
+    ):
+        return Endpoint(host, int(port))
+    problems.error(at, "must be ADDRESS:PORT")
+    return None
+
+
+def _list_of(
+    read: Callable[[Path, object, Problems], T | None],
+) -> Callable[[Path, object, Problems], tuple[T, ...] | None]:
+    def read_all(at: Path, value: object, problems: Problems) -> tuple[T, ...] | None:
+        if not isinstance(value, list):
+            problems.error(at, f"must be a list, not {_kind(value)}")
+            return None
+        found = [read(at.index(index), item, problems) for index, item in enumerate(value)]
+        return tuple(item for item in found if item is not None)
+
+    return read_all
+
+
+def _labels(at: Path, value: object, problems: Problems) -> dict[str, str] | None:
+    if not isinstance(value, dict):
+        problems.error(at, f"must be a mapping, not {_kind(value)}")
+        return None
+    for key, each in value.items():
+        if not isinstance(each, str):
+            problems.error(at.key(str(key)), f"must be text, not {_kind(each)} (quote it)")
+    return {str(key): each for key, each in value.items() if isinstance(each, str)}
+
+
+def _read_workload(top: _Section, problems: Problems, root: Path) -> Workload | None:
+    who = _Section(top.values.pop("workload", None), root.field("workload"), problems)
+    name = who.need("name", _text)
+    namespace = who.take("namespace", _text, "default")
+    cluster = who.take("cluster", _text, "Kubernetes")
+    trust_domain = who.take("trust_domain", _text, "cluster.local")
+    labels: dict[str, str] = who.take("labels", _labels, {})
+    who.finish()
+    workload = Workload(
+        name or "",
+        namespace,
+        cluster,
+        trust_domain,
+        labels,
+        identity=top.take("identity", _identity, None),
+        inbound=top.take("inbound", _list_of(_inbound), ()),
+        outbound=top.take("outbound", _list_of(_outbound), ()),
+        admin=top.take("admin", _endpoint, None),
+        log_level=top.take("log_level", _one_of(LOG_LEVELS), "info"),
+        access_log=top.take("access_log", _text, ""),
+        access_log_format=top.take("access_log_format", _text, ""),
+    )
+    top.finish()
+    _judge(workload, problems, root)
+    return workload
+
+
+def _identity(at: Path, value: object, problems: Problems) -> Identity | None:
+    section = _Section(value, at, problems)
+    certificate, key, ca = (section.need(name, _text) for name in ("certificate", "private_key", "ca"))
+    section.finish()
+    return Identity(certificate, key, ca) if certificate and key and ca else None
+
+
+def _inbound(at: Path, value: object, problems: Problems) -> Inbound | None:
+    section = _Section(value, at, problems)
+    listen = section.need("listen", _endpoint)
+    application = section.need("application", _endpoint)
+    protocol = section.take("protocol", _one_of(PROTOCOLS), "http")
+    service = section.take("service", _text, "")
+    mtls = section.take("mtls", _one_of(MTLS_MODES), "")
+    section.finish()
+    return Inbound(listen, application, protocol, service, mtls) if listen and application else None
+
+
+def _outbound(at: Path, value: object, problems: Problems) -> Outbound | None:
+    section = _Section(value, at, problems)
+    service = section.need("service", _text)
+    listen = section.need("listen", _endpoint)
+    endpoints = section.need("endpoints", _list_of(_endpoint))
+    protocol = section.take("protocol", _one_of(PROTOCOLS), "http")
+    mtls = section.take("mtls", _flag, True)
+    identities: tuple[str, ...] = section.take("identities", _list_of(_text), ())
+    section.finish()
+    if not (service and listen and endpoints):
+        return None
+    return Outbound(service, listen, endpoints, protocol, mtls, identities)
+
+
+def _judge(workload: Workload, problems: Problems, root: Path) -> None:
+    """What no field can be blamed for alone."""
+    if workload.identity is None:
+        for index, inbound in enumerate(workload.inbound):
+            if inbound.mtls in ("strict", "permissive"):
+                problems.error(
+                    root.item("inbound", index).field("mtls"), f"{inbound.mtls} needs an identity section"
+                )
+    places = [("inbound", index, each.listen) for index, each in enumerate(workload.inbound)]
+    places += [("outbound", index, each.listen) for index, each in enumerate(workload.outbound)]
+    taken: dict[Endpoint, str] = {}
+    for kind, index, listen in places:
+        if listen in taken and listen.port:
+            problems.error(root.item(kind, index).field("listen"), f"{listen} is taken by {taken[listen]}")
+        taken.setdefault(listen, f"{kind}[{index}]")

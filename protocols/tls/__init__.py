@@ -1,0 +1,1 @@
+"""TLS as an object (`session`), what certificates say (`certificate`), SPIFFE ids (`spiffe`)."""

@@ -1,0 +1,16 @@
+"""`sidecar-proxy`, also `python -m sidecar`: Envoy's command line in front of `sidecar.main`."""
+
+from __future__ import annotations
+
+import sys
+
+from sidecar.main.run import run
+
+
+def main() -> None:
+    """Exit code 0 after a clean end, 1 for anything wrong with configuration, options or addresses."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

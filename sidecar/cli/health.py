@@ -1,0 +1,21 @@
+"""`sidecar health`: is a running proxy ready? Small and quick, for container health checks."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+
+
+def health(admin: str, timeout_s: float) -> int:
+    """0 when `GET /ready` of the admin address answers 200."""
+    host, _, port = admin.rpartition(":")
+    try:
+        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout_s)
+        connection.request("GET", "/ready")
+        response = connection.getresponse()
+        state = response.read(64).decode("utf-8", "replace").strip()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        print(f"{admin}: {error}", file=sys.stderr)
+        return 1
+    print(state)
+    return 0 if response.status == 200 else 1

@@ -1,0 +1,1 @@
+"""The third floor: streams, routes, HTTP filters."""

@@ -1,0 +1,126 @@
+"""The extension point of the HTTP floor: `HttpFilter`, its factory, and what a filter sees of its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sidecar.transport.flow import Flow, Held
+
+if TYPE_CHECKING:
+    from protocols.http.codec import HttpVersion
+    from protocols.http.headers import Headers
+    from sidecar.http.route import Route
+    from sidecar.stream_info import ConnectionInfo, StreamInfo
+    from sidecar.upstream.api import Cluster
+    from sidecar.upstream.services import FilterContext, Services
+
+
+class Stream(Protocol):
+    """One exchange, as its filters see it (implemented by `sidecar.http.stream`)."""
+
+    info: StreamInfo
+    connection_info: ConnectionInfo
+    services: Services
+    route: Route | None  # None: no route matched
+    cluster: (
+        Cluster | None
+    )  # of the route, once resolved; None: redirect, direct response, or unknown cluster
+    request_headers: Headers | None  # None: the head was never understood
+    request_complete: bool  # its last byte has come
+    downstream_version: HttpVersion
+    #: Terminal filter: set to be told when the client takes no more of the response (True), or takes again (False).
+    on_response_full: Callable[[bool], None] | None
+
+    def reply(
+        self,
+        status: int,
+        body: bytes = b"",
+        *,
+        details: str,
+        flags: int = 0,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        """The only local reply. Runs the response filters; the request goes no further."""
+
+    def resume_request(self) -> None:
+        """Let a request go on that the calling filter held."""
+
+    def resume_response(self) -> None: ...
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """The only way to wait: the engine owns the task, cancels it with the stream, turns its failure into a 500."""
+
+    def send_response_headers(self, headers: Headers, end: bool) -> None:
+        """Terminal filter only: from the upstream, through the response filters, to the client."""
+
+    def send_response_data(self, data: bytes, end: bool) -> None: ...
+    def send_response_trailers(self, trailers: Headers) -> None: ...
+    def on_bug(self, error: BaseException) -> None:
+        """An unexpected exception outside of the stream's own calls: it costs this stream (500), and is logged."""
+
+    def reset(self, details: str, flags: int = 0) -> None:
+        """The response cannot be finished: end the stream so that the client can tell."""
+
+    @property
+    def response_full(self) -> bool:
+        """The client takes no more for now."""
+
+    def pause_request(self, full: bool) -> None:
+        """Terminal filter: the upstream takes no more (True), or takes again (False)."""
+
+
+class HttpFilter(Protocol):
+    """One per stream, or one shared by all streams if it keeps no per-stream state.
+
+    Two verdicts: CONTINUE, or HOLD (the engine buffers up to the limit, then closes the read gate). Data: return the same
+    bytes to pass them untouched, others to change them, b"" to swallow them, HOLD to have them kept.
+    """
+
+    def on_request_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow: ...
+    def on_request_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held: ...
+    def on_request_trailers(self, stream: Stream, trailers: Headers) -> Flow: ...
+    def on_response_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow: ...
+    def on_response_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held: ...
+    def on_response_trailers(self, stream: Stream, trailers: Headers) -> Flow: ...
+    def on_stream_end(self, stream: Stream) -> None: ...
+
+
+class PassThrough:
+    """The defaults. The chain visits a filter only in the phases whose method it overrides."""
+
+    __slots__ = ()
+
+    def on_request_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
+        return Flow.CONTINUE
+
+    def on_request_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held:
+        return data
+
+    def on_request_trailers(self, stream: Stream, trailers: Headers) -> Flow:
+        return Flow.CONTINUE
+
+    def on_response_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
+        return Flow.CONTINUE
+
+    def on_response_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held:
+        return data
+
+    def on_response_trailers(self, stream: Stream, trailers: Headers) -> Flow:
+        return Flow.CONTINUE
+
+    def on_stream_end(self, stream: Stream) -> None:
+        return None
+
+
+class HttpFilterFactory(Protocol):
+    """Built once per configuration: all compiling happens here."""
+
+    filter_type: type[HttpFilter]  # its overridden methods decide which phases it takes part in
+
+    def for_stream(self, stream: Stream) -> HttpFilter:
+        """A new filter, or the shared one."""
+
+
+#: The first argument is the filter's own spec class; the registry maps the class to its builder.
+HttpFilterBuilder = Callable[[Any, "FilterContext"], HttpFilterFactory]

@@ -1,0 +1,52 @@
+"""The HTTP filters of one connection manager, compiled to one tuple of positions per phase.
+
+A stream visits, in each phase, only the filters that override the phase's method: a body chunk never meets a filter that does
+not look at bodies. Requests run in configured order, responses in reverse (Envoy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough
+
+if TYPE_CHECKING:
+    from sidecar.http.api import Stream
+
+class FilterChain:
+    """Immutable. Each phase is a tuple of positions in the list that `new_filters` returns."""
+
+    __slots__ = (
+        "factories",
+        "request_data",
+        "request_headers",
+        "request_trailers",
+        "response_data",
+        "response_headers",
+        "response_trailers",
+        "stream_end",
+    )
+
+    def __init__(self, factories: Sequence[HttpFilterFactory]) -> None:
+        self.factories: Final = tuple(factories)
+        self.request_headers: Final = self._phase("on_request_headers")
+        self.request_data: Final = self._phase("on_request_data")
+        self.request_trailers: Final = self._phase("on_request_trailers")
+        self.response_headers: Final = self._phase("on_response_headers")[::-1]
+        self.response_data: Final = self._phase("on_response_data")[::-1]
+        self.response_trailers: Final = self._phase("on_response_trailers")[::-1]
+        self.stream_end: Final = self._phase("on_stream_end")[::-1]
+
+    def _phase(self, method: str) -> tuple[int, ...]:
+        return tuple(i for i, f in enumerate(self.factories) if overrides(f.filter_type, method))
+
+    def new_filters(self, stream: Stream) -> tuple[HttpFilter, ...]:
+        """The filters of one stream, in configured order."""
+        return tuple([factory.for_stream(stream) for factory in self.factories])
+
+
+def overrides(filter_type: type[HttpFilter], method: str) -> bool:
+    """Whether a filter takes part in a phase: its method is not the default of `PassThrough`."""
+    return getattr(filter_type, method) is not getattr(PassThrough, method)
+

@@ -1,0 +1,1 @@
+"""HTTP filters, one file each; they do not know each other."""

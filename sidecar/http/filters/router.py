@@ -1,0 +1,614 @@
+"""`envoy.filters.http.router`: the terminal filter. It sends the request to a host of the route's cluster and brings the answer.
+
+Attempts are `UpstreamRequest`s, one at a time. What has come of the body is kept until the first attempt has a connection,
+and beyond that only while a retry is still possible, within a bound: a long body makes its request not repeatable, never the
+process big.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from config.model.http import RouterSpec
+from protocols.http import names
+from protocols.http.codec import ResetReason
+from protocols.http.headers import Headers
+from sidecar.http import local_reply
+from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
+from sidecar.http.local_reply import Failure
+from sidecar.http.retry import (
+    IDEMPOTENT_METHODS,
+    RetryConditions,
+    RetryState,
+    Verdict,
+    conditions_of,
+    merged,
+)
+from sidecar.http.route import (
+    DirectResponseRoute,
+    ForwardRoute,
+    RedirectRoute,
+    Route,
+    TlsRedirectRoute,
+)
+from sidecar.http.router_headers import (
+    NO_RETRY_HEADERS,
+    set_attempt_count,
+    take_retry_headers,
+    take_timeouts,
+)
+from sidecar.http.routing import without_port
+from sidecar.http.upstream_request import UpstreamRequest
+from sidecar.stream_info import ResponseFlag
+from sidecar.transport.flow import Flow
+from sidecar.upstream.api import LbContext, UpstreamFailure
+from stats.families import RouterStats
+
+if TYPE_CHECKING:
+    from sidecar.stream_info import StreamInfo, UpstreamHost, UpstreamInfo
+    from sidecar.transport.timers import Cancellable
+    from sidecar.upstream.api import Cluster, UpstreamStream
+    from sidecar.upstream.services import FilterContext
+
+#: A body is kept for a retry up to this size (Envoy: the connection's buffer limit).
+_REPLAY_LIMIT_BYTES: Final = 64 * 1024
+#: And while no connection is ready up to this size; then the client has to wait.
+_WAITING_LIMIT_BYTES: Final = 1024 * 1024
+
+_SERVICE_TIME: Final = b"x-envoy-upstream-service-time"
+_OVERLOADED: Final = ((b"x-envoy-overloaded", b"true"),)
+_VIA_UPSTREAM: Final = "via_upstream"
+_NANOSECONDS_PER_MS: Final = 1_000_000
+
+
+class Router(PassThrough):
+    """The router of one stream. Implements `AttemptOwner`."""
+
+    __slots__ = (
+        "_attempt",
+        "_backoff",
+        "_body",
+        "_body_size",
+        "_cluster",
+        "_factory",
+        "_headers",
+        "_internal",
+        "_keeps_body",
+        "_pausing",
+        "_per_try_ms",
+        "_per_try_timer",
+        "_repeated",
+        "_request_ended",
+        "_response_started",
+        "_retry",
+        "_route",
+        "_stream",
+        "_timeout_ms",
+        "_timer",
+        "_trailers",
+        "_tried",
+        "_upgrade",
+    )
+
+    def __init__(self, factory: RouterFactory) -> None:
+        self._factory = factory
+        self._stream: Stream | None = None
+        self._cluster: Cluster | None = None
+        self._attempt: UpstreamRequest | None = None
+        self._retry: RetryState | None = None
+        self._timer: Cancellable | None = None
+        self._per_try_timer: Cancellable | None = None
+        self._backoff: Cancellable | None = None
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._keeps_body = True  # all of the body so far is in `_body`
+        self._pausing = False
+        self._trailers: Headers | None = None
+        self._request_ended = False
+        self._response_started = False
+        self._repeated = False  # the one retry without a policy was spent
+        self._tried: tuple[UpstreamHost, ...] = ()
+
+    # --- the request
+
+    def on_request_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
+        factory = self._factory
+        factory.stats.rq_total.inc()
+        route = stream.route
+        if type(route) is not ForwardRoute:
+            self._answer(stream, route, headers)
+            return Flow.HOLD
+        cluster = stream.cluster
+        if cluster is None:
+            factory.stats.no_cluster.inc()
+            _fail(stream, local_reply.cluster_not_found(route.cluster_not_found_status))
+            return Flow.HOLD
+        self._stream = stream
+        self._route = route
+        self._cluster = cluster
+        self._headers = headers
+        self._request_ended = end
+        self._internal = headers.get(b"x-envoy-internal") == b"true"
+        self._upgrade = not end and names.UPGRADE in headers
+        policy = route.retry_policy
+        timeouts = take_timeouts(
+            headers,
+            route.timeout_s,
+            policy.per_try_timeout_s if policy is not None else None,
+            respect_expected_rq_timeout=factory.respect_expected_rq_timeout,
+            insert_expected=factory.inserts_headers,
+        )
+        self._timeout_ms, self._per_try_ms = timeouts.global_ms, timeouts.per_try_ms
+        self._take_retries(stream, route, cluster, headers)
+        route.finalize_request(headers, stream.info, insert_original_path=factory.inserts_headers)
+        if end and self._timeout_ms:
+            self._timer = factory.timers.after(self._timeout_ms / 1000, self._on_timeout)
+        self._start_attempt()
+        return Flow.CONTINUE
+
+    def _answer(self, stream: Stream, route: Route | None, headers: Headers) -> None:
+        """A route that does not forward, or no route."""
+        stats = self._factory.stats
+        match route:
+            case DirectResponseRoute():
+                stats.rq_direct_response.inc()
+                location = route.location(headers)
+                fields = ((names.LOCATION, location),) if location is not None else ()
+                stream.reply(route.status, route.body, details="direct_response", headers=fields)
+            case RedirectRoute() | TlsRedirectRoute():
+                stats.rq_direct_response.inc()
+                fields = ((names.LOCATION, route.location(headers)),)
+                stream.reply(route.status, details="direct_response", headers=fields)
+            case _:
+                stats.no_route.inc()
+                _fail(stream, local_reply.NO_ROUTE)
+
+    def _take_retries(self, stream: Stream, route: ForwardRoute, cluster: Cluster, headers: Headers) -> None:
+        policy = route.retry_policy
+        asked = take_retry_headers(headers)
+        if asked is NO_RETRY_HEADERS:
+            if policy is None:
+                return
+            conditions = self._factory.conditions_of(route)
+            retries = policy.num_retries
+        else:
+            conditions, retries = merged(policy, asked)
+        if conditions is not None:
+            breaker = cluster.circuit_breaker(route.priority)
+            self._retry = RetryState(conditions, retries, cluster.stats, breaker, stream.services.random)
+
+    def on_request_data(self, stream: Stream, data: bytes, end: bool) -> bytes:
+        attempt = self._attempt
+        upstream = attempt.upstream if attempt is not None else None
+        if data and self._keeps_body:
+            self._keep(data, upstream is not None)
+        if end:
+            self._end_request()
+        if upstream is not None:
+            if end:
+                stream.info.last_upstream_tx_byte_ns = self._factory.now_ns()
+            upstream.send_data(data, end)
+        return data
+
+    def on_request_trailers(self, stream: Stream, trailers: Headers) -> Flow:
+        self._trailers = trailers
+        self._end_request()
+        attempt = self._attempt
+        if attempt is not None and attempt.upstream is not None:
+            stream.info.last_upstream_tx_byte_ns = self._factory.now_ns()
+            attempt.upstream.send_trailers(trailers)
+        return Flow.CONTINUE
+
+    def _keep(self, data: bytes, sent: bool) -> None:
+        self._body.append(data)
+        self._body_size += len(data)
+        if sent:
+            if self._body_size > _REPLAY_LIMIT_BYTES or not self._may_retry():
+                self._drop_body()
+        elif self._body_size > _WAITING_LIMIT_BYTES and not self._pausing:
+            self._pausing = True
+            self._pause_request(True)
+
+    def _drop_body(self) -> None:
+        self._keeps_body = False
+        self._body.clear()
+        self._body_size = 0
+
+    def _may_retry(self) -> bool:
+        """Whether a later failure of the attempt that is now under way could lead to another one."""
+        if self._response_started:
+            return False
+        if self._retry is not None and self._retry.left:
+            return True
+        attempt = self._attempt
+        return (
+            attempt is not None
+            and attempt.reused
+            and not self._repeated
+            and self._headers.method in IDEMPOTENT_METHODS
+        )
+
+    def _end_request(self) -> None:
+        """The route timeout begins when the request is complete (Envoy)."""
+        self._request_ended = True
+        if self._response_started and self._attempt is None:
+            return
+        if self._timeout_ms:
+            self._timer = self._factory.timers.after(self._timeout_ms / 1000, self._on_timeout)
+        attempt = self._attempt
+        if self._per_try_ms and attempt is not None and attempt.upstream is not None:
+            self._arm_per_try()
+
+    def _pause_request(self, full: bool) -> None:
+        if self._stream is not None:
+            self._stream.pause_request(full)
+
+    # --- attempts
+
+    def _start_attempt(self) -> None:
+        stream, cluster, route = self._stream, self._cluster, self._route
+        assert stream is not None and cluster is not None
+        headers, info = self._headers, stream.info
+        info.attempt_count += 1
+        if route.include_request_attempt_count:
+            set_attempt_count(headers, info.attempt_count)
+        attempt = self._attempt = UpstreamRequest(self)
+        attempt.wait(
+            cluster.new_stream(
+                LbContext(stream.connection_info, headers, route.metadata_match, self._tried),
+                attempt,
+                downstream_version=stream.downstream_version,
+                priority=route.priority,
+                application_protocols=info.application_protocols,
+                server_name=_server_name(headers) if cluster.spec.http_options.auto_sni else "",
+            )
+        )
+
+    def on_attempt_ready(self, attempt: UpstreamRequest) -> None:
+        stream, upstream = self._stream, attempt.upstream
+        assert stream is not None and upstream is not None
+        info, headers = stream.info, self._headers
+        info.upstream = upstream.info
+        route = self._route
+        if route.auto_host_rewrite:
+            route.set_upstream_host(
+                headers, upstream.info.hostname, insert_original_path=self._factory.inserts_headers
+            )
+        trailers = self._trailers
+        body, size = self._body, self._body_size
+        ended = self._request_ended
+        attempt.started = True
+        if ended:
+            info.last_upstream_tx_byte_ns = self._factory.now_ns()
+        if ended and not size and trailers is None:
+            upstream.send_headers(headers, True)
+        else:
+            upstream.send_headers(headers, False)
+            if size or (ended and trailers is None):
+                upstream.send_data(b"".join(body), ended and trailers is None)
+            if trailers is not None:
+                upstream.send_trailers(trailers)
+            if size > _REPLAY_LIMIT_BYTES or not self._may_retry():
+                self._keeps_body = False
+                self._body = []
+                self._body_size = 0
+        if self._pausing:
+            self._pausing = False
+            stream.pause_request(False)
+        if self._per_try_ms and ended:
+            self._arm_per_try()
+
+    def on_attempt_failed(self, failure: UpstreamFailure, details: str, info: UpstreamInfo) -> None:
+        stream, retry = self._stream, self._retry
+        assert stream is not None
+        stream.info.upstream = info
+        flags = 0
+        if failure in (UpstreamFailure.CONNECT_FAILURE, UpstreamFailure.CONNECT_TIMEOUT):
+            wanted = retry is not None and retry.conditions.retries_connect_failure()
+            flags = self._judge(wanted)
+            if flags < 0:
+                return
+        self._abort_counted(
+            local_reply.pool_failure(failure, details, stream.info.attempt_count > 1), flags, info.host
+        )
+
+    def on_attempt_reset(self, reason: ResetReason, details: str) -> None:
+        stream, attempt = self._stream, self._attempt
+        assert stream is not None and attempt is not None
+        info = stream.info
+        host = info.upstream.host if info.upstream is not None else None
+        self._cancel_per_try()
+        if self._response_started:
+            self._attempt = None
+            if host is not None:
+                host.rq_error += 1
+            text, flags = local_reply.truncated(reason, details)
+            stream.reset(text, flags)
+            return
+        if self._repeats(attempt, reason):
+            self._repeated = True
+            self._note_tried(None)
+            self._start_attempt()
+            return
+        retry = self._retry
+        wanted = retry is not None and retry.conditions.retries_reset(reason, attempt.started)
+        flags = self._judge(wanted)
+        if flags < 0:
+            return
+        self._abort_counted(
+            local_reply.upstream_reset(reason, details, stream.info.attempt_count > 1), flags, host
+        )
+
+    def _repeats(self, attempt: UpstreamRequest, reason: ResetReason) -> bool:
+        """A server that closes an idle connection just as it is used again is no failure: try once more, elsewhere.
+
+        Only if no byte of the response came, all of the request is still here, and the method may be sent twice.
+        """
+        return (
+            attempt.reused
+            and reason is ResetReason.CONNECTION_TERMINATION
+            and not self._repeated
+            and self._keeps_body
+            and not attempt.responded
+            and self._headers.method in IDEMPOTENT_METHODS
+        )
+
+    def _judge(self, wanted: bool) -> int:
+        """Retry if the policy allows it: then -1; else the flags that say why not."""
+        retry = self._retry
+        if retry is None or not self._keeps_body:
+            return 0
+        verdict = retry.judge(wanted)
+        if verdict is Verdict.RETRY:
+            self._note_tried(self._attempt)
+            self._attempt = None
+            self._backoff = self._factory.timers.after(retry.delay_s(), self._on_backoff)
+            return -1
+        if verdict is Verdict.LIMIT_EXCEEDED:
+            return ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED
+        return ResponseFlag.UPSTREAM_OVERFLOW if verdict is Verdict.OVERFLOW else 0
+
+    def _note_tried(self, attempt: UpstreamRequest | None) -> None:
+        """Give the attempt up, and avoid its host next time."""
+        stream = self._stream
+        if stream is not None and stream.info.upstream is not None and stream.info.upstream.host is not None:
+            self._tried = (*self._tried, stream.info.upstream.host)
+        if attempt is not None:
+            attempt.give_up()
+
+    def _on_backoff(self) -> None:
+        self._backoff = None
+        self._start_attempt()
+
+    # --- timeouts
+
+    def _arm_per_try(self) -> None:
+        self._cancel_per_try()
+        self._per_try_timer = self._factory.timers.after(self._per_try_ms / 1000, self._on_per_try_timeout)
+
+    def _cancel_per_try(self) -> None:
+        if self._per_try_timer is not None:
+            self._per_try_timer.cancel()
+            self._per_try_timer = None
+
+    def _on_per_try_timeout(self) -> None:
+        """This attempt took too long."""
+        self._per_try_timer = None
+        stream, cluster, attempt = self._stream, self._cluster, self._attempt
+        if stream is None or cluster is None or attempt is None or self._response_started:
+            return
+        cluster.stats.upstream_rq_per_try_timeout.inc()
+        self._count_timeout(stream.info)
+        retry = self._retry
+        wanted = retry is not None and retry.conditions.retries_reset(ResetReason.LOCAL_RESET, True)
+        flags = self._judge(wanted)
+        if flags < 0:
+            return
+        cluster.stats.count_response(504, self._internal)
+        self._abort(local_reply.PER_TRY_TIMEOUT, flags)
+
+    def _on_timeout(self) -> None:
+        """The whole answer, retries included, took too long."""
+        self._timer = None
+        stream, cluster = self._stream, self._cluster
+        if stream is None or cluster is None:
+            return
+        cluster.stats.upstream_rq_timeout.inc()
+        self._count_timeout(stream.info)
+        if self._response_started:
+            stream.reset(local_reply.RESPONSE_TIMEOUT.details, local_reply.RESPONSE_TIMEOUT.flags)
+            return
+        cluster.stats.count_response(504, self._internal)
+        self._abort(local_reply.RESPONSE_TIMEOUT, 0)
+
+    # --- the response
+
+    def on_attempt_headers(self, headers: Headers, end: bool) -> None:
+        stream, cluster, attempt = self._stream, self._cluster, self._attempt
+        assert stream is not None and cluster is not None and attempt is not None
+        status = headers.status
+        if status < 200 and status != 101:
+            self._retry_over()
+            stream.send_response_headers(headers, False)
+            return
+        attempt.responded = True
+        info = stream.info
+        now_ns = self._factory.now_ns()
+        info.first_upstream_rx_byte_ns = now_ns
+        self._cancel_per_try()
+        flags = 0
+        retry = self._retry
+        if retry is not None:
+            flags = self._judge(retry.conditions.retries_response(headers))
+            if flags < 0:
+                return
+        self._response_started = True
+        info.response_code_details = _VIA_UPSTREAM
+        info.response_flags |= flags
+        cluster.stats.count_response(status, self._internal)
+        upstream = info.upstream
+        if upstream is not None and upstream.host is not None:
+            if status >= 500:
+                upstream.host.rq_error += 1
+            else:
+                upstream.host.rq_success += 1
+        if self._upgrade and status != 101:
+            stream.reply(status, details="websocket_handshake_unsuccessful")
+            return
+        if self._keeps_body:
+            self._drop_body()
+        if self._factory.inserts_headers and info.last_request_byte_ns:
+            elapsed_ms = (now_ns - info.last_request_byte_ns) // _NANOSECONDS_PER_MS
+            headers.set(_SERVICE_TIME, b"%d" % elapsed_ms)
+        if self._route.include_attempt_count_in_response:
+            set_attempt_count(headers, info.attempt_count)
+        if end:
+            self._end_response(now_ns)
+        else:
+            stream.on_response_full = self._on_response_full
+            if stream.response_full:
+                self._on_response_full(True)
+        stream.send_response_headers(headers, end)
+
+    def on_attempt_data(self, data: bytes, end: bool) -> None:
+        stream = self._stream
+        if stream is not None:
+            if end:
+                self._end_response(self._factory.now_ns())
+            stream.send_response_data(data, end)
+
+    def on_attempt_trailers(self, trailers: Headers) -> None:
+        stream = self._stream
+        if stream is not None:
+            self._end_response(self._factory.now_ns())
+            stream.send_response_trailers(trailers)
+
+    def on_attempt_full(self, full: bool) -> None:
+        self._pause_request(full)
+
+    def _on_response_full(self, full: bool) -> None:
+        attempt = self._attempt
+        if attempt is not None and attempt.upstream is not None:
+            if full:
+                attempt.upstream.pause_reading()
+            else:
+                attempt.upstream.resume_reading()
+
+    def _end_response(self, now_ns: int) -> None:
+        """The upstream has sent everything: what it costs to know about it is known."""
+        stream, cluster = self._stream, self._cluster
+        assert stream is not None and cluster is not None
+        info = stream.info
+        info.last_upstream_rx_byte_ns = now_ns
+        if info.last_request_byte_ns:
+            cluster.stats.record_response_time(
+                (now_ns - info.last_request_byte_ns) // _NANOSECONDS_PER_MS, self._internal
+            )
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _retry_over(self) -> None:
+        if self._retry is not None:
+            self._retry.release()
+            self._retry = None
+
+    def _abort(self, failure: Failure, flags: int) -> None:
+        """No response will come: answer in its place."""
+        stream = self._stream
+        attempt, self._attempt = self._attempt, None
+        assert stream is not None
+        if attempt is not None:
+            self._count_wire(stream.info, attempt.upstream)
+            attempt.give_up()
+        stream.info.response_flags |= flags
+        fields: tuple[tuple[bytes, bytes], ...] = ()
+        if failure.overloaded and self._factory.inserts_headers:
+            fields = _OVERLOADED
+        if self._route.include_attempt_count_in_response:
+            fields += ((b"x-envoy-attempt-count", b"%d" % stream.info.attempt_count),)
+        _fail(stream, failure, fields)
+
+    def _abort_counted(self, failure: Failure, flags: int, host: UpstreamHost | None) -> None:
+        """A failed attempt counts as the response that the client gets for it (Envoy: chargeUpstreamAbort)."""
+        cluster = self._cluster
+        assert cluster is not None
+        cluster.stats.count_response(failure.status, self._internal)
+        if host is not None:
+            host.rq_error += 1
+        self._abort(failure, flags)
+
+    def _count_timeout(self, info: StreamInfo) -> None:
+        if info.upstream is not None and info.upstream.host is not None:
+            info.upstream.host.rq_timeout += 1
+
+    def _count_wire(self, info: StreamInfo, upstream: UpstreamStream | None) -> None:
+        if upstream is not None:
+            info.upstream_wire_received = upstream.meter.wire_received
+            info.upstream_wire_sent = upstream.meter.wire_sent
+
+    # --- the end
+
+    def on_bug(self, error: Exception) -> None:
+        if self._stream is not None:
+            self._stream.on_bug(error)
+
+    def on_stream_end(self, stream: Stream) -> None:
+        """Whatever is still under way is given up; references are cut."""
+        if self._stream is None:
+            return
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            self._count_wire(stream.info, attempt.upstream)
+            attempt.give_up()
+        for timer in (self._timer, self._per_try_timer, self._backoff):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._per_try_timer = self._backoff = None
+        self._retry_over()
+        self._body.clear()
+        if self._pausing:
+            stream.pause_request(False)
+        self._stream = None
+        self._cluster = None
+
+
+class RouterFactory:
+    """Compiled once for each connection manager."""
+
+    filter_type: type[HttpFilter] = Router
+
+    def __init__(self, spec: RouterSpec, context: FilterContext) -> None:
+        services = context.services
+        self.stats: Final = RouterStats(services.scope.scope(f"http.{context.stat_prefix}", verbatim=True))
+        self.timers: Final = services.timers
+        self.now_ns: Final = services.timers.now_ns
+        self.inserts_headers: Final = not spec.suppress_envoy_headers
+        self.respect_expected_rq_timeout: Final = spec.respect_expected_rq_timeout
+        self._conditions: dict[ForwardRoute, RetryConditions | None] = {}
+
+    def conditions_of(self, route: ForwardRoute) -> RetryConditions | None:
+        """The compiled retry conditions of a route, made once."""
+        try:
+            return self._conditions[route]
+        except KeyError:
+            conditions = self._conditions[route] = conditions_of(route.retry_policy)
+            return conditions
+
+    def for_stream(self, stream: Stream) -> Router:
+        return Router(self)
+
+
+def _fail(stream: Stream, failure: Failure, fields: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    stream.reply(
+        failure.status, failure.body, details=failure.details, flags=failure.flags, headers=fields
+    )
+
+
+def _server_name(headers: Headers) -> str:
+    """SNI of a cluster with `auto_sni`: the host of the request."""
+    return without_port(headers.authority).decode("latin-1")
+
+
+def build(spec: RouterSpec, context: FilterContext) -> HttpFilterFactory:
+    return RouterFactory(spec, context)

@@ -1,0 +1,192 @@
+"""The one place that turns failures into responses: status, flags, details and body in Envoy's words, for HTTP and gRPC."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from protocols.http import names
+from protocols.http.codec import ResetReason
+from protocols.http.headers import Headers
+from sidecar.stream_info import ResponseFlag
+from sidecar.upstream.api import UpstreamFailure
+
+_GRPC: Final = b"application/grpc"
+
+#: HTTP status of a local reply -> gRPC status (Envoy's httpToGrpcStatus); everything else is UNKNOWN (2).
+_GRPC_STATUS: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+_GRPC_UNKNOWN: Final = 2
+
+#: `grpc-message` is percent-encoded: everything but visible ASCII, space, and `%` itself.
+_TO_ENCODE: Final = re.compile(rb"[^ -$&-~]")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a failure is told: to the client (status, body), in logs and stats (flags, details)."""
+
+    status: int
+    details: str
+    body: bytes = b""
+    flags: int = 0
+    overloaded: bool = False  # answered with `x-envoy-overloaded: true`
+
+
+NO_ROUTE: Final = Failure(404, "route_not_found", flags=ResponseFlag.NO_ROUTE_FOUND)
+NO_HEALTHY_UPSTREAM: Final = Failure(
+    503, "no_healthy_upstream", b"no healthy upstream", ResponseFlag.NO_HEALTHY_UPSTREAM
+)
+RESPONSE_TIMEOUT: Final = Failure(
+    504, "response_timeout", b"upstream request timeout", ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
+)
+PER_TRY_TIMEOUT: Final = Failure(
+    504, "upstream_per_try_timeout", b"upstream request timeout", ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
+)
+REQUEST_TIMEOUT: Final = Failure(408, "request_overall_timeout", b"request timeout")
+REQUEST_HEADERS_TIMEOUT: Final = Failure(408, "request_header_timeout", b"request header timeout")
+STREAM_IDLE_TIMEOUT: Final = Failure(
+    408, "stream_idle_timeout", b"stream timeout", ResponseFlag.STREAM_IDLE_TIMEOUT
+)
+MAX_DURATION: Final = Failure(408, "max_duration_timeout", b"downstream duration timeout")
+UPGRADE_REFUSED: Final = Failure(403, "upgrade_failed")
+INTERNAL_ERROR: Final = Failure(500, "internal_error", b"internal error")
+
+#: When the request is complete, it is the upstream that is late (Envoy's maybeRequestTimeoutCode).
+GATEWAY_TIMEOUT: Final = 504
+
+
+class _Reset:
+    """What is said of an attempt that ended without a response: Envoy's name of the reason, flag and status."""
+
+    __slots__ = ("flags", "name", "overloaded", "status", "text")
+
+    def __init__(self, name: str, flags: int, status: int = 503, overloaded: bool = False) -> None:
+        self.name = name
+        self.text = name.replace("_", " ").encode()
+        self.flags = flags
+        self.status = status
+        self.overloaded = overloaded
+
+
+_FAILURES: Final = {
+    UpstreamFailure.OVERFLOW: _Reset("overflow", ResponseFlag.UPSTREAM_OVERFLOW, overloaded=True),
+    UpstreamFailure.CONNECT_FAILURE: _Reset(
+        "remote_connection_failure", ResponseFlag.UPSTREAM_CONNECTION_FAILURE
+    ),
+    UpstreamFailure.CONNECT_TIMEOUT: _Reset("connection_timeout", ResponseFlag.UPSTREAM_CONNECTION_FAILURE),
+}
+_RESETS: Final = {
+    ResetReason.LOCAL_RESET: _Reset("local_reset", ResponseFlag.LOCAL_RESET),
+    ResetReason.LOCAL_REFUSED: _Reset("local_refused_stream_reset", ResponseFlag.LOCAL_RESET),
+    ResetReason.REMOTE_RESET: _Reset("remote_reset", ResponseFlag.UPSTREAM_REMOTE_RESET),
+    ResetReason.REMOTE_REFUSED: _Reset("remote_refused_stream_reset", ResponseFlag.UPSTREAM_REMOTE_RESET),
+    ResetReason.PROTOCOL_ERROR: _Reset("protocol_error", ResponseFlag.UPSTREAM_PROTOCOL_ERROR, 502),
+    ResetReason.CONNECTION_TERMINATION: _Reset(
+        "connection_termination", ResponseFlag.UPSTREAM_CONNECTION_TERMINATION
+    ),
+    ResetReason.CONNECTION_FAILURE: _Reset(
+        "remote_connection_failure", ResponseFlag.UPSTREAM_CONNECTION_FAILURE
+    ),
+    ResetReason.OVERFLOW: _Reset("overflow", ResponseFlag.UPSTREAM_OVERFLOW, overloaded=True),
+}
+
+
+def pool_failure(failure: UpstreamFailure, transport_failure: str, retried: bool) -> Failure:
+    """No connection was to be had. `retried`: earlier attempts failed too."""
+    if failure is UpstreamFailure.NO_HEALTHY_HOST:
+        return NO_HEALTHY_UPSTREAM
+    return _before_response(_FAILURES[failure], transport_failure, retried)
+
+
+def upstream_reset(reason: ResetReason, transport_failure: str, retried: bool) -> Failure:
+    """The attempt ended before its response began."""
+    return _before_response(_RESETS[reason], _cause(reason, transport_failure), retried)
+
+
+def _before_response(reset: _Reset, transport_failure: str, retried: bool) -> Failure:
+    again = b"retried and the latest " if retried else b""
+    return Failure(
+        reset.status,
+        f"upstream_reset_before_response_started{{{_with_cause(reset.name, transport_failure)}}}",
+        b"upstream connect error or disconnect/reset before headers. %breset reason: %b" % (again, reset.text),
+        reset.flags,
+        reset.overloaded,
+    )
+
+
+def truncated(reason: ResetReason, transport_failure: str) -> tuple[str, int]:
+    """Details and flags of a response that began and did not end."""
+    reset = _RESETS[reason]
+    cause = _with_cause(reset.name, _cause(reason, transport_failure))
+    return f"upstream_reset_after_response_started{{{cause}}}", reset.flags
+
+
+def _cause(reason: ResetReason, details: str) -> str:
+    """What the transport said. The codec's own token of a protocol error is not shown (Envoy)."""
+    return "" if reason is ResetReason.PROTOCOL_ERROR else details
+
+
+def _with_cause(name: str, transport_failure: str) -> str:
+    """`remote_connection_failure|delayed_connect_error:_Connection_refused`: details hold no white space."""
+    if not transport_failure:
+        return name
+    return f"{name}|{'_'.join(transport_failure.split())}"
+
+
+def cluster_not_found(status: int) -> Failure:
+    return Failure(status, "cluster_not_found", flags=ResponseFlag.NO_CLUSTER_FOUND)
+
+
+def protocol_error(status: int, details: str) -> Failure:
+    """The client broke the protocol: the reason phrase is the body (Envoy)."""
+    return Failure(status, details, reason_phrase(status), ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+
+
+def reason_phrase(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b"Unknown"
+
+
+def is_grpc(request_headers: Headers | None) -> bool:
+    """The request's content-type is `application/grpc` or begins `application/grpc+` (Envoy)."""
+    if request_headers is None:
+        return False
+    content_type = request_headers.get(names.CONTENT_TYPE)
+    if content_type is None or not content_type.startswith(_GRPC):
+        return False
+    return len(content_type) == len(_GRPC) or content_type[len(_GRPC)] == 0x2B
+
+
+def build(
+    request_headers: Headers | None,
+    status: int,
+    body: bytes,
+    fields: tuple[tuple[bytes, bytes], ...] = (),
+) -> tuple[Headers, bytes]:
+    """The head and the body of a local reply, in the form that the request's protocol understands.
+
+    gRPC: 200 with `grpc-status` and `grpc-message`, no body. Else: `text/plain` with its length; a HEAD gets the head alone.
+    """
+    headers = Headers.response(status, fields)
+    if is_grpc(request_headers):
+        headers.status = 200
+        headers.set(names.CONTENT_TYPE, _GRPC)
+        headers.set(names.GRPC_STATUS, b"%d" % _GRPC_STATUS.get(status, _GRPC_UNKNOWN))
+        if body:
+            headers.set(names.GRPC_MESSAGE, _TO_ENCODE.sub(_percent, body))
+        return headers, b""
+    if body:
+        headers.set(names.CONTENT_LENGTH, b"%d" % len(body))
+        if names.CONTENT_TYPE not in headers:
+            headers.set(names.CONTENT_TYPE, b"text/plain")
+        if request_headers is not None and request_headers.method == names.HEAD:
+            body = b""
+    return headers, body
+
+
+def _percent(match: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % match[0][0]

@@ -1,0 +1,128 @@
+"""Everything the connections of one connection manager share, compiled once from its spec."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from config.model.http import CodecType, HeadersWithUnderscoresAction, HttpConnectionManagerSpec
+from protocols.http.codec import CodecSettings, UnderscorePolicy
+from sidecar.http.filter_chain import FilterChain
+from sidecar.http.registry import build_http_filter
+from sidecar.http.request_headers import RequestRules
+from sidecar.http.response_headers import ResponseRules
+from sidecar.http.routing import RouteTable
+from sidecar.transport.http1_codecs import http1_codecs
+from stats.families import Http1CodecStats, HttpStats, ListenerHttpStats, TracingStats
+
+if TYPE_CHECKING:
+    from sidecar.telemetry.access_log.api import AccessLogger
+    from sidecar.upstream.services import FilterContext
+
+#: Bytes that wait for a filter, or for an upstream connection, before the source is stopped (Envoy's default).
+BUFFER_LIMIT_BYTES: Final = 1024 * 1024
+
+_UNDERSCORES: Final = {
+    HeadersWithUnderscoresAction.ALLOW: UnderscorePolicy.ALLOW,
+    HeadersWithUnderscoresAction.REJECT_REQUEST: UnderscorePolicy.REJECT,
+    HeadersWithUnderscoresAction.DROP_HEADER: UnderscorePolicy.DROP,
+}
+
+
+class ManagerConfig:
+    """The live form of an HttpConnectionManagerSpec."""
+
+    __slots__ = (
+        "access_loggers",
+        "chain",
+        "codec_settings",
+        "codec_stats",
+        "codec_type",
+        "direction",
+        "has_stream_timeouts",
+        "listener_stats",
+        "request_rules",
+        "response_rules",
+        "routes",
+        "server_codec",
+        "services",
+        "spec",
+        "stats",
+        "timers",
+        "upgrades",
+    )
+
+    def __init__(self, spec: HttpConnectionManagerSpec, context: FilterContext) -> None:
+        services = context.services
+        scope = services.scope.scope(f"http.{spec.stat_prefix}")
+        self.spec: Final = spec
+        self.services: Final = services
+        self.timers: Final = services.timers
+        self.direction: Final = context.direction
+        self.stats: Final = HttpStats(scope)
+        TracingStats(scope.scope("tracing"))
+        listener_scope = context.listener_scope
+        self.listener_stats: Final = (
+            ListenerHttpStats(listener_scope.scope(f"http.{spec.stat_prefix}"))
+            if listener_scope is not None
+            else None
+        )
+        self.codec_type: Final = spec.codec_type
+        self.has_stream_timeouts: Final = bool(
+            spec.request_timeout_s or spec.request_headers_timeout_s or spec.max_stream_duration_s
+        )
+        self.upgrades: Final = {each.upgrade_type.encode(): each.enabled for each in spec.upgrade_configs}
+        self.codec_settings: Final = codec_settings(spec)
+        self.codec_stats: Final = Http1CodecStats(services.scope.scope("http1"))
+        self.server_codec: Final = http1_codecs(services.runtime).server
+        self.request_rules: Final = RequestRules(spec)
+        self.response_rules: Final = ResponseRules(spec)
+        self.routes: Final = RouteTable(spec.route_config, services.read)
+        filter_context = dataclasses.replace(context, stat_prefix=spec.stat_prefix)
+        self.chain: Final = FilterChain(
+            [build_http_filter(each.spec, filter_context) for each in spec.http_filters if not each.disabled]
+        )
+        self.access_loggers: Final[tuple[AccessLogger, ...]] = tuple(
+            services.access_logger(each) for each in spec.access_log
+        )
+
+    @property
+    def allows_http1(self) -> bool:
+        return self.codec_type in (CodecType.AUTO, CodecType.HTTP1)
+
+    @property
+    def allows_http2(self) -> bool:
+        return self.codec_type in (CodecType.AUTO, CodecType.HTTP2)
+
+    def count_response(self, status: int) -> None:
+        """A response head left, final or interim."""
+        self.stats.count_response(status)
+        if self.listener_stats is not None:
+            self.listener_stats.count_response(status)
+
+    def upgrade_allowed(self, token: bytes, route_upgrades: Mapping[str, bool] | None) -> bool:
+        """Whether `Upgrade: token` may leave HTTP; the route's word counts more than the connection manager's."""
+        if route_upgrades:
+            allowed = route_upgrades.get(token.decode("latin-1"))
+            if allowed is not None:
+                return allowed
+        return self.upgrades.get(token, False)
+
+
+def codec_settings(spec: HttpConnectionManagerSpec) -> CodecSettings:
+    """The few numbers a server codec needs."""
+    upgrades = {each.upgrade_type.encode() for each in spec.upgrade_configs}
+    for virtual_host in spec.route_config.virtual_hosts:
+        for route in virtual_host.routes:
+            upgrades.update(name.encode() for name in getattr(route.action, "upgrade_configs", ()))
+    return CodecSettings(
+        max_head_bytes=spec.max_request_headers_kb * 1024,
+        max_headers=spec.max_headers_count,
+        accept_http_10=spec.http1.accept_http_10,
+        default_host_for_http_10=spec.http1.default_host_for_http_10.encode(),
+        allow_absolute_url=spec.http1.allow_absolute_url,
+        enable_trailers=spec.http1.enable_trailers,
+        underscores=_UNDERSCORES[spec.headers_with_underscores_action],
+        allowed_upgrades=frozenset(upgrades),
+    )

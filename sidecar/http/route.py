@@ -1,0 +1,213 @@
+"""What a matching route does: forward, redirect, or answer directly. Compiled from RouteSpec, immutable, shared by streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from config.model.core import EMPTY_METADATA, Metadata, RoutingPriority
+from config.model.route import RetryPolicy, RouteAction, WeightedCluster
+from protocols.http.headers import Headers
+from sidecar.http.header_mutation import Mutator, no_mutation
+from sidecar.http.path_rewrite import PathRewrite
+from sidecar.http.redirect import Redirect, tls_location
+from sidecar.policy.matching import encode_text
+from sidecar.stream_info import StreamInfo
+
+
+class RouteInfo:
+    """What all kinds of routes have, for statistics, logs and filters."""
+
+    __slots__ = ("metadata", "mutate_request", "mutate_response", "name", "stat_prefix", "virtual_host")
+
+    def __init__(
+        self,
+        name: str,
+        virtual_host: str,
+        metadata: Metadata = EMPTY_METADATA,
+        stat_prefix: str = "",
+        mutate_request: Mutator = no_mutation,
+        mutate_response: Mutator = no_mutation,
+    ) -> None:
+        self.name = name
+        self.virtual_host = virtual_host
+        self.metadata = metadata
+        self.stat_prefix = stat_prefix
+        self.mutate_request = mutate_request
+        self.mutate_response = mutate_response
+
+
+class _Route:
+    __slots__ = ("_info", "metadata", "name", "stat_prefix", "virtual_host")
+
+    def __init__(self, info: RouteInfo) -> None:
+        self._info = info
+        self.name = info.name
+        self.virtual_host = info.virtual_host
+        self.metadata = info.metadata
+        self.stat_prefix = info.stat_prefix
+
+    def finalize_response(self, headers: Headers, info: StreamInfo) -> None:
+        """The configured response header edits. Formats read the response from `info.response_headers`."""
+        self._info.mutate_response(headers, info)
+
+
+class ForwardRoute(_Route):
+    """Send the request to a cluster. A weighted route has one object for each of its clusters; the match draws one.
+
+    `timeout_s` None: no route timeout. `idle_timeout_s` None: the connection manager's stream idle timeout, 0.0: off.
+    `upgrades`: upgrade token -> enabled, on top of the connection manager's.
+    """
+
+    __slots__ = (
+        "_append_x_forwarded_host",
+        "_cluster",
+        "_cluster_header",
+        "_host_rewrite",
+        "_host_rewrite_header",
+        "_path_rewrite",
+        "_weighted_host",
+        "auto_host_rewrite",
+        "cluster_not_found_status",
+        "idle_timeout_s",
+        "include_attempt_count_in_response",
+        "include_request_attempt_count",
+        "max_stream_duration_s",
+        "metadata_match",
+        "priority",
+        "retry_policy",
+        "timeout_s",
+        "upgrades",
+    )
+
+    def __init__(
+        self,
+        info: RouteInfo,
+        action: RouteAction,
+        *,
+        weighted: WeightedCluster | None = None,
+        path_rewrite: PathRewrite | None = None,
+        retry_policy: RetryPolicy | None = None,
+        include_request_attempt_count: bool = False,
+        include_attempt_count_in_response: bool = False,
+    ) -> None:
+        super().__init__(info)
+        self._cluster = weighted.name if weighted is not None else action.cluster
+        self._cluster_header = action.cluster_header.lower().encode()
+        self._path_rewrite = path_rewrite
+        self._weighted_host = encode_text(weighted.host_rewrite_literal) if weighted is not None else b""
+        self._host_rewrite = encode_text(action.host_rewrite_literal)
+        self._host_rewrite_header = action.host_rewrite_header.lower().encode()
+        self._append_x_forwarded_host = action.append_x_forwarded_host
+        self.auto_host_rewrite = action.auto_host_rewrite
+        self.cluster_not_found_status = action.cluster_not_found_status
+        self.timeout_s = action.timeout_s
+        self.idle_timeout_s = action.idle_timeout_s
+        self.max_stream_duration_s = action.max_stream_duration_s
+        self.priority: RoutingPriority = action.priority
+        self.retry_policy = retry_policy
+        self.upgrades: Mapping[str, bool] = action.upgrade_configs
+        weighted_match = weighted.metadata_match if weighted is not None else None
+        self.metadata_match: Metadata | None = weighted_match or action.metadata_match
+        self.include_request_attempt_count = include_request_attempt_count
+        self.include_attempt_count_in_response = include_attempt_count_in_response
+
+    def cluster_name(self, headers: Headers) -> str:
+        """The cluster to use; "" when `cluster_header` names none (answered like a cluster that does not exist)."""
+        if not self._cluster_header:
+            return self._cluster
+        value = headers.get(self._cluster_header)
+        return value.decode("latin-1") if value is not None else ""
+
+    def finalize_request(
+        self, headers: Headers, info: StreamInfo, *, insert_original_path: bool = True
+    ) -> None:
+        """Header edits, then host and path rewriting. Call once, before the first attempt.
+
+        `insert_original_path` is off with the router's `suppress_envoy_headers`: then neither `x-envoy-original-path` nor
+        `x-envoy-original-host` tells what was rewritten.
+        """
+        self._info.mutate_request(headers, info)
+        if self._weighted_host:
+            headers.authority = self._weighted_host
+        if self._host_rewrite:
+            self._set_host(headers, self._host_rewrite, insert_original_path)
+        elif self._host_rewrite_header:
+            value = headers.get(self._host_rewrite_header)
+            if value:
+                self._set_host(headers, value, insert_original_path)
+        if self._path_rewrite is not None:
+            if insert_original_path:
+                headers.set(b"x-envoy-original-path", headers.path)
+            headers.path = self._path_rewrite(headers.path)
+
+    def set_upstream_host(
+        self, headers: Headers, hostname: str, *, insert_original_path: bool = True
+    ) -> None:
+        """`auto_host_rewrite`: to be called once the upstream host is chosen; a host without a name changes nothing."""
+        if self.auto_host_rewrite and hostname:
+            self._set_host(headers, encode_text(hostname), insert_original_path)
+
+    def _set_host(self, headers: Headers, host: bytes, insert_original_path: bool) -> None:
+        if insert_original_path and headers.authority:
+            headers.set(b"x-envoy-original-host", headers.authority)
+        if self._append_x_forwarded_host and headers.authority:
+            append_forwarded_host(headers)
+        headers.authority = host
+
+
+class RedirectRoute(_Route):
+    """Answer with a redirect."""
+
+    __slots__ = ("_redirect", "status")
+
+    def __init__(self, info: RouteInfo, redirect: Redirect, status: int) -> None:
+        super().__init__(info)
+        self._redirect = redirect
+        self.status = status
+
+    def location(self, headers: Headers) -> bytes:
+        """The value of `location`."""
+        return self._redirect.location(headers)
+
+
+class TlsRedirectRoute(_Route):
+    """The answer of a virtual host that requires TLS: 301 to the same URL under https."""
+
+    __slots__ = ("status",)
+
+    def __init__(self, virtual_host: str) -> None:
+        super().__init__(RouteInfo("", virtual_host))
+        self.status = 301
+
+    def location(self, headers: Headers) -> bytes:
+        return tls_location(headers)
+
+
+class DirectResponseRoute(_Route):
+    """Answer with a fixed status and body."""
+
+    __slots__ = ("body", "status")
+
+    def __init__(self, info: RouteInfo, status: int, body: bytes) -> None:
+        super().__init__(info)
+        self.status = status
+        self.body = body
+
+    def location(self, headers: Headers) -> bytes | None:
+        """With 201 and 3xx Envoy names the request's own URL in `location`; None otherwise."""
+        if self.status != 201 and not 300 <= self.status < 400:
+            return None
+        return b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)
+
+
+Route: TypeAlias = ForwardRoute | RedirectRoute | TlsRedirectRoute | DirectResponseRoute
+
+
+def append_forwarded_host(headers: Headers) -> None:
+    """Note the host in `x-forwarded-host` unless it is the last one there already."""
+    value = headers.joined(b"x-forwarded-host")
+    if not value:
+        headers.set(b"x-forwarded-host", headers.authority)
+    elif value.rpartition(b",")[2] != headers.authority:
+        headers.set(b"x-forwarded-host", b"%b,%b" % (value, headers.authority))

@@ -1,0 +1,133 @@
+"""The `x-envoy-*` headers by which a request steers the router, and those the router adds for the next hop."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from protocols.http.headers import Headers
+
+_TIMEOUT: Final = b"x-envoy-upstream-rq-timeout-ms"
+_PER_TRY_TIMEOUT: Final = b"x-envoy-upstream-rq-per-try-timeout-ms"
+_EXPECTED: Final = b"x-envoy-expected-rq-timeout-ms"
+_RETRY_ON: Final = b"x-envoy-retry-on"
+_RETRY_GRPC_ON: Final = b"x-envoy-retry-grpc-on"
+_MAX_RETRIES: Final = b"x-envoy-max-retries"
+_RETRIABLE_CODES: Final = b"x-envoy-retriable-status-codes"
+_ATTEMPT_COUNT: Final = b"x-envoy-attempt-count"
+
+_TIMEOUT_HEADERS: Final = frozenset({_TIMEOUT, _PER_TRY_TIMEOUT, _EXPECTED})
+#: Meant for the router alone; what they ask for is not offered here.
+_IGNORED: Final = frozenset(
+    {
+        b"x-envoy-upstream-alt-stat-name",
+        b"x-envoy-upstream-rq-timeout-alt-response",
+        b"x-envoy-upstream-stream-duration-ms",
+    }
+)
+_ROUTER_HEADERS: Final = _TIMEOUT_HEADERS | _IGNORED
+_RETRY_HEADERS: Final = frozenset(
+    {
+        _RETRY_ON,
+        _RETRY_GRPC_ON,
+        _MAX_RETRIES,
+        _RETRIABLE_CODES,
+        b"x-envoy-retriable-header-names",
+        b"x-envoy-hedge-on-per-try-timeout",
+    }
+)
+
+#: A whole number as Envoy reads one; more digits than these are no time and no count.
+_NUMBER: Final = re.compile(rb"[0-9]{1,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """In milliseconds, 0: none."""
+
+    global_ms: int
+    per_try_ms: int
+
+
+def take_timeouts(
+    headers: Headers,
+    route_timeout_s: float | None,
+    per_try_timeout_s: float | None = None,
+    *,
+    respect_expected_rq_timeout: bool = False,
+    insert_expected: bool = True,
+) -> Timeouts:
+    """The timeouts of a request: the route's, or what its headers ask for; these are removed.
+
+    Sets `x-envoy-expected-rq-timeout-ms` for the next hop unless `insert_expected` is off (`suppress_envoy_headers`).
+    """
+    global_ms = _milliseconds(route_timeout_s)
+    per_try_ms = _milliseconds(per_try_timeout_s)
+    if headers.has_any(_ROUTER_HEADERS):
+        for name in headers.intersection(_IGNORED):
+            headers.remove(name)
+        expected = headers.get(_EXPECTED) if respect_expected_rq_timeout else None
+        if expected is not None:
+            global_ms = _number(expected, global_ms)
+        else:
+            asked = headers.get(_TIMEOUT)
+            if asked is not None:
+                global_ms = _number(asked, global_ms)
+                headers.remove(_TIMEOUT)
+        asked = headers.get(_PER_TRY_TIMEOUT)
+        if asked is not None:
+            per_try_ms = _number(asked, per_try_ms)
+            headers.remove(_PER_TRY_TIMEOUT)
+    if global_ms and per_try_ms >= global_ms:
+        per_try_ms = 0
+    expected_ms = per_try_ms or global_ms
+    if insert_expected and expected_ms:
+        headers.set(_EXPECTED, b"%d" % expected_ms)
+    return Timeouts(global_ms, per_try_ms)
+
+
+def _milliseconds(seconds: float | None) -> int:
+    return round(seconds * 1000) if seconds else 0
+
+
+def _number(value: bytes, default: int) -> int:
+    return int(value) if _NUMBER.fullmatch(value) else default
+
+
+@dataclass(frozen=True, slots=True)
+class RetryHeaders:
+    """What a request asks for on top of its route's retry policy. `max_retries` None: nothing asked."""
+
+    retry_on: tuple[str, ...] = ()
+    max_retries: int | None = None
+    retriable_status_codes: tuple[int, ...] = ()
+
+
+NO_RETRY_HEADERS: Final = RetryHeaders()
+
+
+def take_retry_headers(headers: Headers) -> RetryHeaders:
+    """Read and remove the retry headers (only internal requests still have them here)."""
+    if not headers.has_any(_RETRY_HEADERS):
+        return NO_RETRY_HEADERS
+    conditions = [*_list(headers.joined(_RETRY_ON)), *_list(headers.joined(_RETRY_GRPC_ON))]
+    codes = tuple(
+        int(code) for code in _list(headers.joined(_RETRIABLE_CODES)) if _NUMBER.fullmatch(code.encode())
+    )
+    max_retries = headers.get(_MAX_RETRIES)
+    asked = int(max_retries) if max_retries is not None and _NUMBER.fullmatch(max_retries) else None
+    for name in headers.intersection(_RETRY_HEADERS):
+        headers.remove(name)
+    return RetryHeaders(tuple(conditions), asked, codes)
+
+
+def _list(value: bytes | None) -> list[str]:
+    if not value:
+        return []
+    return [text for part in value.split(b",") if (text := part.strip(b" \t").decode("latin-1"))]
+
+
+def set_attempt_count(headers: Headers, attempt: int) -> None:
+    """`x-envoy-attempt-count`, from 1; on requests and responses of virtual hosts that want it."""
+    headers.set(_ATTEMPT_COUNT, b"%d" % attempt)

@@ -1,0 +1,664 @@
+"""One exchange of a request and its response, on its way through the filters of a connection manager.
+
+The path without holds is straight: the codec's callback, each filter that takes part in the phase, the terminal filter; and
+back: the terminal filter, the filters in reverse, the codec. Only a filter that answers HOLD brings in a `HeldMessage`.
+
+A stream ends once, in `finish`: when the last byte of the response was handed to the connection, when it was reset, or when
+the connection is gone. Then filters are told, stats and access logs are written, and references are cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from protocols.errors import LocalProtocolError
+from protocols.http import names
+from protocols.http.codec import HttpVersion
+from protocols.http.headers import Headers
+from sidecar.http import local_reply
+from sidecar.http.held_message import HeldMessage
+from sidecar.http.local_reply import Failure
+from sidecar.http.manager_config import BUFFER_LIMIT_BYTES
+from sidecar.http.route import ForwardRoute
+from sidecar.stream_info import ResponseFlag, StreamInfo
+from sidecar.transport.flow import HOLD, Flow
+
+if TYPE_CHECKING:
+    from sidecar.http.api import HttpFilter, Stream
+    from sidecar.http.connection_manager import ConnectionManager
+    from sidecar.http.request_target import Refusal
+    from sidecar.http.route import Route
+    from sidecar.transport.timers import Cancellable, IdleTimer
+    from sidecar.upstream.api import Cluster
+
+logger = logging.getLogger(__name__)
+
+_HTTP11: Final = HttpVersion.HTTP11
+_CONTINUE_EXPECTED: Final = b"100-continue"
+
+
+class ActiveStream:
+    """One exchange. Implements `sidecar.http.api.Stream`.
+
+    It begins with the first byte of a request, before the head is complete: timeouts run, and a client that leaves is logged.
+    """
+
+    __slots__ = (
+        "_early_resume",
+        "_filters",
+        "_local_reply",
+        "_random",
+        "_request_hold",
+        "_request_stopped",
+        "_response_hold",
+        "_tasks",
+        "_timers",
+        "cluster",
+        "config",
+        "connection_info",
+        "downstream_version",
+        "finished",
+        "id",
+        "idle_timer",
+        "info",
+        "manager",
+        "on_response_full",
+        "request_complete",
+        "request_headers",
+        "response_started",
+        "route",
+        "services",
+    )
+
+    def __init__(self, manager: ConnectionManager, stream_id: int) -> None:
+        config = manager.config
+        self.manager = manager
+        self.config = config
+        self.services = config.services
+        self.id = stream_id
+        self.connection_info = manager.info
+        self.info = StreamInfo(manager.info, time.time(), config.timers.now_ns())
+        self.info.protocol = "HTTP/1.1"
+        self.route: Route | None = None
+        self.cluster: Cluster | None = None
+        self.downstream_version = _HTTP11
+        self.request_headers: Headers | None = None
+        self.request_complete = False
+        self.response_started = False
+        self.finished = False
+        self.idle_timer: IdleTimer | None = manager.stream_idle_timer()
+        self.on_response_full: Callable[[bool], None] | None = None
+        self._filters: tuple[HttpFilter, ...] | None = None
+        self._request_hold: HeldMessage | None = None
+        self._response_hold: HeldMessage | None = None
+        self._request_stopped = False  # no more of the request goes to the filters
+        self._local_reply = False
+        self._early_resume = False
+        self._random = -1
+        self._tasks: set[asyncio.Task[None]] | None = None
+        self._timers: list[Cancellable] | None = None
+        if config.has_stream_timeouts:
+            self._start_timeouts()
+
+    # --- the request, from the codec
+
+    def on_headers(self, headers: Headers, end: bool) -> None:
+        """The head is complete: check, route, and give it to the filters."""
+        config, info = self.config, self.info
+        self.request_headers = info.request_headers = headers
+        if end:
+            self._end_request()
+        refusal = config.request_rules.apply(headers, info, config.routes.internal_only_headers)
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        if names.EXPECT in headers and not config.spec.proxy_100_continue:
+            self._answer_expectation(headers)
+        route = self.route = config.routes.match(headers, self.random_value)
+        if route is not None:
+            self._take_route(route, headers)
+        if not end:
+            upgrade = headers.get(names.UPGRADE)
+            if upgrade is not None and not self._upgrade_allowed(upgrade):
+                config.stats.downstream_rq_ws_on_non_ws_route.inc()
+                self.fail(local_reply.UPGRADE_REFUSED)
+                return
+        filters = self._filters = config.chain.new_filters(self)
+        phase = config.chain.request_headers
+        for at in phase:
+            flow = filters[at].on_request_headers(self, headers, end)
+            if self._request_stopped:
+                return
+            if flow is HOLD:
+                if self._early_resume:
+                    self._early_resume = False
+                    continue
+                self._hold_request(headers, end, phase[phase.index(at) + 1 :])
+                return
+
+    def _take_route(self, route: Route, headers: Headers) -> None:
+        info = self.info
+        info.route_name = route.name
+        info.virtual_host_name = route.virtual_host
+        info.route_metadata = route.metadata
+        if type(route) is not ForwardRoute:
+            return
+        name = route.cluster_name(headers)
+        cluster = self.cluster = self.services.clusters.get(name)
+        if cluster is not None:
+            info.cluster_name = name
+            info.cluster_metadata = cluster.metadata
+        if route.idle_timeout_s is not None:
+            self.idle_timer = None
+            if route.idle_timeout_s:
+                self.idle_timer = own = self.config.timers.idle(route.idle_timeout_s, self.on_idle_timeout)
+                self._keep(own)
+        if route.max_stream_duration_s:
+            self._after(route.max_stream_duration_s, self._on_max_duration)
+
+    def random_value(self) -> int:
+        """The stream's random number: the same at each call."""
+        if self._random < 0:
+            self._random = self.services.random.getrandbits(63)
+        return self._random
+
+    def _refuse(self, refusal: Refusal) -> None:
+        if refusal.details == "path_normalization_failed":
+            self.config.stats.downstream_rq_failed_path_normalization.inc()
+        elif refusal.location:
+            self.config.stats.downstream_rq_redirected_with_normalized_path.inc()
+        elif refusal.details == "absolute_path_rejected":
+            self.config.stats.downstream_rq_non_relative_path.inc()
+        if refusal.close:
+            self.manager.close_after_response()
+        fields = ((names.LOCATION, refusal.location),) if refusal.location else ()
+        self.reply(
+            refusal.status, refusal.body, details=refusal.details, flags=refusal.flags, headers=fields
+        )
+
+    def _answer_expectation(self, headers: Headers) -> None:
+        """Send `100 Continue` ourselves; the upstream never hears of the expectation (Envoy)."""
+        if (headers.get(names.EXPECT) or b"").lower() == _CONTINUE_EXPECTED:
+            headers.remove(names.EXPECT)
+            self._send_interim(Headers.response(100))
+
+    def _upgrade_allowed(self, upgrade: bytes) -> bool:
+        route = self.route
+        return self.config.upgrade_allowed(
+            upgrade.lower(), route.upgrades if type(route) is ForwardRoute else None
+        )
+
+    def on_data(self, data: bytes, end: bool) -> None:
+        """A piece of the request's body."""
+        self.info.bytes_received += len(data)
+        if end:
+            self._end_request()
+        if self.idle_timer is not None:
+            self.idle_timer.touch()
+        if self._local_reply or self.finished:
+            return
+        hold = self._request_hold
+        if hold is not None:
+            hold.push_data(data, end)
+            self._settle_request_hold()
+            return
+        filters = self._filters
+        assert filters is not None
+        for place, at in enumerate(self.config.chain.request_data):
+            passed = filters[at].on_request_data(self, data, end)
+            if self._request_stopped:
+                return
+            if passed is HOLD:
+                if not self._early_resume:
+                    self._hold_request(self.request_headers, end, ()).hold_data(place, data, end)
+                    return
+                self._early_resume = False
+            else:
+                data = passed
+            if not data and not end:
+                return
+
+    def on_trailers(self, trailers: Headers) -> None:
+        """The request's trailers, its end."""
+        self._end_request()
+        if self._local_reply or self.finished:
+            return
+        hold = self._request_hold
+        if hold is not None:
+            hold.push_trailers(trailers)
+            self._settle_request_hold()
+            return
+        filters = self._filters
+        assert filters is not None
+        phase = self.config.chain.request_trailers
+        for place, at in enumerate(phase):
+            flow = filters[at].on_request_trailers(self, trailers)
+            if self._request_stopped:
+                return
+            if flow is HOLD:
+                if self._early_resume:
+                    self._early_resume = False
+                    continue
+                self._hold_request(self.request_headers, False, (), phase[place + 1 :]).hold_trailers(trailers)
+                return
+
+    def _end_request(self) -> None:
+        self.request_complete = True
+        self.info.last_request_byte_ns = self.config.timers.now_ns()
+
+    # --- holds
+
+    def _hold_request(
+        self,
+        headers: Headers | None,
+        end: bool,
+        header_phase: tuple[int, ...],
+        trailer_phase: tuple[int, ...] | None = None,
+    ) -> HeldMessage:
+        chain, filters = self.config.chain, self._filters
+        assert filters is not None and headers is not None
+        if trailer_phase is None:
+            trailer_phase = chain.request_trailers
+        hold = self._request_hold = HeldMessage(
+            self,
+            headers,
+            end,
+            [filters[at].on_request_headers for at in header_phase],
+            [(at, filters[at].on_request_data) for at in chain.request_data],
+            [(at, filters[at].on_request_trailers) for at in trailer_phase],
+            BUFFER_LIMIT_BYTES,
+            self.pause_request,
+        )
+        return hold
+
+    def _hold_response(
+        self,
+        headers: Headers | None,
+        end: bool,
+        header_phase: tuple[int, ...] | None,
+        trailer_phase: tuple[int, ...] | None = None,
+    ) -> HeldMessage:
+        chain, filters = self.config.chain, self._filters
+        assert filters is not None and headers is not None
+        if trailer_phase is None:
+            trailer_phase = chain.response_trailers
+        last = len(filters)  # the encoder's place, behind all filters
+        header_steps = None
+        if header_phase is not None:
+            header_steps = [filters[at].on_response_headers for at in header_phase]
+        hold = self._response_hold = HeldMessage(
+            self,
+            headers,
+            end,
+            [*header_steps, self._last_headers] if header_steps is not None else (),
+            [*((-at, filters[at].on_response_data) for at in chain.response_data), (last, self._last_data)],
+            [*((-at, filters[at].on_response_trailers) for at in trailer_phase), (last, self._last_trailers)],
+            BUFFER_LIMIT_BYTES,
+            self.on_downstream_full,
+        )
+        return hold
+
+    def _last_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
+        self.encode_headers(headers, end)
+        return Flow.CONTINUE
+
+    def _last_data(self, stream: Stream, data: bytes, end: bool) -> bytes:
+        self.encode_data(data, end)
+        return data
+
+    def _last_trailers(self, stream: Stream, trailers: Headers) -> Flow:
+        self.encode_trailers(trailers)
+        return Flow.CONTINUE
+
+    def resume_request(self) -> None:
+        hold = self._request_hold
+        if hold is None:
+            self._early_resume = not self._request_stopped
+            return
+        hold.resume()
+        self._settle_request_hold()
+
+    def _settle_request_hold(self) -> None:
+        hold = self._request_hold
+        if hold is not None and not hold.holds:
+            self._request_hold = None
+
+    def resume_response(self) -> None:
+        hold = self._response_hold
+        if hold is None:
+            self._early_resume = not self.finished
+            return
+        hold.resume()
+        self._settle_response_hold()
+
+    def _settle_response_hold(self) -> None:
+        hold = self._response_hold
+        if hold is not None and not hold.holds:
+            self._response_hold = None
+
+    # --- the response
+
+    def send_response_headers(self, headers: Headers, end: bool) -> None:
+        if self._local_reply or self.finished:
+            return
+        status = headers.status
+        if status < 200 and status != 101:
+            if self.config.spec.proxy_100_continue:
+                self._send_interim(headers)
+            return
+        self._begin_response(headers, end)
+
+    def _send_interim(self, headers: Headers) -> None:
+        """A 1xx head, past the filters."""
+        config = self.config
+        config.response_rules.apply_interim(headers, self.request_headers)
+        try:
+            self.manager.codec.send_headers(self.id, headers, False)
+        except LocalProtocolError as error:
+            logger.debug("interim response dropped: %s", error)
+            return
+        config.count_response(headers.status)
+        self.manager.flush_soon()
+
+    def _begin_response(self, headers: Headers, end: bool) -> None:
+        info = self.info
+        info.response_headers = headers
+        route = self.route
+        if route is not None:
+            route.finalize_response(headers, info)
+        filters = self._filters
+        if filters:
+            phase = self.config.chain.response_headers
+            for place, at in enumerate(phase):
+                flow = filters[at].on_response_headers(self, headers, end)
+                if info.response_headers is not headers or self.finished:
+                    return  # the filter answered itself
+                if flow is HOLD:
+                    if self._early_resume:
+                        self._early_resume = False
+                        continue
+                    self._hold_response(headers, end, phase[place + 1 :])
+                    return
+        self.encode_headers(headers, end)
+
+    def encode_headers(self, headers: Headers, end: bool) -> None:
+        """The last step of a final response head."""
+        config, manager, info = self.config, self.manager, self.info
+        config.response_rules.apply(headers, self.request_headers)
+        codec = manager.codec
+        if manager.ends_with(self, headers.status):
+            codec.shutdown()
+        self.response_started = True
+        info.response_code = status = headers.status
+        if not info.first_response_byte_ns:
+            info.first_response_byte_ns = config.timers.now_ns()
+        try:
+            codec.send_headers(self.id, headers, end)
+        except LocalProtocolError as error:
+            logger.warning("[C%d] response head refused: %s", self.connection_info.id, error)
+            self.reset("local_protocol_error", ResponseFlag.LOCAL_RESET)
+            return
+        config.count_response(status)
+        if status == 101:
+            manager.on_upgraded()
+        if end:
+            manager.on_response_ended(self)
+        else:
+            if self.idle_timer is not None:
+                self.idle_timer.touch()
+            manager.flush_soon()
+
+    def send_response_data(self, data: bytes, end: bool) -> None:
+        if not self._local_reply and not self.finished:
+            self._respond_data(data, end)
+
+    def _respond_data(self, data: bytes, end: bool) -> None:
+        hold = self._response_hold
+        if hold is not None:
+            hold.push_data(data, end)
+            self._settle_response_hold()
+            return
+        phase = self.config.chain.response_data
+        if phase:
+            filters = self._filters
+            assert filters is not None
+            for place, at in enumerate(phase):
+                passed = filters[at].on_response_data(self, data, end)
+                if self.finished:
+                    return
+                if passed is HOLD:
+                    if not self._early_resume:
+                        self._hold_response(self.info.response_headers, end, None).hold_data(place, data, end)
+                        return
+                    self._early_resume = False
+                else:
+                    data = passed
+                if not data and not end:
+                    return
+        self.encode_data(data, end)
+
+    def encode_data(self, data: bytes, end: bool) -> None:
+        """The last step of a piece of body."""
+        manager = self.manager
+        self.info.bytes_sent += len(data)
+        try:
+            manager.codec.send_data(self.id, data, end)
+        except LocalProtocolError as error:
+            logger.debug("[C%d] response body refused: %s", self.connection_info.id, error)
+            self.reset("local_protocol_error", ResponseFlag.LOCAL_RESET)
+            return
+        if end:
+            manager.on_response_ended(self)
+        else:
+            if self.idle_timer is not None:
+                self.idle_timer.touch()
+            manager.flush_soon()
+
+    def send_response_trailers(self, trailers: Headers) -> None:
+        if self._local_reply or self.finished:
+            return
+        self.info.response_trailers = trailers
+        hold = self._response_hold
+        if hold is not None:
+            hold.push_trailers(trailers)
+            self._settle_response_hold()
+            return
+        filters = self._filters or ()
+        phase = self.config.chain.response_trailers
+        for place, at in enumerate(phase):
+            flow = filters[at].on_response_trailers(self, trailers)
+            if self.finished:
+                return
+            if flow is HOLD:
+                if self._early_resume:
+                    self._early_resume = False
+                    continue
+                self._hold_response(
+                    self.info.response_headers, False, None, phase[place + 1 :]
+                ).hold_trailers(trailers)
+                return
+        self.encode_trailers(trailers)
+
+    def encode_trailers(self, trailers: Headers) -> None:
+        """The last step of the trailers."""
+        try:
+            self.manager.codec.send_trailers(self.id, trailers)
+        except LocalProtocolError as error:
+            logger.debug("[C%d] trailers refused: %s", self.connection_info.id, error)
+            self.reset("local_protocol_error", ResponseFlag.LOCAL_RESET)
+            return
+        self.manager.on_response_ended(self)
+
+    # --- answers of our own
+
+    def fail(self, failure: Failure, status: int = 0) -> None:
+        """Answer with a failure of `local_reply`; `status` replaces its status."""
+        self.reply(status or failure.status, failure.body, details=failure.details, flags=failure.flags)
+
+    def reply(
+        self,
+        status: int,
+        body: bytes = b"",
+        *,
+        details: str,
+        flags: int = 0,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        if self.finished:
+            return
+        if self.response_started:
+            self.reset(details, flags)
+            return
+        info = self.info
+        info.response_flags |= flags
+        info.response_code_details = details
+        self._request_stopped = True
+        if self._request_hold is not None:
+            self._request_hold.drop()
+            self._request_hold = None
+        if status == 400:
+            self.manager.close_after_response()  # what follows cannot be trusted to be a request (Envoy)
+        head, rest = local_reply.build(self.request_headers, status, body, headers)
+        past_filters = info.response_headers is not None  # a filter answers in place of a response it was shown
+        self._local_reply = True
+        if self._response_hold is not None:
+            self._response_hold.drop()
+            self._response_hold = None
+        if past_filters:
+            info.response_headers = head
+            self.encode_headers(head, not rest)
+        else:
+            if self._filters is None:
+                self._filters = self.config.chain.new_filters(self)
+            self._begin_response(head, not rest)
+        if rest and not self.finished:
+            self._respond_data(rest, True)
+
+    def reset(self, details: str, flags: int = 0) -> None:
+        """End the stream so that the client can tell that the response is incomplete."""
+        if self.finished:
+            return
+        info = self.info
+        info.response_flags |= flags
+        info.response_code_details = details
+        self.config.stats.downstream_rq_tx_reset.inc()
+        self.manager.on_stream_reset(self)
+
+    def on_bug(self, error: BaseException) -> None:
+        """An unexpected exception in a filter: it costs this stream, and is told."""
+        logger.error("[C%d] a filter failed", self.connection_info.id, exc_info=error)
+        self.fail(local_reply.INTERNAL_ERROR)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if self.finished:
+            coroutine.close()
+            return
+        task = asyncio.get_running_loop().create_task(coroutine)
+        if self._tasks is None:
+            self._tasks = set()
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        if self._tasks is not None:
+            self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.on_bug(error)
+
+    # --- flow control
+
+    def pause_request(self, full: bool) -> None:
+        self.manager.pause_request(full)
+
+    @property
+    def response_full(self) -> bool:
+        return self.manager.write_full
+
+    def on_downstream_full(self, full: bool) -> None:
+        """The client takes no more, or takes again."""
+        if self.on_response_full is not None:
+            self.on_response_full(full)
+
+    # --- timeouts
+
+    def _start_timeouts(self) -> None:
+        spec = self.config.spec
+        if spec.request_timeout_s:
+            self._after(spec.request_timeout_s, self._on_request_timeout)
+        if spec.request_headers_timeout_s:
+            self._after(spec.request_headers_timeout_s, self._on_headers_timeout)
+        if spec.max_stream_duration_s:
+            self._after(spec.max_stream_duration_s, self._on_max_duration)
+
+    def _after(self, delay_s: float, callback: Callable[[], None]) -> None:
+        self._keep(self.config.timers.after(delay_s, callback))
+
+    def _keep(self, timer: Cancellable) -> None:
+        if self._timers is None:
+            self._timers = []
+        self._timers.append(timer)
+
+    def _on_request_timeout(self) -> None:
+        if not self.request_complete and not self.finished:
+            self.config.stats.downstream_rq_timeout.inc()
+            self._time_out(local_reply.REQUEST_TIMEOUT)
+
+    def _on_headers_timeout(self) -> None:
+        if self.request_headers is None and not self.finished:
+            self.config.stats.downstream_rq_header_timeout.inc()
+            self._time_out(local_reply.REQUEST_HEADERS_TIMEOUT)
+
+    def _on_max_duration(self) -> None:
+        if not self.finished:
+            self.config.stats.downstream_rq_max_duration_reached.inc()
+            self._time_out(local_reply.MAX_DURATION)
+
+    def on_idle_timeout(self) -> None:
+        """Nothing moved for the stream idle timeout."""
+        if not self.finished:
+            self.config.stats.downstream_rq_idle_timeout.inc()
+            self._time_out(local_reply.STREAM_IDLE_TIMEOUT)
+
+    def _time_out(self, failure: Failure) -> None:
+        if not self.id:
+            self.manager.give_id(self)
+        if not self.finished:
+            self.fail(failure, local_reply.GATEWAY_TIMEOUT if self.request_complete else 0)
+
+    # --- the end
+
+    def finish(self) -> None:
+        """Exactly once, whatever happened; the manager calls it. Harmless when it has been called."""
+        if self.finished:
+            return
+        self.finished = self._request_stopped = True
+        config, info = self.config, self.info
+        info.end_ns = config.timers.now_ns()
+        if self._timers is not None:
+            for timer in self._timers:
+                timer.cancel()
+        if self._request_hold is not None:
+            self._request_hold.drop()
+        if self._response_hold is not None:
+            self._response_hold.drop()
+        filters = self._filters
+        if filters is not None:
+            for at in config.chain.stream_end:  # the terminal filter first: others read what it leaves behind
+                filters[at].on_stream_end(self)
+        stats = config.stats
+        stats.downstream_rq_active.dec()
+        stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
+        for access_logger in config.access_loggers:
+            access_logger.log(info)
+        if self._tasks is not None:
+            for task in tuple(self._tasks):
+                task.cancel()
+        self._filters = ()
+        self._request_hold = self._response_hold = None
+        self.on_response_full = None
+        self.idle_timer = self._timers = None
+

@@ -1,0 +1,123 @@
+"""One attempt of a request towards an upstream host: between the router and the pool's stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from protocols.http.codec import ResetReason
+from protocols.http.headers import Headers
+
+if TYPE_CHECKING:
+    from sidecar.stream_info import UpstreamInfo
+    from sidecar.upstream.api import Pending, UpstreamFailure, UpstreamStream
+
+
+class AttemptOwner(Protocol):
+    """The router's side. Calls of an attempt that was given up do not reach it."""
+
+    def on_attempt_ready(self, attempt: UpstreamRequest) -> None: ...
+    def on_attempt_failed(self, failure: UpstreamFailure, details: str, info: UpstreamInfo) -> None: ...
+    def on_attempt_headers(self, headers: Headers, end: bool) -> None: ...
+    def on_attempt_data(self, data: bytes, end: bool) -> None: ...
+    def on_attempt_trailers(self, trailers: Headers) -> None: ...
+    def on_attempt_reset(self, reason: ResetReason, details: str) -> None: ...
+    def on_attempt_full(self, full: bool) -> None: ...
+    def on_bug(self, error: Exception) -> None:
+        """An unexpected exception in what the attempt called: it must not reach the upstream connection's stack."""
+
+
+class UpstreamRequest:
+    """Implements `UpstreamSink`.
+
+    `reused`: the connection was idle in the pool, so its server may just be closing it. `started`: the head was handed to the
+    connection. `responded`: a byte of the final response head came.
+    """
+
+    __slots__ = ("_asking", "_owner", "pending", "responded", "reused", "started", "upstream")
+
+    def __init__(self, owner: AttemptOwner) -> None:
+        self._owner: AttemptOwner | None = owner
+        self.pending: Pending | None = None
+        self.upstream: UpstreamStream | None = None
+        self.reused = False
+        self.started = False
+        self.responded = False
+        self._asking = True
+
+    def wait(self, pending: Pending) -> None:
+        """`new_stream` has returned."""
+        self._asking = False
+        if self.upstream is None and self._owner is not None:
+            self.pending = pending
+
+    def give_up(self) -> None:
+        """Cancel or reset; no callback of this attempt reaches the owner any more."""
+        self._owner = None
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.cancel()
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.reset()
+
+    # UpstreamSink
+
+    def on_pool_ready(self, stream: UpstreamStream) -> None:
+        self.pending = None
+        self.upstream = stream
+        self.reused = self._asking  # answered at once: an idle connection
+        owner = self._owner
+        if owner is None:
+            stream.reset()
+            return
+        try:
+            owner.on_attempt_ready(self)
+        except Exception as error:
+            owner.on_bug(error)
+
+    def on_pool_failure(self, failure: UpstreamFailure, details: str, info: UpstreamInfo) -> None:
+        self.pending = None
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            try:
+                owner.on_attempt_failed(failure, details, info)
+            except Exception as error:
+                owner.on_bug(error)
+
+    def on_response_headers(self, headers: Headers, end: bool) -> None:
+        owner = self._owner
+        if owner is not None:
+            try:
+                owner.on_attempt_headers(headers, end)
+            except Exception as error:
+                owner.on_bug(error)
+
+    def on_response_data(self, data: bytes, end: bool) -> None:
+        owner = self._owner
+        if owner is not None:
+            try:
+                owner.on_attempt_data(data, end)
+            except Exception as error:
+                owner.on_bug(error)
+
+    def on_response_trailers(self, trailers: Headers) -> None:
+        owner = self._owner
+        if owner is not None:
+            try:
+                owner.on_attempt_trailers(trailers)
+            except Exception as error:
+                owner.on_bug(error)
+
+    def on_upstream_reset(self, reason: ResetReason, details: str) -> None:
+        owner, self._owner = self._owner, None
+        self.upstream = None
+        if owner is not None:
+            try:
+                owner.on_attempt_reset(reason, details)
+            except Exception as error:
+                owner.on_bug(error)
+
+    def on_upstream_full(self, full: bool) -> None:
+        owner = self._owner
+        if owner is not None:
+            owner.on_attempt_full(full)

@@ -1,0 +1,1 @@
+"""The first floor: accept, listener filters, the filter chain match."""

@@ -1,0 +1,241 @@
+"""A live listener: its sockets, its filter chains, its connections; and the set of all listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from config.model.core import Address, SocketAddress
+from sidecar.listener.filter_chain import FilterChainMatcher
+from sidecar.listener.pending import PendingConnection
+from sidecar.listener.predicate import compile_predicate
+from sidecar.listener.registry import build_listener_filter
+from sidecar.network.connection import DownstreamConnection, FilterChain
+from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo
+from sidecar.transport import sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from config.model.listener import ListenerSpec
+    from sidecar.listener.api import ListenerFilter
+    from sidecar.telemetry.access_log.api import AccessLogger
+    from sidecar.transport.timers import Timers
+    from stats.families import ListenerPerHandlerStats, ListenerStats
+    from stats.store import Scope
+
+logger = logging.getLogger(__name__)
+
+
+class ConnectionLimit:
+    """The global limit of downstream connections (overload manager); None: no limit."""
+
+    __slots__ = ("active", "maximum")
+
+    def __init__(self, maximum: int | None) -> None:
+        self.maximum = maximum
+        self.active = 0
+
+    def full(self) -> bool:
+        return self.maximum is not None and self.active >= self.maximum
+
+
+class Listener:
+    """One listener. `matcher` chooses the filter chain; `find_successor` the listener that `use_original_dst` hands over to."""
+
+    def __init__(
+        self,
+        spec: ListenerSpec,
+        matcher: FilterChainMatcher[FilterChain],
+        stats: ListenerStats,
+        worker_stats: ListenerPerHandlerStats,
+        scope: Scope,
+        timers: Timers,
+        limit: ConnectionLimit,
+        find_successor: Callable[[Address], Listener | None],
+        access_loggers: tuple[AccessLogger, ...] = (),
+    ) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.stats = stats
+        self._worker_stats = worker_stats
+        self.timers = timers
+        self.matcher = matcher
+        self.connections: set[DownstreamConnection] = set()
+        self.draining = False
+        self._limit = limit
+        self._find_successor = find_successor
+        self._access_loggers = access_loggers
+        self._pending: set[PendingConnection] = set()
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.AbstractServer] = []
+        self._filters = tuple(
+            (build_listener_filter(each, scope), compile_predicate(each.filter_disabled))
+            for each in spec.listener_filters
+        )
+
+    # sockets
+
+    def bind(self) -> None:
+        """Bind all addresses. Raises BindError."""
+        if not self.spec.bind_to_port:
+            return
+        for address in (self.spec.address, *self.spec.additional_addresses):
+            self._sockets.append(
+                sockets.listen(
+                    address,
+                    backlog=self.spec.tcp_backlog_size,
+                    reuse_port=self.spec.reuse_port,
+                    transparent=self.spec.transparent,
+                    freebind=self.spec.freebind,
+                )
+            )
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to accept."""
+        for sock in self._sockets:
+            backlog = self.spec.tcp_backlog_size
+            if sock.family == socket.AF_UNIX:
+                server = await loop.create_unix_server(
+                    lambda: PendingConnection(self), sock=sock, backlog=backlog
+                )
+            else:
+                server = await loop.create_server(lambda: PendingConnection(self), sock=sock, backlog=backlog)
+            self._servers.append(server)
+
+    def stop_accepting(self) -> None:
+        """Close the listening sockets; connections go on."""
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+
+    def drain_connections(self) -> None:
+        """Let connections end on which nothing is going on; the others end when they have finished."""
+        for connection in list(self.connections):
+            connection.drain()
+
+    def close_connections(self) -> None:
+        """End what is left, at once."""
+        for pending in list(self._pending):
+            pending.close()
+        for connection in list(self.connections):
+            connection.abort("listener closed")
+
+    @property
+    def local_addresses(self) -> list[Address]:
+        """Where it really listens: port 0 has become a number. A listener without sockets shows what was configured."""
+        if self._sockets:
+            return [sockets.address_of(sock.getsockname()) for sock in self._sockets]
+        return [self.spec.address, *self.spec.additional_addresses]
+
+    @property
+    def is_bound(self) -> bool:
+        return bool(self._sockets)
+
+    # the life of a connection
+
+    def admit(self, pending: PendingConnection) -> bool:
+        """Count a connection in, or refuse it."""
+        if not self.spec.ignore_global_conn_limit and self._limit.full():
+            self.stats.downstream_global_cx_overflow.inc()
+            return False
+        self.take_over(pending)
+        return True
+
+    def take_over(self, pending: PendingConnection) -> None:
+        self._pending.add(pending)
+        self.stats.downstream_pre_cx_active.inc()
+
+    def release(self, pending: PendingConnection) -> None:
+        if pending in self._pending:
+            self._pending.discard(pending)
+            self.stats.downstream_pre_cx_active.dec()
+
+    def create_filters(self, info: ConnectionInfo) -> tuple[ListenerFilter, ...]:
+        """The filters for a new connection, less those disabled for its destination port."""
+        return tuple(
+            factory.create() for factory, disabled in self._filters if disabled is None or not disabled(info)
+        )
+
+    def successor(self, info: ConnectionInfo) -> Listener | None:
+        """With `use_original_dst`: the listener of the original destination, if there is another one."""
+        if not self.spec.use_original_dst or not info.local_address_restored:
+            return None
+        found = self._find_successor(info.local_address)
+        return None if found is self else found
+
+    def serve(self, transport: asyncio.Transport, info: ConnectionInfo, early: bytes) -> None:
+        """Give an inspected connection to its filter chain."""
+        chain = self.matcher.match(info)
+        if chain is None:
+            self.stats.no_filter_chain_match.inc()
+            logger.debug("[C%d] no filter chain matches, closing", info.id)
+            self._log_refused(info)
+            transport.close()
+            return
+        self._limit.active += 1
+        connection = DownstreamConnection(chain, info, self.timers, self.stats, self._ended)
+        self._worker_stats.downstream_cx_total.inc()
+        self._worker_stats.downstream_cx_active.inc()
+        self.connections.add(connection)
+        connection.start(transport, early)
+
+    def _log_refused(self, info: ConnectionInfo) -> None:
+        if not self._access_loggers:
+            return
+        stream_info = StreamInfo(info, info.start_s, info.start_monotonic_ns)
+        stream_info.add_flag(ResponseFlag.NO_ROUTE_FOUND)
+        stream_info.response_code_details = "filter_chain_not_found"
+        for access_logger in self._access_loggers:
+            access_logger.log(stream_info)
+
+    def _ended(self, connection: DownstreamConnection) -> None:
+        self._limit.active -= 1
+        self.connections.discard(connection)
+        self.stats.downstream_cx_active.dec()
+        self._worker_stats.downstream_cx_active.dec()
+        self.stats.downstream_cx_destroy.inc()
+        info = connection.info
+        assert info is not None
+        self.stats.downstream_cx_length_ms.record(
+            (self.timers.now_ns() - info.start_monotonic_ns) // 1_000_000
+        )
+        if self._access_loggers and connection.failed_transport() and connection.session is not None:
+            for access_logger in self._access_loggers:
+                access_logger.log(connection.session)
+
+
+class ListenerSet:
+    """All listeners, by name and by address."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Listener] = {}
+
+    def add(self, listener: Listener) -> None:
+        self._by_name[listener.name] = listener
+
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(self._by_name.values())
+
+    def get(self, name: str) -> Listener | None:
+        return self._by_name.get(name)
+
+    def for_destination(self, destination: Address) -> Listener | None:
+        """Envoy's hand-over rule: the listener of exactly that address and port, else of the wildcard address and that port."""
+        if not isinstance(destination, SocketAddress):
+            return None
+        wildcards = ("::", "0.0.0.0") if ":" in destination.address else ("0.0.0.0", "::")
+        for wanted in (destination.address, *wildcards):
+            for listener in self._by_name.values():
+                if not listener.draining and SocketAddress(wanted, destination.port) in (
+                    listener.spec.address,
+                    *listener.spec.additional_addresses,
+                ):
+                    return listener
+        return None

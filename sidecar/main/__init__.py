@@ -1,0 +1,1 @@
+"""The process: options, start and stop order, admin server, drain."""

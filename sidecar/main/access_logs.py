@@ -1,0 +1,80 @@
+"""All access logs of the process: one buffered file for each path, shared by everybody who writes there."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from config.model.access_log import AccessLogSpec
+from sidecar.telemetry.access_log.file import FileAccessLogger, LogFile
+from sidecar.telemetry.access_log.format import DEFAULT_FORMAT, compile_format
+
+if TYPE_CHECKING:
+    from sidecar.telemetry.access_log.api import AccessLogger
+    from sidecar.transport.timers import Cancellable, Timers
+    from stats.families import FilesystemStats
+
+logger = logging.getLogger(__name__)
+
+
+class AccessLogs:
+    """Opens, flushes, reopens and closes. `get` raises OSError (file) and FormatError (format) at configuration time."""
+
+    def __init__(self, stats: FilesystemStats, timers: Timers, *, flush_interval_s: float) -> None:
+        self._stats = stats
+        self._timers = timers
+        self._flush_interval_s = flush_interval_s
+        self._files: dict[str, LogFile] = {}
+        self._counted: dict[str, tuple[int, int, int]] = {}
+        self._timer: Cancellable | None = None
+
+    def get(self, spec: AccessLogSpec) -> AccessLogger:
+        render = compile_format(spec.format if spec.format is not None else DEFAULT_FORMAT)
+        file = self._files.get(spec.path)
+        if file is None:
+            file = self._files[spec.path] = LogFile(spec.path)
+            self._counted[spec.path] = (0, 0, 0)
+        return FileAccessLogger(file, render)
+
+    def start(self) -> None:
+        """Flush on a timer from now on."""
+        if self._files:
+            self._timer = self._timers.after(self._flush_interval_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        for file in self._files.values():
+            before = file.flushes
+            file.flush()
+            if file.flushes != before:
+                self._stats.flushed_by_timer.inc()
+        self._count()
+        self.start()
+
+    def _count(self) -> None:
+        """Carry what the files counted over into the stats."""
+        waiting = 0
+        for path, file in self._files.items():
+            entries, flushes, failures = self._counted[path]
+            self._stats.write_buffered.add(file.entries - entries)
+            self._stats.write_completed.add(file.flushes - flushes)
+            self._stats.write_failed.add(file.write_failures - failures)
+            self._counted[path] = (file.entries, file.flushes, file.write_failures)
+            waiting += file.waiting_bytes
+        self._stats.write_total_buffered.set(waiting)
+
+    def reopen(self) -> None:
+        """After log rotation (SIGUSR1, admin `/reopen_logs`)."""
+        for file in self._files.values():
+            try:
+                file.reopen()
+            except OSError as error:
+                self._stats.reopen_failed.inc()
+                logger.error("cannot reopen %s: %s", file.path, error.strerror)
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for file in self._files.values():
+            file.close()
+        self._files.clear()

@@ -1,0 +1,1 @@
+"""The admin server, one module for each group of endpoints."""

@@ -1,0 +1,63 @@
+"""What an admin endpoint is: a path, a help line, a handler."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote
+
+TEXT: Final = b"text/plain; charset=UTF-8"
+JSON: Final = b"application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRequest:
+    """`query`: decoded parameters, the last of each name; a parameter without `=` has the value ""."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+
+    def flag(self, name: str) -> bool:
+        return name in self.query
+
+
+@dataclass(frozen=True, slots=True)
+class AdminResponse:
+    """`body` is text, or pieces of it that are made while they are sent, so that traffic is served in between.
+
+    `after` is called when the answer is on its way (the process may end then).
+    """
+
+    body: str | Iterable[str] = ""
+    status: int = 200
+    content_type: bytes = TEXT
+    after: Callable[[], None] | None = None
+
+
+def json_response(value: object, status: int = 200) -> AdminResponse:
+    """JSON as Envoy prints it: one blank of indentation, snake case, a newline at the end."""
+    return AdminResponse(json.dumps(value, indent=1, ensure_ascii=False) + "\n", status, JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`parameters`: name -> help. `mutates`: only by POST."""
+
+    path: str
+    help: str
+    handler: Callable[[AdminRequest], AdminResponse]
+    mutates: bool = False
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_target(method: bytes, target: bytes) -> AdminRequest:
+    """Split and decode a request target. `+` stays `+`: filters are regular expressions, not forms."""
+    path, _, query = target.decode("latin-1").partition("?")
+    parameters: dict[str, str] = {}
+    for item in filter(None, query.split("&")):
+        name, _, value = item.partition("=")
+        parameters[unquote(name)] = unquote(value)
+    return AdminRequest(method.decode("latin-1"), path, parameters)

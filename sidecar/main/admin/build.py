@@ -1,0 +1,90 @@
+"""The admin server of a process: all endpoints on the configured address."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from config.model.core import Address
+from sidecar.main.admin import certs, clusters, config_dump, lifecycle, listeners, stats
+from sidecar.main.admin import logging as logging_endpoints
+from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
+from sidecar.main.admin.server import AdminServer
+from sidecar.main.start_error import StartError
+from sidecar.transport.sockets import BindError
+from stats.families import HttpStats, ListenerStats
+
+if TYPE_CHECKING:
+    from sidecar.main.process import Process
+
+logger = logging.getLogger(__name__)
+
+
+class Admin:
+    """The admin server and where it listens."""
+
+    def __init__(self, server: AdminServer, address: Address) -> None:
+        self._server = server
+        self.address = address
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        await self._server.start(loop)
+        logger.info("admin address: %s", self.address)
+
+    def close(self) -> None:
+        self._server.close()
+
+
+def build_admin(process: Process) -> Admin | None:
+    """Bind the admin address, if there is one. Raises StartError."""
+    spec = process.bootstrap.admin
+    if spec.address is None:
+        return None
+    services = process.services
+    assert services is not None, "the process is built first"
+    server: AdminServer
+    table = [
+        *lifecycle.endpoints(process, lambda: server.help_text()),
+        *stats.endpoints(process.store),
+        *listeners.endpoints(process.listeners),
+        *clusters.endpoints(services.clusters),
+        *certs.endpoints(services.tls),
+        *config_dump.endpoints(process),
+        *logging_endpoints.endpoints(),
+        Endpoint("/reopen_logs", "reopen access logs", _reopen(process), mutates=True),
+        Endpoint("/init_dump", "what is not ready yet", lambda _: AdminResponse("{}\n")),
+    ]
+    scope = process.store.root
+    server = AdminServer(
+        table,
+        ListenerStats(scope.scope("listener.admin")),
+        HttpStats(scope.scope("http.admin")),
+        process.access_loggers(spec.access_log),
+    )
+    try:
+        address = server.bind(spec.address)
+    except BindError as error:
+        raise StartError([f"admin: {error.strerror}"]) from error
+    _write_address(process.options.admin_address_path, address)
+    return Admin(server, address)
+
+
+def _reopen(process: Process) -> Callable[[AdminRequest], AdminResponse]:
+    def reopen(request: AdminRequest) -> AdminResponse:
+        process.access_logs.reopen()
+        return AdminResponse("OK\n")
+
+    return reopen
+
+
+def _write_address(path: str, address: Address) -> None:
+    """`--admin-address-path`: for whoever asked for port 0."""
+    if not path:
+        return
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(str(address))
+    except OSError as error:
+        raise StartError([f"--admin-address-path {path}: {error.strerror}"]) from error

@@ -1,0 +1,61 @@
+"""`/logging`: show and change log levels while running."""
+
+from __future__ import annotations
+
+from sidecar.main import log
+from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
+
+_USAGE = """
+usage: /logging?<name>=<level> (change single level)
+usage: /logging?paths=name1:level1,name2:level2,... (change multiple levels)
+usage: /logging?level=<level> (change all levels)
+levels: trace debug info warning error critical off
+"""
+
+
+def endpoints() -> list[Endpoint]:
+    return [
+        Endpoint(
+            "/logging",
+            "query/change logging levels",
+            _logging,
+            mutates=True,
+            parameters={
+                "paths": "several components: <name1>:<level1>,<name2>:<level2>",
+                "level": "all components: one of trace, debug, info, warning, error, critical, off",
+            },
+        )
+    ]
+
+
+def _logging(request: AdminRequest) -> AdminResponse:
+    problem = _change(request)
+    listing = "active loggers:\n" + "".join(f"  {name}: {level}\n" for name, level in log.current_levels())
+    if problem:
+        return AdminResponse(f"error: {problem}\n{_USAGE}{listing}", 400)
+    return AdminResponse(listing)
+
+
+def _change(request: AdminRequest) -> str:
+    """Apply what was asked, all or nothing; returns what is wrong, or ""."""
+    if not request.query:
+        return ""
+    if len(request.query) > 1:
+        return "invalid parameter: one change at a time"
+    ((name, value),) = request.query.items()
+    if name == "level":
+        if value not in log.LEVELS:
+            return "unknown logger level"
+        log.set_all(value)
+        return ""
+    changes = [(name, value)]
+    if name == "paths":
+        changes = [(each, level) for each, _, level in (item.partition(":") for item in value.split(","))]
+    for component, level in changes:
+        if component not in log.COMPONENTS:
+            return "unknown logger name"
+        if level not in log.LEVELS:
+            return "unknown logger level"
+    for component, level in changes:
+        log.set_component(component, level)
+    return ""

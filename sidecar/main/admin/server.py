@@ -1,0 +1,306 @@
+"""The admin server: HTTP/1 on its own listener, endpoints from a table, answers in slices."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Final, cast
+
+from config.model.core import Address, TrafficDirection
+from protocols.errors import LocalProtocolError, RemoteProtocolError
+from protocols.http.codec import CodecSettings, ResetReason
+from protocols.http.h1_httptools import server_codec
+from protocols.http.headers import Headers
+from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, parse_target
+from sidecar.stream_info import ConnectionInfo, StreamInfo
+from sidecar.transport import sockets
+
+if TYPE_CHECKING:
+    from sidecar.telemetry.access_log.api import AccessLogger
+    from stats.families import HttpStats, ListenerStats
+
+logger = logging.getLogger(__name__)
+
+#: Answers are written in pieces of about this size, with a turn of the loop between two of them.
+SLICE_BYTES: Final = 64 * 1024
+
+
+class AdminServer:
+    """Serves the endpoints of a table on one address."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        listener_stats: ListenerStats,
+        http_stats: HttpStats,
+        access_loggers: tuple[AccessLogger, ...] = (),
+    ) -> None:
+        self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
+        self.listener_stats = listener_stats
+        self.http_stats = http_stats
+        self._access_loggers = access_loggers
+        self._socket: socket.socket | None = None
+        self._server: asyncio.AbstractServer | None = None
+        self._connections: set[AdminConnection] = set()
+
+    def bind(self, address: Address) -> Address:
+        """Returns the real address (port 0 has become a number). Raises BindError."""
+        self._socket = sockets.listen(address, backlog=128, reuse_port=False)
+        return sockets.address_of(self._socket.getsockname())
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._socket is not None, "bind() comes first"
+        if self._socket.family == socket.AF_UNIX:
+            self._server = await loop.create_unix_server(
+                lambda: AdminConnection(self, loop), sock=self._socket
+            )
+        else:
+            self._server = await loop.create_server(lambda: AdminConnection(self, loop), sock=self._socket)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        elif self._socket is not None:
+            self._socket.close()
+        for connection in list(self._connections):
+            connection.close()
+
+    def opened(self, connection: AdminConnection) -> None:
+        self._connections.add(connection)
+        self.listener_stats.downstream_cx_total.inc()
+        self.listener_stats.downstream_cx_active.inc()
+        self.http_stats.downstream_cx_total.inc()
+        self.http_stats.downstream_cx_active.inc()
+
+    def closed(self, connection: AdminConnection) -> None:
+        self._connections.discard(connection)
+        self.listener_stats.downstream_cx_destroy.inc()
+        self.listener_stats.downstream_cx_active.dec()
+        self.http_stats.downstream_cx_destroy.inc()
+        self.http_stats.downstream_cx_active.dec()
+
+    def answer(self, request: AdminRequest) -> AdminResponse:
+        """Find the endpoint and run it. A failing handler costs one answer, never the process."""
+        endpoint = self._endpoints.get(request.path)
+        if endpoint is None:
+            return AdminResponse(f"invalid path. {self.help_text()}", 404)
+        if endpoint.mutates and request.method != "POST":
+            logger.error(
+                'admin path "%s" mutates state, method=%s rather than POST', request.path, request.method
+            )
+            return AdminResponse(f"Method {request.method} not allowed, POST required.", 405)
+        try:
+            return endpoint.handler(request)
+        except Exception:
+            logger.exception("admin endpoint %s failed", request.path)
+            return AdminResponse("the admin endpoint failed; the log says why\n", 500)
+
+    def help_text(self) -> str:
+        lines = ["admin commands are:"]
+        for path in sorted(self._endpoints):
+            endpoint = self._endpoints[path]
+            lines.append(f"  {path}{' (POST)' if endpoint.mutates else ''}: {endpoint.help}")
+            lines += [f"      {name}: {text}" for name, text in endpoint.parameters.items()]
+        return "\n".join(lines) + "\n"
+
+    def log(self, info: StreamInfo) -> None:
+        for access_logger in self._access_loggers:
+            access_logger.log(info)
+
+
+class AdminConnection(asyncio.Protocol):
+    """One client: an HTTP/1 server codec over an asyncio transport. Implements `CodecSink`."""
+
+    def __init__(self, server: AdminServer, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._codec = server_codec(self, CodecSettings(accept_http_10=True))
+        self._request: Headers | None = None
+        self._pieces: Iterator[bytes] | None = None
+        self._stream_id = 0
+        self._info: StreamInfo | None = None
+        self._response: AdminResponse | None = None
+        self._writable = True
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._drive(lambda: self._codec.receive(data))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.closed(self)
+        self._transport = None
+        self._pieces = None
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._loop.call_soon(self._send_slice)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _drive(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except RemoteProtocolError as error:
+            self._server.http_stats.downstream_cx_protocol_error.inc()
+            self._refuse(error)
+        self._flush()
+        if self._transport is not None and self._pieces is None:
+            if self._codec.must_close:
+                self._transport.close()
+            elif not self._codec.wants_input:
+                self._transport.pause_reading()
+
+    def _refuse(self, error: RemoteProtocolError) -> None:
+        transport = self._transport
+        if transport is not None:
+            transport.write(
+                b"HTTP/1.1 %d Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % error.status
+            )
+            transport.close()
+
+    def _flush(self) -> None:
+        output = self._codec.take_output()
+        if output and self._transport is not None:
+            self._transport.write(output)
+
+    # CodecSink
+
+    def on_headers(self, stream_id: int, headers: Headers, end: bool) -> None:
+        self._server.http_stats.downstream_rq_total.inc()
+        self._stream_id = stream_id
+        self._request = headers
+        if end:
+            self._serve()
+
+    def on_data(self, stream_id: int, data: bytes, end: bool) -> None:
+        if end:
+            self._serve()
+
+    def on_trailers(self, stream_id: int, trailers: Headers) -> None:
+        self._serve()
+
+    def on_reset(self, stream_id: int, reason: ResetReason) -> None:
+        self._request = None
+
+    def on_goaway(self, last_stream_id: int) -> None:
+        """HTTP/2 only."""
+
+    def on_writable(self, stream_id: int) -> None:
+        """HTTP/2 only."""
+
+    # answering
+
+    def _serve(self) -> None:
+        request = self._request
+        assert request is not None
+        self._begin_log(request)
+        response = self._server.answer(parse_target(request.method, request.path))
+        self._response = response
+        headers = Headers.response(
+            response.status,
+            [
+                (b"content-type", response.content_type),
+                (b"cache-control", b"no-cache, max-age=0"),
+                (b"x-content-type-options", b"nosniff"),
+                (b"date", formatdate(usegmt=True).encode()),
+                (b"server", b"envoy"),
+            ],
+        )
+        self._server.http_stats.count_response(response.status)
+        self._pieces = _slices(response)
+        self._codec.send_headers(self._stream_id, headers, end=False)
+        self._send_slice()
+
+    def _begin_log(self, request: Headers) -> None:
+        transport = self._transport
+        assert transport is not None
+        connection = ConnectionInfo(
+            sockets.address_of(transport.get_extra_info("peername")),
+            sockets.address_of(transport.get_extra_info("sockname")),
+            "admin",
+            TrafficDirection.UNSPECIFIED,
+        )
+        self._info = StreamInfo(connection, time.time(), time.monotonic_ns())
+        self._info.request_headers = request
+        self._info.protocol = "HTTP/1.1"
+
+    def _send_slice(self) -> None:
+        """One piece of the answer now, the next one in the next turn of the loop."""
+        pieces = self._pieces
+        if pieces is None or not self._writable or self._transport is None:
+            return
+        try:
+            piece = next(pieces)
+        except StopIteration:
+            self._finish()
+            return
+        except Exception:
+            logger.exception("admin answer broke off")
+            self.close()
+            return
+        self._codec.send_data(self._stream_id, piece, end=False)
+        self._flush()
+        self._loop.call_soon(self._send_slice)
+
+    def _finish(self) -> None:
+        self._pieces = None
+        self._request = None
+        response, self._response = self._response, None
+        assert response is not None
+        try:
+            self._codec.send_data(self._stream_id, b"", end=True)
+        except LocalProtocolError:
+            self.close()
+            return
+        self._flush()
+        if self._info is not None:
+            self._info.response_code = response.status
+            self._info.end_ns = time.monotonic_ns()
+            self._server.log(self._info)
+        if response.after is not None:
+            self._loop.call_soon(response.after)
+        transport = self._transport
+        if transport is None:
+            return
+        if self._codec.must_close:
+            transport.close()
+            return
+        transport.resume_reading()
+        self._drive(self._codec.proceed)
+
+
+def _slices(response: AdminResponse) -> Iterator[bytes]:
+    """The body as bytes in pieces worth a write each."""
+    if isinstance(response.body, str):
+        data = response.body.encode("utf-8", "replace")
+        for begin in range(0, len(data), SLICE_BYTES):
+            yield data[begin : begin + SLICE_BYTES]
+        return
+    held: list[str] = []
+    size = 0
+    for piece in response.body:
+        held.append(piece)
+        size += len(piece)
+        if size >= SLICE_BYTES:
+            yield "".join(held).encode("utf-8", "replace")
+            held, size = [], 0
+    if held:
+        yield "".join(held).encode("utf-8", "replace")

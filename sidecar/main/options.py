@@ -1,0 +1,244 @@
+"""The command line of `sidecar-proxy`: exactly Envoy's, so that it can stand wherever an `envoy` binary stands."""
+
+from __future__ import annotations
+
+import argparse
+import enum
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sidecar.version import VERSION_LINE
+
+LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
+DEFAULT_LOG_FORMAT: Final = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
+
+
+class Mode(enum.Enum):
+    SERVE = "serve"
+    VALIDATE = "validate"
+    INIT_ONLY = "init_only"
+
+
+class DrainStrategy(enum.Enum):
+    GRADUAL = "gradual"
+    IMMEDIATE = "immediate"
+
+
+class OptionsError(Exception):
+    """The command line is wrong; `str()` is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The parsed command line. `warnings` are to be logged once the log is up."""
+
+    config_path: str = ""
+    config_yaml: str = ""
+    mode: Mode = Mode.SERVE
+    concurrency: int = 1
+    log_level: str = "info"
+    component_log_levels: tuple[tuple[str, str], ...] = ()
+    log_format: str = DEFAULT_LOG_FORMAT
+    log_format_set: bool = False
+    log_path: str = ""
+    service_node: str = ""
+    service_cluster: str = ""
+    service_zone: str = ""
+    drain_time_s: int = 600
+    drain_strategy: DrainStrategy = DrainStrategy.GRADUAL
+    parent_shutdown_time_s: int = 900
+    local_address_ip_version: str = "v4"
+    file_flush_interval_ms: int = 10000
+    file_flush_min_size_kb: int = 64
+    base_id: int = 0
+    use_dynamic_base_id: bool = False
+    restart_epoch: int = 0
+    disable_hot_restart: bool = False
+    admin_address_path: str = ""
+    allow_unknown_static_fields: bool = False
+    reject_unknown_dynamic_fields: bool = False
+    ignore_unknown_dynamic_fields: bool = False
+    stats_tags: tuple[tuple[str, str], ...] = ()
+    cpuset_threads: bool = False
+    skip_deprecated_logs: bool = False
+    enable_core_dump: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]  # argparse exits here; the caller decides
+        raise OptionsError(message)
+
+
+#: Accepted, because Envoy has them, but without meaning here.
+_WITHOUT_MEANING: Final = {
+    "--base-id": "there is no hot restart, so there is no shared memory to name",
+    "--base-id-path": "there is no hot restart, so there is no shared memory to name",
+    "--restart-epoch": "there is no hot restart",
+    "--parent-shutdown-time-s": "there is no hot restart",
+    "--socket-path": "there is no hot restart",
+    "--socket-mode": "there is no hot restart",
+    "--skip-hot-restart-on-no-parent": "there is no hot restart",
+    "--skip-hot-restart-parent-stats": "there is no hot restart",
+    "--enable-core-dump": "a Python process dumps core as the system says",
+    "--enable-mutex-tracing": "there are no mutexes",
+    "--cpuset-threads": "the number of processes is --concurrency",
+    "--enable-fine-grain-logging": "loggers are per component",
+    "--log-stacktrace-single-entry": "stack traces are one entry already",
+    "--disable-extensions": "extensions are built in",
+}
+
+
+def _build_parser() -> _Parser:
+    parser = _Parser(
+        prog="sidecar-proxy",
+        description="An L4/L7 sidecar proxy with Envoy's command line, configuration and admin interface.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("-c", "--config-path", default="", metavar="FILE", help="bootstrap file (YAML or JSON)")
+    add("--config-yaml", default="", metavar="YAML", help="YAML or JSON merged over the bootstrap file")
+    add(
+        "--mode",
+        default="serve",
+        choices=[mode.value for mode in Mode],
+        help="serve, or check the configuration and exit",
+    )
+    add("--concurrency", type=int, default=1, metavar="N", help="number of workers")
+    add("-l", "--log-level", default="info", metavar="LEVEL", help=", ".join(LOG_LEVELS))
+    add("--component-log-level", default="", metavar="NAME:LEVEL,...", help="levels of single components")
+    add(
+        "--log-format",
+        default=None,
+        metavar="FORMAT",
+        help=f"spdlog pattern, default {DEFAULT_LOG_FORMAT}".replace("%", "%%"),
+    )
+    add("--log-format-escaped", action="store_true", help="write line breaks in log messages as \\n")
+    add("--log-path", default="", metavar="FILE", help="where the log goes, default stderr")
+    add("--service-node", default="", metavar="ID", help="node id, where the bootstrap has none")
+    add("--service-cluster", default="", metavar="NAME", help="node cluster, where the bootstrap has none")
+    add("--service-zone", default="", metavar="ZONE", help="node zone, where the bootstrap has none")
+    add("--drain-time-s", type=int, default=600, metavar="S", help="how long a drain takes, default 600")
+    add("--drain-strategy", default="gradual", choices=[each.value for each in DrainStrategy])
+    add("--parent-shutdown-time-s", type=int, default=900, metavar="S")
+    add("--local-address-ip-version", default="v4", choices=["v4", "v6"])
+    add("--file-flush-interval-msec", type=int, default=10000, metavar="MS", help="access log flush interval")
+    add("--file-flush-min-size-kb", type=int, default=64, metavar="KB", help="access log buffer size")
+    add("--base-id", type=int, default=0)
+    add("--base-id-path", default="")
+    add("--use-dynamic-base-id", action="store_true")
+    add("--restart-epoch", type=int, default=0)
+    add("--disable-hot-restart", action="store_true")
+    add("--hot-restart-version", action="store_true", help="print the hot restart version and exit")
+    add("--admin-address-path", default="", metavar="FILE", help="write the admin address to this file")
+    add("--allow-unknown-static-fields", action="store_true")
+    add("--allow-unknown-fields", action="store_true", dest="allow_unknown_static_fields")
+    add("--reject-unknown-dynamic-fields", action="store_true")
+    add("--ignore-unknown-dynamic-fields", action="store_true")
+    add("--stats-tag", action="append", default=[], metavar="TAG:VALUE", help="a tag for every stat")
+    add("--cpuset-threads", action="store_true")
+    add("--skip-deprecated-logs", action="store_true")
+    add("--enable-core-dump", action="store_true")
+    add("--enable-fine-grain-logging", action="store_true")
+    add("--enable-mutex-tracing", action="store_true")
+    add("--log-stacktrace-single-entry", action="store_true")
+    add("--disable-extensions", default="")
+    add("--socket-path", default="")
+    add("--socket-mode", default="")
+    add("--skip-hot-restart-on-no-parent", action="store_true")
+    add("--skip-hot-restart-parent-stats", action="store_true")
+    add("--version", action="version", version=f"sidecar-proxy  version: {VERSION_LINE}")
+    return parser
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    """Read the command line. Raises OptionsError; `--help`, `--version` and `--hot-restart-version` exit with 0."""
+    parser = _build_parser()
+    known, unknown = parser.parse_known_args(list(arguments))
+    warnings = [f"unknown argument {argument!r} ignored" for argument in unknown]
+    if known.hot_restart_version:
+        sys.stdout.write("disabled\n")
+        parser.exit(0)
+    given = {argument.partition("=")[0] for argument in arguments}
+    warnings += [f"{flag} has no effect: {why}" for flag, why in _WITHOUT_MEANING.items() if flag in given]
+    _check_numbers(known)
+    return Options(
+        config_path=known.config_path,
+        config_yaml=known.config_yaml,
+        mode=Mode(known.mode),
+        concurrency=known.concurrency or os.cpu_count() or 1,
+        log_level=_level(known.log_level),
+        component_log_levels=_component_levels(known.component_log_level),
+        log_format=known.log_format if known.log_format is not None else DEFAULT_LOG_FORMAT,
+        log_format_set=known.log_format is not None,
+        log_path=known.log_path,
+        service_node=known.service_node,
+        service_cluster=known.service_cluster,
+        service_zone=known.service_zone,
+        drain_time_s=known.drain_time_s,
+        drain_strategy=DrainStrategy(known.drain_strategy),
+        parent_shutdown_time_s=known.parent_shutdown_time_s,
+        local_address_ip_version=known.local_address_ip_version,
+        file_flush_interval_ms=known.file_flush_interval_msec,
+        file_flush_min_size_kb=known.file_flush_min_size_kb,
+        base_id=known.base_id,
+        use_dynamic_base_id=known.use_dynamic_base_id,
+        restart_epoch=known.restart_epoch,
+        disable_hot_restart=known.disable_hot_restart,
+        admin_address_path=known.admin_address_path,
+        allow_unknown_static_fields=known.allow_unknown_static_fields,
+        reject_unknown_dynamic_fields=known.reject_unknown_dynamic_fields,
+        ignore_unknown_dynamic_fields=known.ignore_unknown_dynamic_fields,
+        stats_tags=_stats_tags(known.stats_tag),
+        cpuset_threads=known.cpuset_threads,
+        skip_deprecated_logs=known.skip_deprecated_logs,
+        enable_core_dump=known.enable_core_dump,
+        warnings=tuple(warnings),
+    )
+
+
+def _check_numbers(known: argparse.Namespace) -> None:
+    for name in (
+        "concurrency",
+        "drain_time_s",
+        "parent_shutdown_time_s",
+        "file_flush_interval_msec",
+        "file_flush_min_size_kb",
+    ):
+        if getattr(known, name) < 0:
+            raise OptionsError(f"--{name.replace('_', '-')} must not be negative")
+
+
+def _level(text: str) -> str:
+    level = {"warn": "warning"}.get(text, text)
+    if level not in LOG_LEVELS:
+        raise OptionsError(f"invalid log level {text!r}; one of {', '.join(LOG_LEVELS)}")
+    return level
+
+
+def _component_levels(text: str) -> tuple[tuple[str, str], ...]:
+    """`upstream:debug,config:trace`. Unknown components are accepted: the set differs from Envoy's."""
+    levels = []
+    for item in filter(None, text.split(",")):
+        component, colon, level = item.partition(":")
+        if not colon or not component:
+            raise OptionsError(f"--component-log-level: {item!r} is not NAME:LEVEL")
+        levels.append((component, _level(level)))
+    return tuple(levels)
+
+
+def _stats_tags(items: list[str]) -> tuple[tuple[str, str], ...]:
+    tags: dict[str, str] = {}
+    for item in items:
+        name, colon, value = item.partition(":")
+        if not colon or not name.replace("_", "").isalnum() or "." in value:
+            raise OptionsError(
+                f"--stats-tag: {item!r} is not TAG:VALUE (letters and digits; no dot in the value)"
+            )
+        if tags.get(name, value) != value:
+            raise OptionsError(f"--stats-tag: {name!r} has two values")
+        tags[name] = value
+    return tuple(tags.items())

@@ -1,0 +1,287 @@
+"""The process: what is built from a bootstrap, in which order it starts and stops. The composition root.
+
+Order of start: stats, TLS contexts, clusters, listeners (compiled), admin, sockets bound, clusters ready, accept.
+Everything that can be wrong with a configuration is found before the first socket is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from config.bootstrap import ParsedBootstrap
+from config.model.access_log import AccessLogSpec
+from config.model.core import DataSource, TrafficDirection
+from config.model.listener import FilterChainSpec, ListenerSpec
+from protocols.peer_metadata import peer_from_node
+from sidecar.listener.filter_chain import FilterChainMatcher
+from sidecar.listener.listener import ConnectionLimit, Listener, ListenerSet
+from sidecar.main.access_logs import AccessLogs
+from sidecar.main.options import DrainStrategy, Options
+from sidecar.main.server_state import ServerState, StateKeeper
+from sidecar.main.start_error import StartError
+from sidecar.main.stats_config import build_store
+from sidecar.network.connection import FilterChain
+from sidecar.network.registry import build_network_filter
+from sidecar.policy.san import compile_san_matchers
+from sidecar.telemetry.access_log.api import AccessLogger
+from sidecar.telemetry.access_log.format import FormatError
+from sidecar.transport.drain import DrainState
+from sidecar.transport.http1_codecs import http1_codecs
+from sidecar.transport.sockets import BindError
+from sidecar.transport.timers import Timers
+from sidecar.transport.tls_contexts import TlsConfigError, TlsContexts
+from sidecar.upstream.clusters import ClusterManagerImpl
+from sidecar.upstream.services import FilterContext, Services
+from stats.families import (
+    FilesystemStats,
+    ListenerManagerStats,
+    ListenerPerHandlerStats,
+    ListenerStats,
+    TlsStats,
+)
+from stats.store import Store, sanitize
+
+logger = logging.getLogger(__name__)
+
+#: How often housekeeping runs: uptime, memory gauges, expired things.
+_HOUSEKEEPING_S = 1.0
+
+
+def read_data_source(source: DataSource) -> bytes:
+    """The bytes of a DataSource. Raises StartError naming the file or variable."""
+    if source.inline is not None:
+        return source.inline
+    if source.environment_variable:
+        value = os.environ.get(source.environment_variable)
+        if value is None:
+            raise StartError([f"environment variable {source.environment_variable} is not set"])
+        return value.encode()
+    try:
+        with open(source.filename, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise StartError([f"{source.filename}: {error.strerror}"]) from error
+
+
+class Process:
+    """One proxy. `build` compiles everything, `start` opens sockets, `run` returns when it is to end."""
+
+    def __init__(self, parsed: ParsedBootstrap, options: Options, loop: asyncio.AbstractEventLoop) -> None:
+        self.parsed = parsed
+        self.bootstrap = parsed.bootstrap
+        self.options = options
+        self.loop = loop
+        self.started_s = time.time()
+        self.timers = Timers(loop)
+        self.drain = DrainState()
+        self.store: Store = build_store(self.bootstrap.stats, options.stats_tags)
+        self.state = StateKeeper(self.store, self.started_s)
+        self.listeners = ListenerSet()
+        self.limit = ConnectionLimit(self.bootstrap.global_max_downstream_connections)
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        scope = self.store.root
+        self.listener_manager_stats = ListenerManagerStats(scope.scope("listener_manager"))
+        self.access_logs = AccessLogs(
+            FilesystemStats(scope.scope("filesystem")),
+            self.timers,
+            flush_interval_s=options.file_flush_interval_ms / 1000,
+        )
+        self.services: Services | None = None
+
+    # building
+
+    def build(self) -> None:
+        """Compile everything from the bootstrap. Raises StartError with all problems."""
+        problems: list[str] = []
+        tls = TlsContexts({secret.name: secret for secret in self.bootstrap.secrets}, compile_san_matchers)
+        try:
+            clusters = ClusterManagerImpl(
+                self.bootstrap.clusters,
+                loop=self.loop,
+                timers=self.timers,
+                scope=self.store.root,
+                spawn=self.spawn,
+                tls=tls,
+                new_codec=http1_codecs(self.bootstrap.runtime).client,
+                build_upstream_filter=build_network_filter,
+            )
+        except TlsConfigError as error:
+            raise StartError(str(error).splitlines()) from error
+        self.services = services = Services(
+            clusters=clusters,
+            tls=tls,
+            scope=self.store.root,
+            timers=self.timers,
+            node=self.bootstrap.node,
+            node_metadata=peer_from_node(self.bootstrap.node.metadata),
+            drain=self.drain,
+            read=read_data_source,
+            access_logger=self.access_logs.get,
+            runtime=self.bootstrap.runtime,
+            random=random.Random(),
+        )
+        for spec in self.bootstrap.listeners:
+            try:
+                self.listeners.add(self._build_listener(spec, services))
+            except (StartError, TlsConfigError, FormatError) as error:
+                problems += [f"listener {spec.name}: {line}" for line in str(error).splitlines()]
+            except OSError as error:
+                problems.append(f"listener {spec.name}: {error.filename}: {error.strerror}")
+        if problems:
+            raise StartError(problems)
+
+    def access_loggers(self, specs: tuple[AccessLogSpec, ...]) -> tuple[AccessLogger, ...]:
+        """Raises StartError."""
+        try:
+            return tuple(map(self.access_logs.get, specs))
+        except OSError as error:
+            raise StartError([f"access log {error.filename}: {error.strerror}"]) from error
+        except FormatError as error:
+            raise StartError([f"access log: {error}"]) from error
+
+    def _build_listener(self, spec: ListenerSpec, services: Services) -> Listener:
+        prefix = spec.stat_prefix or sanitize(str(spec.address))
+        scope = services.scope.scope(f"listener.{prefix}")
+        context = FilterContext(services, spec.traffic_direction, spec.name, scope)
+        tls_stats = TlsStats(scope.scope("ssl"))
+
+        def chain(chain_spec: FilterChainSpec) -> FilterChain:
+            return FilterChain(
+                chain_spec,
+                tuple(build_network_filter(each, context) for each in chain_spec.filters),
+                services.tls.server(chain_spec.tls) if chain_spec.tls is not None else None,
+                tls_stats,
+                spec.per_connection_buffer_limit_bytes,
+            )
+
+        default = chain(spec.default_filter_chain) if spec.default_filter_chain is not None else None
+        matcher = FilterChainMatcher([(each.match, chain(each)) for each in spec.filter_chains], default)
+        self.listener_manager_stats.listener_added.inc()
+        return Listener(
+            spec,
+            matcher,
+            ListenerStats(scope),
+            ListenerPerHandlerStats(scope.scope("worker_0")),
+            services.scope,
+            self.timers,
+            self.limit,
+            self.listeners.for_destination,
+            tuple(map(services.access_logger, spec.access_log)),
+        )
+
+    # running
+
+    async def start(self) -> None:
+        """Bind, warm, accept. Raises StartError when an address is taken."""
+        assert self.services is not None, "build() comes first"
+        problems: list[str] = []
+        for listener in self.listeners:
+            try:
+                listener.bind()
+                self.listener_manager_stats.listener_create_success.inc()
+            except BindError as error:
+                self.listener_manager_stats.listener_create_failure.inc()
+                problems.append(f"listener {listener.name}: {error.strerror}")
+        if problems:
+            raise StartError(problems)
+        self.clusters.start(self.services)
+        await self.clusters.initialized()
+        for listener in self.listeners:
+            await listener.start(self.loop)
+        active = sum(1 for _ in self.listeners)
+        self.listener_manager_stats.total_listeners_active.set(active)
+        self.listener_manager_stats.workers_started.set(1)
+        self.access_logs.start()
+        self.spawn(self._housekeeping(), "housekeeping")
+        self.state.enter(ServerState.LIVE)
+        logger.info("all dependencies initialized, %d listeners accept connections", active)
+
+    @property
+    def clusters(self) -> ClusterManagerImpl:
+        assert self.services is not None
+        clusters = self.services.clusters
+        assert isinstance(clusters, ClusterManagerImpl)
+        return clusters
+
+    async def run(self) -> None:
+        """Until `stop`."""
+        await self._stop.wait()
+
+    def stop(self) -> None:
+        """End `run` at once."""
+        self._stop.set()
+
+    def shutdown(self) -> None:
+        """Close what is open and write what is buffered; the loop may end after this."""
+        for listener in self.listeners:
+            listener.stop_accepting()
+            listener.close_connections()
+        if self.services is not None:
+            self.clusters.close()
+        self.access_logs.close()
+        for task in list(self._tasks):
+            task.cancel()
+
+    def drain_listeners(self, *, inbound_only: bool, graceful: bool, exit_after: bool) -> None:
+        """Ask connections to end and stop accepting: at once, or (graceful) only after the drain time.
+
+        `exit_after` False keeps the listeners for ever (admin `skip_exit`).
+        """
+        directions = frozenset({TrafficDirection.INBOUND}) if inbound_only else frozenset(TrafficDirection)
+        drain_time_s = float(self.options.drain_time_s)
+        self.drain.begin(directions, self._drain_chance(drain_time_s))
+        self.state.enter(ServerState.DRAINING)
+        concerned = [each for each in self.listeners if each.spec.traffic_direction in directions]
+        self.listener_manager_stats.total_listeners_draining.set(len(concerned))
+
+        def stop_accepting() -> None:
+            for listener in concerned:
+                if listener.is_bound:
+                    listener.stop_accepting()
+                    self.listener_manager_stats.listener_stopped.inc()
+
+        if not graceful:
+            stop_accepting()
+        elif exit_after:
+            self.timers.after(drain_time_s, stop_accepting)
+
+    def _drain_chance(self, drain_time_s: float) -> Callable[[], bool] | None:
+        """Gradual: the chance to close grows from 0 to 1 over the drain time. Immediate: always."""
+        if self.options.drain_strategy is DrainStrategy.IMMEDIATE or drain_time_s <= 0:
+            return None
+        begin_s = self.timers.now()
+        return lambda: random.random() * drain_time_s < self.timers.now() - begin_s
+
+    def close_idle_connections(self) -> None:
+        """While draining: connections on which nothing is going on may end now."""
+        for listener in self.listeners:
+            listener.drain_connections()
+
+    @property
+    def active_connections(self) -> int:
+        return sum(len(listener.connections) for listener in self.listeners)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str = "") -> asyncio.Task[None]:
+        """The only way to start a background task: keeps the reference, counts and logs a failure."""
+        task = self.loop.create_task(coroutine, name=name or getattr(coroutine, "__qualname__", "task"))
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.state.count_bug()
+            logger.error("background task %s failed", task.get_name(), exc_info=error)
+
+    async def _housekeeping(self) -> None:
+        while True:
+            self.state.refresh(total_connections=self.active_connections)
+            await asyncio.sleep(_HOUSEKEEPING_S)

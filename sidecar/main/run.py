@@ -1,0 +1,177 @@
+"""From the command line to a running process and back: read, check, start, wait for signals, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import uvloop
+
+from config.bootstrap import ParsedBootstrap, ParseOptions, Source, parse_bootstrap
+from config.errors import ConfigErrors
+from config.model.core import Node
+from sidecar.main import log
+from sidecar.main.admin.build import build_admin
+from sidecar.main.options import Mode, Options, OptionsError, parse_options
+from sidecar.main.process import Process
+from sidecar.main.start_error import StartError
+from sidecar.version import VERSION_LINE
+
+logger = logging.getLogger(__name__)
+
+#: After the drain has begun, how often to look whether all connections have gone.
+_DRAIN_POLL_S: Final = 0.05
+
+
+def run(arguments: Sequence[str], sources: Sequence[Source] = ()) -> int:
+    """The whole life of `sidecar-proxy`; returns the exit code. `sources` are configuration texts besides the arguments'."""
+    try:
+        options = parse_options(arguments)
+    except OptionsError as error:
+        return _report([f"sidecar-proxy: {error}", "For the list of arguments: sidecar-proxy --help"])
+    try:
+        log.set_up(
+            options.log_level,
+            options.component_log_levels,
+            log.SpdlogFormatter(options.log_format),
+            options.log_path,
+        )
+    except OSError as error:
+        return _report([f"sidecar-proxy: --log-path {options.log_path}: {error.strerror}"])
+    for warning in options.warnings:
+        logger.warning("%s", warning)
+    try:
+        parsed = load(options, sources)
+    except ConfigErrors as errors:
+        return _report(str(errors).splitlines())
+    except OSError as error:
+        return _report([f"{error.filename}: {error.strerror}"])
+    return serve(parsed, options, options.config_path or ", ".join(each.name for each in sources))
+
+
+def load(options: Options, given: Sequence[Source] = ()) -> ParsedBootstrap:
+    """Read and translate the bootstrap. Raises ConfigErrors, OSError."""
+    sources = list(given)
+    if options.config_path:
+        with open(options.config_path, encoding="utf-8", errors="surrogateescape") as file:
+            sources.append(Source(options.config_path, file.read()))
+    if options.config_yaml:
+        sources.append(Source("--config-yaml", options.config_yaml))
+    parsed = parse_bootstrap(sources, ParseOptions(allow_unknown_static_fields=options.allow_unknown_static_fields))
+    node = _override(parsed.bootstrap.node, options)
+    return dataclasses.replace(parsed, bootstrap=dataclasses.replace(parsed.bootstrap, node=node))
+
+
+def _override(node: Node, options: Options) -> Node:
+    """`--service-node`, `--service-cluster` and `--service-zone` count more than the bootstrap, as in Envoy."""
+    locality = dataclasses.replace(node.locality, zone=options.service_zone or node.locality.zone)
+    return dataclasses.replace(
+        node, id=options.service_node or node.id, cluster=options.service_cluster or node.cluster, locality=locality
+    )
+
+
+def _report(problems: Sequence[str]) -> int:
+    """Tell the operator why it does not start: plain lines on stderr, one for each problem."""
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+    return 1
+
+
+def serve(parsed: ParsedBootstrap, options: Options, name: str) -> int:
+    """Start, run until told to stop, drain; or only check (`--mode validate`). `name`: of the configuration."""
+    log_format = parsed.bootstrap.log_format
+    if log_format.text is not None or log_format.json is not None:
+        log.set_formatter(log.SpdlogFormatter(log_format.text, log_format.json))
+    for warning in parsed.warnings:
+        logger.warning("%s", warning)
+    logger.info("initializing sidecar-proxy %s", VERSION_LINE)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_main(parsed, options, name))
+
+
+async def _main(parsed: ParsedBootstrap, options: Options, name: str) -> int:
+    loop = asyncio.get_running_loop()
+    process = Process(parsed, options, loop)
+    loop.set_exception_handler(_loop_failure(process))
+    try:
+        process.build()
+    except StartError as error:
+        return _report(error.problems)
+    if options.mode is Mode.VALIDATE:
+        sys.stdout.write(f"configuration '{name}' OK\n")
+        return 0
+    signals = SignalHandler(process, loop)
+    admin = build_admin(process)
+    try:
+        if admin is not None:
+            await admin.start(loop)
+        await process.start()
+    except StartError as error:
+        return _report(error.problems)
+    if options.mode is not Mode.INIT_ONLY:
+        gc.collect()
+        gc.freeze()  # what the configuration made stays for ever: spare the collector the walk
+        signals.install()
+        await process.run()
+    if admin is not None:
+        admin.close()
+    process.shutdown()
+    await asyncio.sleep(0)  # let transports close
+    logger.info("exiting")
+    return 0
+
+
+def _loop_failure(process: Process) -> Any:
+    """What escaped from a callback: counted as a bug, logged with its traceback; only that connection suffers."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        process.state.count_bug()
+        error = context.get("exception")
+        logger.error("%s", context.get("message", "event loop failure"), exc_info=error)
+        transport = context.get("transport")
+        if transport is not None:
+            with contextlib.suppress(Exception):
+                transport.abort()
+
+    return handle
+
+
+class SignalHandler:
+    """SIGTERM and SIGINT drain, then end; a second one ends at once. SIGUSR1 reopens logs; SIGHUP is ignored."""
+
+    def __init__(self, process: Process, loop: asyncio.AbstractEventLoop) -> None:
+        self._process = process
+        self._loop = loop
+        self._asked = 0
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._terminate, number)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._process.access_logs.reopen)
+        self._loop.add_signal_handler(signal.SIGHUP, lambda: logger.info("caught and eating SIGHUP"))
+
+    def _terminate(self, number: int) -> None:
+        self._asked += 1
+        name = signal.Signals(number).name
+        if self._asked > 1:
+            logger.warning("caught a second %s, ending at once", name)
+            self._process.stop()
+            return
+        logger.warning("caught %s, draining for at most %d s", name, self._process.options.drain_time_s)
+        self._process.spawn(self._drain(), "drain")
+
+    async def _drain(self) -> None:
+        process = self._process
+        process.drain_listeners(inbound_only=False, graceful=False, exit_after=True)
+        deadline_s = self._loop.time() + process.options.drain_time_s
+        process.close_idle_connections()
+        while process.active_connections and self._loop.time() < deadline_s:
+            await asyncio.sleep(_DRAIN_POLL_S)
+        process.stop()

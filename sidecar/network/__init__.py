@@ -1,0 +1,1 @@
+"""The second floor: the downstream connection and its network filters."""

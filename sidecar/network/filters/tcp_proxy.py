@@ -1,0 +1,269 @@
+"""`envoy.filters.network.tcp_proxy`: a connection here becomes a connection there, byte for byte.
+
+One upstream connection for each downstream one, opened as soon as the downstream one is up, so that server-first
+protocols work. Half-close travels in both directions; a full side closes the gate of the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from config.model.network import TcpProxySpec, WeightedTcpCluster
+from sidecar.network.api import Connection, NetworkFilterFactory, PassThroughFilter
+from sidecar.stream_info import ResponseFlag, StreamInfo, UpstreamInfo
+from sidecar.transport.flow import Flow, ReadGate
+from sidecar.transport.timers import Cancellable, IdleTimer
+from sidecar.transport.transport_socket import CloseReason
+from sidecar.upstream.api import Cluster, LbContext, Pending, TcpUpstream, UpstreamFailure
+from sidecar.upstream.services import FilterContext
+from stats.families import TcpProxyStats
+
+if TYPE_CHECKING:
+    from sidecar.telemetry.access_log.api import AccessLogger
+
+logger = logging.getLogger(__name__)
+
+_FAILURE_FLAGS = {
+    UpstreamFailure.NO_HEALTHY_HOST: ResponseFlag.NO_HEALTHY_UPSTREAM,
+    UpstreamFailure.OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
+    UpstreamFailure.CONNECT_FAILURE: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
+    UpstreamFailure.CONNECT_TIMEOUT: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
+}
+
+
+class TcpProxy(PassThroughFilter):
+    """One session. Implements `TcpUpstreamSink`."""
+
+    __slots__ = (
+        "_attempts",
+        "_cluster",
+        "_duration_timer",
+        "_early",
+        "_early_end",
+        "_factory",
+        "_idle_timer",
+        "_pending",
+        "_session",
+        "_upstream",
+        "_upstream_ended",
+    )
+
+    def __init__(self, connection: Connection, factory: TcpProxyFactory) -> None:
+        super().__init__(connection)
+        session = connection.session
+        assert session is not None, "tcp_proxy stands on a downstream connection"
+        self._session: StreamInfo = session
+        self._factory = factory
+        self._cluster: Cluster | None = None
+        self._pending: Pending | None = None
+        self._upstream: TcpUpstream | None = None
+        self._early: list[bytes] = []  # what came before the upstream was ready; bounded by the closed gate
+        self._early_end = False
+        self._upstream_ended = False
+        self._attempts = 0
+        self._idle_timer: IdleTimer | None = None
+        self._duration_timer: Cancellable | None = None
+
+    # downstream
+
+    def on_open(self) -> Flow:
+        factory, connection = self._factory, self.connection
+        stats = factory.stats
+        stats.downstream_cx_total.inc()
+        connection.rx_counter = stats.downstream_cx_rx_bytes_total
+        connection.tx_counter = stats.downstream_cx_tx_bytes_total
+        connection.watch_write_buffer(self._on_downstream_full)
+        if factory.duration_s is not None:
+            self._duration_timer = connection.timers.after(factory.duration_s, self._on_duration)
+        name, match = factory.choose()
+        self._session.cluster_name = name
+        self._cluster = cluster = factory.context.services.clusters.get(name)
+        if cluster is None:
+            stats.downstream_cx_no_route.inc()
+            self._session.add_flag(ResponseFlag.NO_CLUSTER_FOUND)
+            logger.debug("tcp_proxy: cluster %s not found", name)
+            connection.close("cluster_not_found")
+            return Flow.CONTINUE
+        self._session.cluster_metadata = cluster.metadata
+        if factory.idle_timeout_s is not None:
+            self._idle_timer = connection.timers.idle(factory.idle_timeout_s, self._on_idle)
+        connection.gate.close(ReadGate.NOT_READY)
+        self._connect(cluster, match)
+        return Flow.CONTINUE
+
+    def _connect(self, cluster: Cluster, match: WeightedTcpCluster | None) -> None:
+        self._attempts += 1
+        self._session.attempt_count = self._attempts
+        context = LbContext(
+            downstream=self.connection.info, metadata_match=match.metadata_match if match else None
+        )
+        self._pending = cluster.new_connection(context, self)
+
+    def on_data(self, data: bytes, end: bool) -> bytes:
+        self._session.bytes_received += len(data)
+        if self._idle_timer is not None:
+            self._idle_timer.touch()
+        upstream = self._upstream
+        if upstream is not None:
+            upstream.write(data, end)
+            if end:
+                self._close_when_both_ended()
+        else:
+            if data:
+                self._early.append(data)
+            self._early_end = self._early_end or end
+        return b""
+
+    def on_close(self) -> None:
+        """The downstream is gone: the upstream gets what was written to it, then its end; after a reset, a reset."""
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+            if not self._session.response_flags:
+                self._session.add_flag(ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION)
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            if self.connection.close_reason is CloseReason.REMOTE_RESET:
+                upstream.abort()
+            else:
+                upstream.close()
+        self._finish()
+
+    def _on_downstream_full(self, full: bool) -> None:
+        upstream, stats = self._upstream, self._factory.stats
+        if upstream is None:
+            return
+        gate = upstream.connection.gate
+        if full:
+            gate.close(ReadGate.SINK_FULL)
+        else:
+            gate.open(ReadGate.SINK_FULL)
+        counter = (
+            stats.downstream_flow_control_paused_reading_total
+            if full
+            else stats.downstream_flow_control_resumed_reading_total
+        )
+        counter.inc()
+
+    # upstream
+
+    def on_tcp_ready(self, connection: TcpUpstream) -> None:
+        self._pending = None
+        self._upstream = connection
+        self._session.upstream = connection.info
+        early, self._early = self._early, []
+        if early or self._early_end:
+            connection.write(b"".join(early), self._early_end)
+        if self._idle_timer is not None:
+            self._idle_timer.touch()
+        if self.connection.write_full:
+            connection.connection.gate.close(ReadGate.SINK_FULL)
+        self.connection.gate.open(ReadGate.NOT_READY)
+
+    def on_tcp_failure(self, failure: UpstreamFailure, details: str, info: UpstreamInfo) -> None:
+        self._pending = None
+        self._session.upstream = info
+        retriable = failure in (UpstreamFailure.CONNECT_FAILURE, UpstreamFailure.CONNECT_TIMEOUT)
+        if retriable and self._attempts < self._factory.max_connect_attempts and self._cluster is not None:
+            self._connect(self._cluster, self._factory.match_of(self._session.cluster_name))
+            return
+        if retriable and self._factory.max_connect_attempts > 1 and self._cluster is not None:
+            self._cluster.stats.upstream_cx_connect_attempts_exceeded.inc()
+            self._session.add_flag(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED)
+        self._session.add_flag(_FAILURE_FLAGS[failure])
+        self.connection.close(details or failure.name.lower())
+
+    def on_upstream_data(self, data: bytes, end: bool) -> None:
+        self._session.bytes_sent += len(data)
+        if self._idle_timer is not None:
+            self._idle_timer.touch()
+        if end:
+            self._upstream_ended = True
+        self.connection.write(data, end)
+        if end:
+            self._close_when_both_ended()
+
+    def on_upstream_closed(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is None:
+            return
+        reason = upstream.connection.close_reason
+        if reason is CloseReason.REMOTE_RESET:
+            self._session.add_flag(ResponseFlag.UPSTREAM_CONNECTION_TERMINATION)
+        self.connection.close("upstream_closed")
+
+    def on_upstream_full(self, full: bool) -> None:
+        gate = self.connection.gate
+        if full:
+            gate.close(ReadGate.SINK_FULL)
+        else:
+            gate.open(ReadGate.SINK_FULL)
+
+    # the end
+
+    def _close_when_both_ended(self) -> None:
+        if self._upstream_ended and self.connection.read_ended:
+            upstream, self._upstream = self._upstream, None
+            if upstream is not None:
+                upstream.close()
+            self.connection.close()
+
+    def _on_idle(self) -> None:
+        self._idle_timer = None
+        self._factory.stats.idle_timeout.inc()
+        self._session.add_flag(ResponseFlag.STREAM_IDLE_TIMEOUT)
+        self.connection.close("idle_timeout")
+
+    def _on_duration(self) -> None:
+        self._duration_timer = None
+        self._factory.stats.max_downstream_connection_duration.inc()
+        self._session.add_flag(ResponseFlag.DURATION_TIMEOUT)
+        self.connection.close("max_downstream_connection_duration")
+
+    def _finish(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        if self._duration_timer is not None:
+            self._duration_timer.cancel()
+        self._early.clear()
+        session = self._session
+        session.end_ns = self.connection.timers.now_ns()
+        for access_logger in self._factory.access_loggers:
+            access_logger.log(session)
+
+
+class TcpProxyFactory:
+    """Compiled once: cluster choice, timeouts, stats, access loggers."""
+
+    def __init__(self, spec: TcpProxySpec, context: FilterContext) -> None:
+        services = context.services
+        self.context = context
+        self.stats = TcpProxyStats(services.scope.scope(f"tcp.{spec.stat_prefix}"))
+        self.idle_timeout_s = spec.idle_timeout_s
+        self.duration_s = spec.max_downstream_connection_duration_s
+        self.max_connect_attempts = spec.max_connect_attempts
+        self.access_loggers: tuple[AccessLogger, ...] = tuple(map(services.access_logger, spec.access_log))
+        self._cluster = spec.cluster
+        self._weighted = {each.name: each for each in spec.weighted_clusters}
+        self._names = [each.name for each in spec.weighted_clusters]
+        self._weights = [each.weight for each in spec.weighted_clusters]
+        self._random: random.Random = services.random
+
+    def choose(self) -> tuple[str, WeightedTcpCluster | None]:
+        """The cluster of a new session."""
+        if not self._names:
+            return self._cluster, None
+        name = self._random.choices(self._names, self._weights)[0]
+        return name, self._weighted[name]
+
+    def match_of(self, name: str) -> WeightedTcpCluster | None:
+        return self._weighted.get(name)
+
+    def create(self, connection: Connection) -> TcpProxy:
+        return TcpProxy(connection, self)
+
+
+def build(spec: TcpProxySpec, context: FilterContext) -> NetworkFilterFactory:
+    return TcpProxyFactory(spec, context)

@@ -1,0 +1,1 @@
+"""Specs compiled into callables: matchers."""

@@ -1,0 +1,333 @@
+"""The facts gathered on the way of a connection and of a stream: what filters, stats and access logs read.
+
+One `ConnectionInfo` for each downstream connection, one `StreamInfo` for each HTTP stream or TCP proxy session, one
+`UpstreamInfo` for each attempt. What one filter finds out for others is a typed field here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from config.model.core import EMPTY_METADATA, Address, Metadata, TrafficDirection
+
+if TYPE_CHECKING:
+    from protocols.peer_metadata import PeerMetadata
+    from protocols.tls.certificate import PeerCertificate
+
+    from protocols.http.codec import StreamMeter
+    from protocols.http.headers import Headers
+
+
+class ResponseFlag:
+    """Envoy's response flags as bits of an int (an IntFlag would cost a call for each use). `short_names` spells them."""
+
+    FAILED_LOCAL_HEALTH_CHECK: Final = 1 << 0  # LH
+    NO_HEALTHY_UPSTREAM: Final = 1 << 1  # UH
+    UPSTREAM_REQUEST_TIMEOUT: Final = 1 << 2  # UT
+    LOCAL_RESET: Final = 1 << 3  # LR
+    UPSTREAM_REMOTE_RESET: Final = 1 << 4  # UR
+    UPSTREAM_CONNECTION_FAILURE: Final = 1 << 5  # UF
+    UPSTREAM_CONNECTION_TERMINATION: Final = 1 << 6  # UC
+    UPSTREAM_OVERFLOW: Final = 1 << 7  # UO
+    NO_ROUTE_FOUND: Final = 1 << 8  # NR
+    DELAY_INJECTED: Final = 1 << 9  # DI
+    FAULT_INJECTED: Final = 1 << 10  # FI
+    RATE_LIMITED: Final = 1 << 11  # RL
+    UNAUTHORIZED_EXTERNAL_SERVICE: Final = 1 << 12  # UAEX
+    RATE_LIMIT_SERVICE_ERROR: Final = 1 << 13  # RLSE
+    DOWNSTREAM_CONNECTION_TERMINATION: Final = 1 << 14  # DC
+    UPSTREAM_RETRY_LIMIT_EXCEEDED: Final = 1 << 15  # URX
+    STREAM_IDLE_TIMEOUT: Final = 1 << 16  # SI
+    INVALID_ENVOY_REQUEST_HEADERS: Final = 1 << 17  # IH
+    DOWNSTREAM_PROTOCOL_ERROR: Final = 1 << 18  # DPE
+    UPSTREAM_MAX_STREAM_DURATION_REACHED: Final = 1 << 19  # UMSDR
+    RESPONSE_FROM_CACHE_FILTER: Final = 1 << 20  # RFCF
+    NO_FILTER_CONFIG_FOUND: Final = 1 << 21  # NFCF
+    DURATION_TIMEOUT: Final = 1 << 22  # DT
+    UPSTREAM_PROTOCOL_ERROR: Final = 1 << 23  # UPE
+    NO_CLUSTER_FOUND: Final = 1 << 24  # NC
+    OVERLOAD_MANAGER: Final = 1 << 25  # OM
+    DNS_RESOLUTION_FAILED: Final = 1 << 26  # DF
+    DROP_OVERLOAD: Final = 1 << 27  # DO
+    DOWNSTREAM_REMOTE_RESET: Final = 1 << 28  # DR
+    UNCONDITIONAL_DROP_OVERLOAD: Final = 1 << 29  # UDO
+
+
+_SHORT_NAMES: Final = tuple(
+    [
+        "LH",
+        "UH",
+        "UT",
+        "LR",
+        "UR",
+        "UF",
+        "UC",
+        "UO",
+        "NR",
+        "DI",
+        "FI",
+        "RL",
+        "UAEX",
+        "RLSE",
+        "DC",
+        "URX",
+        "SI",
+        "IH",
+        "DPE",
+        "UMSDR",
+        "RFCF",
+        "NFCF",
+        "DT",
+        "UPE",
+        "NC",
+        "OM",
+        "DF",
+        "DO",
+        "DR",
+        "UDO",
+    ]
+)
+
+
+def short_names(flags: int) -> str:
+    """The flags as Envoy prints them in `%RESPONSE_FLAGS%`: `UF,URX`; `-` when there is none."""
+    if not flags:
+        return "-"
+    return ",".join(name for bit, name in enumerate(_SHORT_NAMES) if flags & (1 << bit))
+
+
+@dataclass(slots=True)
+class TlsInfo:
+    """What a finished handshake left behind, for either direction."""
+
+    version: str  # "TLSv1.3"
+    cipher: str  # OpenSSL name
+    alpn: str  # negotiated protocol, "" if none
+    sni: str = ""
+    peer: PeerCertificate | None = None  # None: the peer showed no certificate
+    local: PeerCertificate | None = None  # our own certificate
+    peer_validated: bool = False
+
+
+_connection_ids = itertools.count(1)
+
+
+def next_connection_id() -> int:
+    """A number that no other connection of this process has, downstream or upstream."""
+    return next(_connection_ids)
+
+
+class ConnectionInfo:
+    """One downstream connection.
+
+    `local_address` is what filters and chain match see: the original destination once a listener filter restored it
+    (`local_address_restored`). `direct_remote_address` is the socket's peer even when PROXY protocol gave another.
+    Times: `start_s` wall clock, `start_monotonic_ns` for durations.
+    """
+
+    __slots__ = (
+        "application_protocols",
+        "direct_local_address",
+        "direct_remote_address",
+        "downstream_peer",
+        "filter_chain_name",
+        "id",
+        "listener_direction",
+        "listener_name",
+        "local_address",
+        "local_address_restored",
+        "local_principal",
+        "peer_not_found",
+        "peer_principal",
+        "remote_address",
+        "requested_server_name",
+        "start_monotonic_ns",
+        "start_s",
+        "termination_details",
+        "tls",
+        "transport_failure_reason",
+        "transport_protocol",
+        "upstream_peer",
+    )
+
+    def __init__(
+        self,
+        remote_address: Address,
+        local_address: Address,
+        listener_name: str = "",
+        listener_direction: TrafficDirection = TrafficDirection.UNSPECIFIED,
+    ) -> None:
+        self.id = next(_connection_ids)
+        self.remote_address = remote_address
+        self.direct_remote_address = remote_address
+        self.local_address = local_address
+        self.direct_local_address = local_address
+        self.local_address_restored = False
+        self.listener_name = listener_name
+        self.listener_direction = listener_direction
+        self.filter_chain_name = ""
+        self.transport_protocol = ""  # "tls", "raw_buffer"; "" before detection (then taken as raw_buffer)
+        self.requested_server_name = ""  # SNI, lower case
+        self.application_protocols: tuple[
+            str, ...
+        ] = ()  # ALPN the client offered, or the HTTP inspector's finding
+        self.tls: TlsInfo | None = None
+        self.transport_failure_reason = ""  # `TLS_error:...`
+        self.termination_details = ""
+        #: peer metadata found by the TCP exchange or by discovery; lives as long as the connection
+        self.downstream_peer: PeerMetadata | None = None
+        self.upstream_peer: PeerMetadata | None = None
+        self.peer_not_found = False
+        #: `io.istio.peer_principal` and `io.istio.local_principal`: identities handed over by a tunnel, "" if none
+        self.peer_principal = ""
+        self.local_principal = ""
+        self.start_s = time.time()
+        self.start_monotonic_ns = time.monotonic_ns()
+
+
+class UpstreamHost(Protocol):
+    """The endpoint of an attempt, as those above the upstream floor see it: its identity, and the counters that they move.
+
+    Whoever knows how an attempt ended (the router) adds to `rq_success`, `rq_error` or `rq_timeout`.
+    """
+
+    rq_success: int
+    rq_error: int
+    rq_timeout: int
+
+
+class UpstreamInfo:
+    """One attempt towards an upstream host: filled by the pool, read by stats and access logs.
+
+    All requests on one upstream connection share one object. `host` is None when none was chosen.
+    `upstream_peer` and `peer_not_found` belong to the upstream *connection* (TCP exchange by the cluster's upstream filter);
+    `connection_state` is shared by all users of that connection.
+    """
+
+    __slots__ = (
+        "cluster_metadata",
+        "cluster_name",
+        "connection_id",
+        "connection_state",
+        "host",
+        "host_address",
+        "host_metadata",
+        "hostname",
+        "local_address",
+        "remote_address",
+        "tls",
+        "transport_failure_reason",
+    )
+
+    def __init__(self) -> None:
+        self.cluster_name = ""
+        self.cluster_metadata = EMPTY_METADATA
+        self.host: UpstreamHost | None = None
+        self.host_address: Address | None = None
+        self.hostname = ""
+        self.host_metadata = EMPTY_METADATA
+        self.remote_address: Address | None = None
+        self.local_address: Address | None = None
+        self.connection_id = 0
+        self.connection_state: UpstreamConnectionState | None = None
+        self.tls: TlsInfo | None = None
+        self.transport_failure_reason = ""
+
+
+class UpstreamConnectionState:
+    """Filter state of an upstream connection: what the metadata exchange found out about the server."""
+
+    __slots__ = ("peer_not_found", "upstream_peer")
+
+    def __init__(self) -> None:
+        self.upstream_peer: PeerMetadata | None = None
+        self.peer_not_found = False
+
+
+class StreamInfo:
+    """One HTTP stream, or one TCP proxy session.
+
+    `bytes_received` / `bytes_sent` are body bytes (HTTP) or payload bytes (TCP) of the downstream side; `meter` has the wire
+    bytes of an HTTP stream, `upstream_wire_*` those of the upstream side. All `*_ns` times are monotonic, 0 when the thing
+    has not happened. `connection` is None only for the admin server's own streams.
+    """
+
+    __slots__ = (
+        "application_protocols",
+        "attempt_count",
+        "bytes_received",
+        "bytes_sent",
+        "cluster_metadata",
+        "cluster_name",
+        "connection",
+        "downstream_peer",
+        "end_ns",
+        "first_response_byte_ns",
+        "first_upstream_rx_byte_ns",
+        "last_request_byte_ns",
+        "last_upstream_rx_byte_ns",
+        "last_upstream_tx_byte_ns",
+        "meter",
+        "peer_not_found",
+        "protocol",
+        "remote_address",
+        "request_headers",
+        "response_code",
+        "response_code_details",
+        "response_flags",
+        "response_headers",
+        "response_trailers",
+        "route_metadata",
+        "route_name",
+        "start_ns",
+        "start_s",
+        "upstream",
+        "upstream_peer",
+        "upstream_wire_received",
+        "upstream_wire_sent",
+        "virtual_host_name",
+    )
+
+    def __init__(self, connection: ConnectionInfo, start_s: float, start_ns: int) -> None:
+        self.connection = connection
+        self.start_s = start_s
+        self.start_ns = start_ns
+        self.end_ns = 0
+        self.last_request_byte_ns = 0
+        self.last_upstream_tx_byte_ns = 0
+        self.first_upstream_rx_byte_ns = 0
+        self.last_upstream_rx_byte_ns = 0
+        self.first_response_byte_ns = 0
+        self.protocol = ""  # "HTTP/1.1", "HTTP/1.0", "HTTP/2"; "" for TCP
+        #: the client found behind trusted proxies (`x-forwarded-for`); None: the connection's remote address
+        self.remote_address: Address | None = None
+        self.request_headers: Headers | None = None
+        self.response_headers: Headers | None = None
+        self.response_trailers: Headers | None = None
+        self.response_code = 0  # 0: no response was sent
+        self.response_code_details = ""
+        self.response_flags = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.meter: StreamMeter | None = None
+        self.upstream_wire_received = 0
+        self.upstream_wire_sent = 0
+        self.route_name = ""
+        self.virtual_host_name = ""
+        self.route_metadata: Metadata | None = None
+        self.cluster_name = ""
+        self.cluster_metadata: Metadata | None = None
+        self.upstream: UpstreamInfo | None = None
+        self.attempt_count = 0
+        #: peers found by the HTTP exchange; they live as long as the stream and give way to the connection's
+        self.downstream_peer: PeerMetadata | None = None
+        self.upstream_peer: PeerMetadata | None = None
+        self.peer_not_found = False
+        #: ALPN list for the upstream handshake (`envoy.network.application_protocols`); part of the pool key
+        self.application_protocols: tuple[str, ...] | None = None
+
+    def add_flag(self, flag: int) -> None:
+        self.response_flags |= flag

@@ -1,0 +1,1 @@
+"""What is told about traffic: access logs, Istio's labels."""

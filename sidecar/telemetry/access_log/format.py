@@ -1,0 +1,126 @@
+"""Envoy's format strings (`%RESPONSE_CODE%`, `%REQ(:PATH)%`, ...) compiled to a template and a list of closures.
+
+The language serves access logs and the values of configured headers. The operators themselves are in `operators`; this
+module knows the grammar: `%NAME%`, `%NAME(ARGUMENT)%`, an optional maximum length `:N` before the closing `%`, and `%%`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from sidecar.stream_info import StreamInfo
+from sidecar.telemetry.access_log.operator import Argument
+from sidecar.telemetry.access_log.operators import build_operator
+
+#: Envoy's defaults for HTTP and TCP alike.
+DEFAULT_FORMAT: Final = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% '
+    "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "
+    '"%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"\n'
+)
+
+#: What stands for a value that is not there, in a log line.
+MISSING: Final = b"-"
+
+#: A compiled format: the line (or header value) for a stream.
+Renderer: TypeAlias = Callable[[StreamInfo], bytes]
+
+_OPERATOR: Final = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")
+#: A tab is no danger to a line.
+_CONTROLS: Final = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_SEVEN_DIGITS: Final = 7
+
+
+class FormatError(ValueError):
+    """A format string that cannot be compiled; `position` counts characters from 0."""
+
+    def __init__(self, text: str, position: int, message: str) -> None:
+        super().__init__(f"{message} at position {position} of format {text!r}")
+        self.text = text
+        self.position = position
+        self.message = message
+
+
+def compile_format(text: str, *, missing: bytes = MISSING) -> Renderer:
+    """The renderer of a format string. Raises FormatError.
+
+    Values that came over the wire are escaped if they hold control characters (`\\x0a`), so that one entry stays one line;
+    control characters of the format itself stay. `missing` replaces values that are not there (header values use "").
+    """
+    literals, operators = _parse(text, missing)
+    if not operators:
+        constant = literals[0]
+        return lambda info: constant
+    if len(operators) == 1 and literals == [b"", b""]:
+        return _single(operators[0])
+    return _many(literals, operators)
+
+
+def _single(operator: Renderer) -> Renderer:
+    def render(info: StreamInfo) -> bytes:
+        value = operator(info)
+        return escape(value) if value.translate(None, _CONTROLS) != value else value
+
+    return render
+
+
+def _many(literals: list[bytes], operators: list[Renderer]) -> Renderer:
+    template = b"%b".join(literal.replace(b"%", b"%%") for literal in literals)
+    own_controls = sum(len(_CONTROL.findall(literal)) for literal in literals)
+    columns = tuple(operators)
+
+    def render(info: StreamInfo) -> bytes:
+        values = [column(info) for column in columns]
+        line: bytes = template % (*values,)
+        # one pass in C over the line says whether any value brought a control character
+        if len(line) - len(line.translate(None, _CONTROLS)) != own_controls:
+            line = template % (*map(escape, values),)
+        return line
+
+    return render
+
+
+def escape(value: bytes) -> bytes:
+    """Control characters as `\\xNN`, everything else as it is."""
+    return _CONTROL.sub(lambda found: b"\\x%02x" % found[0][0], value)
+
+
+def _parse(text: str, missing: bytes) -> tuple[list[bytes], list[Renderer]]:
+    """The literal pieces and the operators between them: always one literal more than operators."""
+    literals: list[bytes] = []
+    operators: list[Renderer] = []
+    literal: list[str] = []
+    position = 0
+    while position < len(text):
+        percent = text.find("%", position)
+        if percent < 0:
+            break
+        literal.append(text[position:percent])
+        if text.startswith("%%", percent):
+            literal.append("%")
+            position = percent + 2
+            continue
+        found = _OPERATOR.match(text, percent)
+        if found is None:
+            raise FormatError(text, percent, "not an operator")
+        literals.append("".join(literal).encode())
+        literal = []
+        operators.append(_operator(text, found, missing))
+        position = found.end()
+    literal.append(text[position:])
+    literals.append("".join(literal).encode())
+    return literals, operators
+
+
+def _operator(text: str, found: re.Match[str], missing: bytes) -> Renderer:
+    name, argument, length = found.groups()
+    if length is not None and len(length) > _SEVEN_DIGITS:
+        raise FormatError(text, found.start(), f"maximum length of {name} is too large")
+    max_length = int(length) if length is not None else None
+    try:
+        return build_operator(name, Argument(argument, max_length, missing))
+    except ValueError as error:
+        raise FormatError(text, found.start(), str(error)) from None

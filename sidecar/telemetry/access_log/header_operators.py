@@ -1,0 +1,206 @@
+"""Operators that read header fields, the path and the query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+from protocols.http.headers import Headers
+from sidecar.stream_info import StreamInfo
+from sidecar.telemetry.access_log.operator import Argument, Builder, Operator, number, refuse_length
+
+_HeadersOf: TypeAlias = Callable[[StreamInfo], Headers | None]
+_FieldOf: TypeAlias = Callable[[Headers], bytes | None]
+
+#: What the pseudo-headers hold; empty means that there is none.
+_PSEUDO: Final[Mapping[bytes, Callable[[Headers], bytes]]] = {
+    b":method": lambda headers: headers.method,
+    b":path": lambda headers: headers.path,
+    b":authority": lambda headers: headers.authority,
+    b"host": lambda headers: headers.authority,
+    b":scheme": lambda headers: headers.scheme,
+    b":protocol": lambda headers: headers.protocol,
+    b":status": lambda headers: b"%d" % headers.status if headers.status else b"",
+}
+
+_FIELD_NAME: Final = re.compile(r":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+def _request_headers(info: StreamInfo) -> Headers | None:
+    return info.request_headers
+
+
+def _response_headers(info: StreamInfo) -> Headers | None:
+    return info.response_headers
+
+
+def _response_trailers(info: StreamInfo) -> Headers | None:
+    return info.response_trailers
+
+
+def _header(headers_of: _HeadersOf) -> Builder:
+    """`REQ(X?Y):Z`: the first value of X, else of Y, at most Z bytes."""
+
+    def build(argument: Argument) -> Operator:
+        names = _names(argument.text)
+        field_of = _field(names[0]) if len(names) == 1 else _either(_field(names[0]), _field(names[1]))
+        max_length, missing = argument.max_length, argument.missing
+
+        def read(info: StreamInfo) -> bytes:
+            headers = headers_of(info)
+            if headers is None or (value := field_of(headers)) is None:
+                return missing
+            return value if max_length is None else value[:max_length]
+
+        return read
+
+    return build
+
+
+def _names(text: str | None) -> list[bytes]:
+    names = [name for name in (text or "").split("?") if name]
+    if not names or (text or "").count("?") > 1 or not all(map(_FIELD_NAME.fullmatch, names)):
+        raise ValueError("operator needs (NAME) or (NAME?ALTERNATIVE)")
+    return [name.lower().encode() for name in names]
+
+
+def _field(name: bytes) -> _FieldOf:
+    pseudo = _PSEUDO.get(name)
+    if pseudo is not None:
+        return lambda headers: pseudo(headers) or None
+    return lambda headers: headers.get(name)
+
+
+def _either(first: _FieldOf, second: _FieldOf) -> _FieldOf:
+    return lambda headers: second(headers) if (value := first(headers)) is None else value
+
+
+def _size_of(headers_of: _HeadersOf) -> Builder:
+    def size(info: StreamInfo) -> int:
+        headers = headers_of(info)
+        return headers.size_bytes() if headers is not None else 0
+
+    return number(size)
+
+
+# The path as it was, without regard to rewriting
+
+_ORIGINAL: Final = b"x-envoy-original-path"
+_PATH_SOURCES: Final[Mapping[str, _FieldOf]] = {
+    "": lambda headers: headers.get(_ORIGINAL) or headers.path or None,
+    "ORIG_OR_PATH": lambda headers: headers.get(_ORIGINAL) or headers.path or None,
+    "ORIG": lambda headers: headers.get(_ORIGINAL),
+    "PATH": lambda headers: headers.path or None,
+}
+
+
+def _path(argument: Argument) -> Operator:
+    """`PATH(WQ|NQ:ORIG|PATH|ORIG_OR_PATH)`: with or without the query."""
+    query, _, source = (argument.text or "").partition(":")
+    path_of = _PATH_SOURCES.get(source)
+    if query not in ("", "WQ", "NQ") or path_of is None:
+        raise ValueError("PATH needs (WQ or NQ:ORIG or PATH or ORIG_OR_PATH)")
+    max_length, missing = argument.max_length, argument.missing
+
+    def read(info: StreamInfo) -> bytes:
+        headers = info.request_headers
+        if headers is None or (path := path_of(headers)) is None:
+            return missing
+        return (path.partition(b"?")[0] if query == "NQ" else path)[:max_length]
+
+    return read
+
+
+def _query(headers: Headers) -> bytes:
+    return (headers.get(_ORIGINAL) or headers.path).partition(b"?")[2]
+
+
+def _query_param(argument: Argument) -> Operator:
+    """The first query parameter of that name, as it stands in the path."""
+    if not argument.text:
+        raise ValueError("QUERY_PARAM needs (NAME)")
+    prefix = argument.text.encode() + b"="
+    max_length, missing = argument.max_length, argument.missing
+
+    def read(info: StreamInfo) -> bytes:
+        if info.request_headers is not None:
+            for pair in _query(info.request_headers).split(b"&"):
+                if pair.startswith(prefix):
+                    return pair[len(prefix) :][:max_length]
+        return missing
+
+    return read
+
+
+def _query_params(argument: Argument) -> Operator:
+    missing = argument.missing
+    return lambda info: (_query(info.request_headers) if info.request_headers is not None else b"") or missing
+
+
+# gRPC
+
+_STATUS_NAMES: Final = (
+    *("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists"),
+    *(
+        "PermissionDenied",
+        "ResourceExhausted",
+        "FailedPrecondition",
+        "Aborted",
+        "OutOfRange",
+        "Unimplemented",
+    ),
+    *("Internal", "Unavailable", "DataLoss", "Unauthenticated"),
+)
+_STATUS: Final = re.compile(rb"[0-9]{1,9}")
+_WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def _grpc_status(argument: Argument) -> Operator:
+    """`GRPC_STATUS(CAMEL_STRING|SNAKE_STRING|NUMBER)` of a gRPC request; an unknown code is printed as its number."""
+    refuse_length(argument)
+    form = argument.text or "CAMEL_STRING"
+    if form not in ("CAMEL_STRING", "SNAKE_STRING", "NUMBER"):
+        raise ValueError("GRPC_STATUS needs CAMEL_STRING, SNAKE_STRING or NUMBER")
+    missing = argument.missing
+    names: tuple[bytes, ...] = ()
+    if form == "CAMEL_STRING":
+        names = tuple(name.encode() for name in _STATUS_NAMES)
+    elif form == "SNAKE_STRING":
+        names = tuple("_".join(_WORD.split(name)).upper().encode() for name in _STATUS_NAMES)
+
+    def read(info: StreamInfo) -> bytes:
+        status = _status_of(info)
+        if status is None:
+            return missing
+        return names[status] if status < len(names) else b"%d" % status
+
+    return read
+
+
+def _status_of(info: StreamInfo) -> int | None:
+    if info.request_headers is None:
+        return None
+    if not (info.request_headers.get(b"content-type") or b"").startswith(b"application/grpc"):
+        return None
+    for headers in (info.response_trailers, info.response_headers):
+        value = headers.get(b"grpc-status") if headers is not None else None
+        if value is not None:
+            return int(value) if _STATUS.fullmatch(value) else None
+    return None
+
+
+HEADER_OPERATORS: Final[Mapping[str, Builder]] = {
+    "GRPC_STATUS": _grpc_status,
+    "GRPC_STATUS_NUMBER": lambda argument: _grpc_status(argument._replace(text="NUMBER")),
+    "PATH": _path,
+    "QUERY_PARAM": _query_param,
+    "QUERY_PARAMS": _query_params,
+    "REQ": _header(_request_headers),
+    "REQUEST_HEADERS_BYTES": _size_of(_request_headers),
+    "RESP": _header(_response_headers),
+    "RESPONSE_HEADERS_BYTES": _size_of(_response_headers),
+    "RESPONSE_TRAILERS_BYTES": _size_of(_response_trailers),
+    "STREAM_ID": lambda argument: _header(_request_headers)(argument._replace(text="x-request-id")),
+    "TRAILER": _header(_response_trailers),
+}

@@ -1,0 +1,314 @@
+"""The operators of format strings: name -> how to read it from a StreamInfo. Semantics are Envoy's.
+
+An operator is a closure from StreamInfo to bytes, built once for each place in a format. A value that is not there (never
+received, not applicable to TCP, or of a kind this proxy does not gather) gives the format's `missing`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+from config.model.core import Address, InternalAddress, SocketAddress
+from protocols.tls.certificate import PeerCertificate
+from sidecar.stream_info import ResponseFlag, StreamInfo, TlsInfo, UpstreamInfo, short_names
+from sidecar.telemetry.access_log.header_operators import HEADER_OPERATORS
+from sidecar.telemetry.access_log.metadata_operators import METADATA_OPERATORS
+from sidecar.telemetry.access_log.operator import (
+    Argument,
+    Builder,
+    Operator,
+    constant,
+    not_gathered,
+    number,
+    positive,
+    refuse_argument,
+    text,
+)
+from sidecar.telemetry.access_log.timestamps import TIME_OPERATORS, time_operator
+
+
+def build_operator(name: str, argument: Argument) -> Operator:
+    """Raises ValueError, with a message for people, for an unknown operator or a bad argument."""
+    builder = OPERATORS.get(name)
+    if builder is None:
+        raise ValueError(f"unknown operator {name}")
+    return builder(argument)
+
+
+# Addresses
+
+
+def address_text(address: Address | None) -> str:
+    return str(address) if address is not None else ""
+
+
+def _without_port(address: Address | None) -> str:
+    return address.address if isinstance(address, SocketAddress) else address_text(address)
+
+
+def _port(address: Address | None) -> int:
+    return address.port if isinstance(address, SocketAddress) else 0
+
+
+def _endpoint_id(address: Address) -> str:
+    return address.endpoint_id if isinstance(address, InternalAddress) else ""
+
+
+_AddressOf: TypeAlias = Callable[[StreamInfo], Address | None]
+
+
+def _address_family(name: str, address_of: _AddressOf) -> dict[str, Builder]:
+    """`X_ADDRESS`, `X_ADDRESS_WITHOUT_PORT` and `X_PORT`."""
+    return {
+        f"{name}_ADDRESS": text(lambda info: address_text(address_of(info))),
+        f"{name}_ADDRESS_WITHOUT_PORT": text(lambda info: _without_port(address_of(info))),
+        f"{name}_PORT": positive(lambda info: _port(address_of(info))),
+    }
+
+
+def _upstream_address(get: Callable[[UpstreamInfo], Address | None]) -> _AddressOf:
+    return lambda info: get(info.upstream) if info.upstream is not None else None
+
+
+def _upstream_host(info: StreamInfo) -> str:
+    upstream = info.upstream
+    return str(upstream.host_address) if upstream is not None and upstream.host_address is not None else ""
+
+
+def _upstream_host_name(info: StreamInfo) -> str:
+    upstream = info.upstream
+    return (upstream.hostname or _upstream_host(info)) if upstream is not None else ""
+
+
+def _upstream_host_name_without_port(info: StreamInfo) -> str:
+    upstream = info.upstream
+    if upstream is None:
+        return ""
+    return upstream.hostname or _without_port(upstream.host_address)
+
+
+def _upstream_text(get: Callable[[UpstreamInfo], str]) -> Builder:
+    return text(lambda info: get(info.upstream) if info.upstream is not None else "")
+
+
+# TLS
+
+_TlsOf: TypeAlias = Callable[[StreamInfo], TlsInfo | None]
+_FromTls: TypeAlias = Callable[[TlsInfo], str]
+
+
+def _downstream_tls(info: StreamInfo) -> TlsInfo | None:
+    return info.connection.tls
+
+
+def _upstream_tls(info: StreamInfo) -> TlsInfo | None:
+    return info.upstream.tls if info.upstream is not None else None
+
+
+def _certificate_texts() -> dict[str, _FromTls]:
+    """Facts of a handshake by the end of the operator's name."""
+    texts: dict[str, _FromTls] = {
+        "TLS_VERSION": lambda tls: tls.version,
+        "TLS_CIPHER": lambda tls: tls.cipher,
+        "PEER_SUBJECT": lambda tls: tls.peer.subject if tls.peer else "",
+        "PEER_ISSUER": lambda tls: tls.peer.issuer if tls.peer else "",
+        "PEER_SERIAL": lambda tls: tls.peer.serial if tls.peer else "",
+        "PEER_FINGERPRINT_256": lambda tls: tls.peer.sha256 if tls.peer else "",
+        "PEER_CERT": lambda tls: tls.peer.pem_url_encoded() if tls.peer else "",
+        "PEER_URI_SAN": lambda tls: ",".join(tls.peer.uri_sans) if tls.peer else "",
+        "PEER_DNS_SAN": lambda tls: ",".join(tls.peer.dns_sans) if tls.peer else "",
+        "PEER_IP_SAN": lambda tls: ",".join(tls.peer.ip_sans) if tls.peer else "",
+        "PEER_EMAIL_SAN": lambda tls: ",".join(tls.peer.email_sans) if tls.peer else "",
+        "LOCAL_SUBJECT": lambda tls: tls.local.subject if tls.local else "",
+        "LOCAL_URI_SAN": lambda tls: ",".join(tls.local.uri_sans) if tls.local else "",
+        "LOCAL_DNS_SAN": lambda tls: ",".join(tls.local.dns_sans) if tls.local else "",
+        "LOCAL_IP_SAN": lambda tls: ",".join(tls.local.ip_sans) if tls.local else "",
+        "LOCAL_EMAIL_SAN": lambda tls: ",".join(tls.local.email_sans) if tls.local else "",
+    }
+    return texts
+
+
+def _tls_operators(side: str, tls_of: _TlsOf) -> dict[str, Builder]:
+    def of_tls(get: _FromTls) -> Builder:
+        return text(lambda info: get(tls) if (tls := tls_of(info)) is not None else "")
+
+    def validity(get: Callable[[PeerCertificate], float]) -> Builder:
+        return time_operator(
+            lambda info: get(tls.peer) if (tls := tls_of(info)) is not None and tls.peer is not None else 0.0
+        )
+
+    return {
+        **{f"{side}_{name}": of_tls(get) for name, get in _certificate_texts().items()},
+        f"{side}_PEER_CERT_V_START": validity(lambda peer: peer.not_before),
+        f"{side}_PEER_CERT_V_END": validity(lambda peer: peer.not_after),
+    }
+
+
+# Response flags and code
+
+_FLAG_LONG_NAMES: Final = {
+    getattr(ResponseFlag, name): "".join(word.capitalize() for word in name.split("_"))
+    for name in vars(ResponseFlag)
+    if name.isupper()
+}
+
+
+def _flags(argument: Argument) -> Operator:
+    """`-` for no flag even where other missing values are left out."""
+    refuse_argument(argument)
+    return lambda info: short_names(info.response_flags).encode() if info.response_flags else b"-"
+
+
+def _flags_long(info: StreamInfo) -> str:
+    flags = info.response_flags
+    return ",".join(name for bit, name in _FLAG_LONG_NAMES.items() if flags & bit) if flags else ""
+
+
+def _response_code_details(argument: Argument) -> Operator:
+    """White space becomes `_` unless the argument is ALLOW_WHITESPACES."""
+    if argument.text == "ALLOW_WHITESPACES":
+        return text(lambda info: info.response_code_details)(argument._replace(text=None))
+    return text(lambda info: "_".join(info.response_code_details.split(" ")))(argument._replace(text=None))
+
+
+def _termination_details(info: StreamInfo) -> str:
+    return "_".join(info.connection.termination_details.split(" "))
+
+
+# Numbers of the stream
+
+
+def _meter(name: str) -> Builder:
+    def get(info: StreamInfo) -> int:
+        meter = info.meter
+        return getattr(meter, name) if meter is not None else 0
+
+    return number(get)
+
+
+def _protocol(argument: Argument) -> Operator:
+    refuse_argument(argument)
+    missing = argument.missing
+    return lambda info: info.protocol.encode() or missing
+
+
+# Constants of the process
+
+
+def _hostname(argument: Argument) -> Operator:
+    refuse_argument(argument)
+    name = socket.gethostname().encode() or argument.missing
+    return lambda info: name
+
+
+def _environment(argument: Argument) -> Operator:
+    if not argument.text:
+        raise ValueError("ENVIRONMENT needs (NAME)")
+    value = os.environ.get(argument.text, "").encode("utf-8", "surrogateescape")[: argument.max_length]
+    constant = value or argument.missing
+    return lambda info: constant
+
+
+#: Operators that Envoy knows and whose facts this proxy does not gather: always missing.
+_NOT_GATHERED: Final = (
+    "DOWNSTREAM_DETECTED_CLOSE_TYPE",
+    "DOWNSTREAM_LOCAL_CLOSE_REASON",
+    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
+    "DOWNSTREAM_PEER_CHAIN_SERIALS",
+    "DOWNSTREAM_PEER_FINGERPRINT_1",
+    "DOWNSTREAM_PEER_OTHERNAME_SAN",
+    "DOWNSTREAM_CX_RTT",
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
+    "DOWNSTREAM_HANDSHAKE_DURATION",
+    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
+    "DOWNSTREAM_PEER_ISSUER_SERIAL",
+    "DOWNSTREAM_TLS_GROUP",
+    "DOWNSTREAM_TLS_SESSION_ID",
+    "SPAN_ID",
+    "TLS_JA3_FINGERPRINT",
+    "TLS_JA4_FINGERPRINT",
+    "TRACE_ID",
+    "UPSTREAM_CONNECTION_POOL_READY_DURATION",
+    "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
+    "UPSTREAM_DETECTED_CLOSE_TYPE",
+    "UPSTREAM_HEADER_BYTES_RECEIVED",
+    "UPSTREAM_HEADER_BYTES_SENT",
+    "UPSTREAM_HOSTS_ATTEMPTED",
+    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
+    "UPSTREAM_HOST_NAMES_ATTEMPTED",
+    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
+    "UPSTREAM_LOCAL_CLOSE_REASON",
+    "UPSTREAM_PROTOCOL",
+    "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID",
+    "UPSTREAM_SERVER_NAME",
+    "UPSTREAM_TLS_GROUP",
+    "UPSTREAM_TLS_SESSION_ID",
+    "VIRTUAL_CLUSTER_NAME",
+)
+
+OPERATORS: Final[Mapping[str, Builder]] = {
+    **dict.fromkeys(_NOT_GATHERED, not_gathered),
+    **HEADER_OPERATORS,
+    **TIME_OPERATORS,
+    **METADATA_OPERATORS,
+    **_address_family(
+        "DOWNSTREAM_REMOTE", lambda info: info.remote_address or info.connection.remote_address
+    ),
+    **_address_family("DOWNSTREAM_DIRECT_REMOTE", lambda info: info.connection.direct_remote_address),
+    **_address_family("DOWNSTREAM_LOCAL", lambda info: info.connection.local_address),
+    **_address_family("DOWNSTREAM_DIRECT_LOCAL", lambda info: info.connection.direct_local_address),
+    **_address_family("UPSTREAM_REMOTE", _upstream_address(lambda upstream: upstream.remote_address)),
+    **_address_family("UPSTREAM_LOCAL", _upstream_address(lambda upstream: upstream.local_address)),
+    **_tls_operators("DOWNSTREAM", _downstream_tls),
+    **_tls_operators("UPSTREAM", _upstream_tls),
+    "ACCESS_LOG_TYPE": text(lambda info: "DownstreamEnd" if info.protocol else "TcpConnectionEnd"),
+    "BYTES_RECEIVED": number(lambda info: info.bytes_received),
+    "BYTES_RETRANSMITTED": constant(b"0"),
+    "BYTES_SENT": number(lambda info: info.bytes_sent),
+    "CONNECTION_ID": number(lambda info: info.connection.id),
+    "CONNECTION_TERMINATION_DETAILS": text(_termination_details),
+    "CUSTOM_FLAGS": constant(b""),
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": text(
+        lambda info: _endpoint_id(info.connection.direct_local_address)
+    ),
+    "DOWNSTREAM_HEADER_BYTES_RECEIVED": _meter("header_received"),
+    "DOWNSTREAM_HEADER_BYTES_SENT": _meter("header_sent"),
+    "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": text(lambda info: _endpoint_id(info.connection.local_address)),
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": text(lambda info: info.connection.transport_failure_reason),
+    "DOWNSTREAM_WIRE_BYTES_RECEIVED": _meter("wire_received"),
+    "DOWNSTREAM_WIRE_BYTES_SENT": _meter("wire_sent"),
+    "ENVIRONMENT": _environment,
+    "FILTER_CHAIN_NAME": text(lambda info: info.connection.filter_chain_name),
+    "HOSTNAME": _hostname,
+    "LISTENER_NAME": text(lambda info: info.connection.listener_name),
+    "PACKETS_RETRANSMITTED": constant(b"0"),
+    "PROTOCOL": _protocol,
+    "REQUESTED_SERVER_NAME": text(lambda info: info.connection.requested_server_name),
+    "RESPONSE_CODE": number(lambda info: info.response_code),
+    "RESPONSE_CODE_DETAILS": _response_code_details,
+    "RESPONSE_FLAGS": _flags,
+    "RESPONSE_FLAGS_LONG": text(_flags_long),
+    "ROUTE_NAME": text(lambda info: info.route_name),
+    "UNIQUE_ID": text(lambda info: str(uuid.uuid4())),
+    "UPSTREAM_CLUSTER": text(lambda info: info.cluster_name),
+    "UPSTREAM_CLUSTER_RAW": text(lambda info: info.cluster_name),
+    "UPSTREAM_CONNECTION_ID": number(lambda info: info.upstream.connection_id if info.upstream else 0),
+    "UPSTREAM_HOST": text(_upstream_host),
+    "UPSTREAM_HOST_NAME": text(_upstream_host_name),
+    "UPSTREAM_HOST_NAME_WITHOUT_PORT": text(_upstream_host_name_without_port),
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": number(lambda info: info.attempt_count),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": _upstream_text(
+        lambda upstream: "_".join(upstream.transport_failure_reason.split(" "))
+    ),
+    "UPSTREAM_WIRE_BYTES_RECEIVED": number(lambda info: info.upstream_wire_received),
+    "UPSTREAM_WIRE_BYTES_SENT": number(lambda info: info.upstream_wire_sent),
+}

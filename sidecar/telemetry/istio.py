@@ -1,0 +1,517 @@
+"""Labels of Istio's standard metrics, shared by the HTTP and the TCP filter (Istio 1.28).
+
+`LabelRules` is made once for each filter configuration: own values, reporter and switches are fixed then. On the way it
+turns what is known about a stream into the values of `stats.istio.PEER_LABELS`, and finds the `Series` of the same
+answer by a few look-ups when peers, cluster and certificates are the ones it has seen before.
+
+When what is counted is the matter of `istio_report`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from config.model.core import TrafficDirection
+from config.model.istio import IstioStatsSpec, MetricType, Reporter
+from stats.istio import (
+    AddExpression,
+    CustomMetric,
+    IstioMetrics,
+    MetricKind,
+    MetricPlans,
+    MetricRule,
+    Series,
+    compile_plans,
+)
+
+if TYPE_CHECKING:
+    from config.model.core import Metadata, Node
+    from protocols.http.headers import Headers
+    from protocols.peer_metadata import PeerMetadata
+    from sidecar.stream_info import ConnectionInfo, StreamInfo, TlsInfo, UpstreamInfo
+
+UNKNOWN: Final = "unknown"
+_LATEST: Final = "latest"
+
+#: Route names that istiod gives to what a client may not, or may, reach without a service.
+_ROUTE_NAMES: Final = {"block_all": "BlackHoleCluster", "allow_any": "PassthroughCluster"}
+_SPECIAL_CLUSTERS: Final = frozenset(
+    {
+        "BlackHoleCluster",
+        "PassthroughCluster",
+        "InboundPassthroughCluster",
+        "InboundPassthroughClusterIpv4",
+        "InboundPassthroughClusterIpv6",
+    }
+)
+
+#: What is remembered; beyond this many everything is forgotten and computed again.
+_MAX_REMEMBERED: Final = 4096
+
+
+class ReporterSide(enum.Enum):
+    """The value of the label `reporter`."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+    WAYPOINT = "waypoint"
+
+
+def side_of(reporter: Reporter, direction: TrafficDirection) -> ReporterSide:
+    """`SERVER_GATEWAY` is a waypoint; else the listener's direction decides. Gateways have none and report as source."""
+    if reporter is Reporter.SERVER_GATEWAY:
+        return ReporterSide.WAYPOINT
+    return ReporterSide.DESTINATION if direction is TrafficDirection.INBOUND else ReporterSide.SOURCE
+
+
+_KINDS: Final = {
+    MetricType.COUNTER: MetricKind.COUNTER,
+    MetricType.GAUGE: MetricKind.GAUGE,
+    MetricType.HISTOGRAM: MetricKind.HISTOGRAM,
+}
+
+
+def plans_of(spec: IstioStatsSpec, add_expression: AddExpression | None = None) -> MetricPlans:
+    """The configured metrics compiled; see `stats.istio.compile_plans` for `add_expression` and its absence."""
+    rules = [MetricRule(each.name, each.dimensions, each.tags_to_remove, each.drop) for each in spec.metrics]
+    custom = [CustomMetric(each.name, each.value, _KINDS[each.type]) for each in spec.definitions]
+    return compile_plans(rules, custom, add_expression)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWorkload:
+    """Who this proxy is, from its node metadata. Raw: what is missing is empty, never `unknown`."""
+
+    workload: str = ""
+    namespace: str = ""
+    cluster: str = ""
+    app: str = ""
+    version: str = ""
+    canonical_name: str = ""
+    canonical_revision: str = ""
+
+    @classmethod
+    def from_node(cls, node: Node) -> LocalWorkload:
+        metadata = node.metadata
+        labels = metadata.get("LABELS")
+        if not isinstance(labels, Mapping):
+            labels = {}
+        return cls(
+            workload=_text(metadata.get("WORKLOAD_NAME")),
+            namespace=_text(metadata.get("NAMESPACE")),
+            cluster=_text(metadata.get("CLUSTER_ID")),
+            app=_text(labels.get("app")),
+            version=_text(labels.get("version")),
+            canonical_name=_text(labels.get("service.istio.io/canonical-name")),
+            canonical_revision=_text(labels.get("service.istio.io/canonical-revision")),
+        )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+class _Peer:
+    """What the labels want of a peer, as it is known: empty values stay empty. Compared by identity."""
+
+    __slots__ = (
+        "app",
+        "canonical_name",
+        "canonical_revision",
+        "cluster",
+        "identity",
+        "namespace",
+        "version",
+        "workload",
+    )
+
+    def __init__(self, values: tuple[str, str, str, str, str, str, str, str]) -> None:
+        self.workload, self.namespace, self.canonical_name, self.canonical_revision = values[:4]
+        self.cluster, self.app, self.version, self.identity = values[4:]
+
+
+_NO_PEER: Final = _Peer(("", "", "", "", "", "", "", ""))
+
+
+class _Service:
+    """What a cluster says about the service behind it. None: it says nothing about that."""
+
+    __slots__ = ("host", "name", "namespace")
+
+    def __init__(self, host: str | None, name: str | None, namespace: str) -> None:
+        self.host = host
+        self.name = name
+        self.namespace = namespace
+
+
+_NO_SERVICE: Final = _Service(None, None, "")
+
+
+def principal_namespace(principal: str) -> str:
+    """The text between the first `/ns/` and the next `/` or the end; "" if there is none."""
+    _, found, rest = principal.partition("/ns/")
+    return rest.partition("/")[0] if found else ""
+
+
+def parse_endpoint_workload(text: str) -> tuple[str, str, str, str, str] | None:
+    """Host metadata `istio.workload`: `workload;namespace;canonical name;canonical revision;cluster`, at least these five."""
+    parts = text.split(";")
+    return (parts[0], parts[1], parts[2], parts[3], parts[4]) if len(parts) >= 5 else None
+
+
+def is_grpc(headers: Headers) -> bool:
+    """Exactly `application/grpc`, or `application/grpc+...`, and a path. gRPC-Web is HTTP."""
+    content_type = headers.get(b"content-type")
+    return (
+        content_type is not None
+        and content_type.startswith(b"application/grpc")
+        and (len(content_type) == 16 or content_type[16] == 43)
+        and headers.path != b""
+    )
+
+
+_GRPC_FROM_HTTP: Final = {
+    400: "13",
+    401: "16",
+    403: "7",
+    404: "12",
+    429: "14",
+    502: "14",
+    503: "14",
+    504: "14",
+}
+_KNOWN_GRPC: Final = {str(code).encode(): str(code) for code in range(17)}
+
+
+def grpc_status(stream: StreamInfo) -> str:
+    """`grpc_response_status` of a gRPC stream: from trailers, else headers, else the HTTP code; "" without a response.
+
+    A status that is no number from 0 to 16 is `-1`.
+    """
+    for headers in (stream.response_trailers, stream.response_headers):
+        value = headers.get(b"grpc-status") if headers is not None else None
+        if value:
+            known = _KNOWN_GRPC.get(value)
+            if known is not None:
+                return known
+            number = value.lstrip(b"0") or b"0"
+            return _KNOWN_GRPC.get(number, "-1")
+    return _GRPC_FROM_HTTP.get(stream.response_code, "2") if stream.response_code else ""
+
+
+class LabelRules:
+    """From a stream to its `Series`, for one filter configuration."""
+
+    __slots__ = (
+        "_generation",
+        "_local",
+        "_metrics",
+        "_peers",
+        "_peers_by_values",
+        "_series",
+        "_services",
+        "_side",
+        "_use_host_header",
+    )
+
+    def __init__(
+        self,
+        metrics: IstioMetrics,
+        local: LocalWorkload,
+        side: ReporterSide,
+        disable_host_header_fallback: bool = False,
+    ) -> None:
+        self._metrics = metrics
+        self._local = local
+        self._side = side
+        self._use_host_header = not disable_host_header_fallback
+        self._generation = metrics.generation
+        #: id of a peer object -> that object (kept, so that the id stays its own) and its values
+        self._peers: dict[int, tuple[object, _Peer]] = {}
+        self._peers_by_values: dict[tuple[str, ...], _Peer] = {}
+        self._services: dict[int, tuple[object, _Service]] = {}
+        self._series: dict[tuple[object, ...], Series] = {}
+
+    def http(self, stream: StreamInfo) -> Series:
+        """The series of an HTTP stream, with what is known about its peers now."""
+        connection = stream.connection
+        if self._side is ReporterSide.SOURCE:
+            upstream = stream.upstream
+            peer = self._source_peer(_first(connection.upstream_peer, stream.upstream_peer), upstream)
+            tls = upstream.tls if upstream is not None else None
+            return self._find(stream, peer, _NO_PEER, *_source_principals(tls, peer))
+        peer = self._peer(_first(connection.downstream_peer, stream.downstream_peer))
+        up = _NO_PEER
+        if self._side is ReporterSide.WAYPOINT:
+            up = self._peer(_first(connection.upstream_peer, stream.upstream_peer))
+        return self._find(stream, peer, up, *_downstream_principals(connection))
+
+    def tcp(self, stream: StreamInfo) -> Series:
+        """The series of a TCP connection: as `http`, but what the upstream connection found out is the source's peer."""
+        connection = stream.connection
+        if self._side is ReporterSide.SOURCE:
+            upstream = stream.upstream
+            state = upstream.connection_state if upstream is not None else None
+            peer = self._source_peer(state.upstream_peer if state is not None else None, upstream)
+            tls = upstream.tls if upstream is not None else None
+            return self._find(stream, peer, _NO_PEER, *_source_principals(tls, peer))
+        up = self._peer(connection.upstream_peer) if self._side is ReporterSide.WAYPOINT else _NO_PEER
+        return self._find(
+            stream, self._peer(connection.downstream_peer), up, *_downstream_principals(connection)
+        )
+
+    def http_peer_known(self, stream: StreamInfo) -> bool:
+        """The exchange has given an answer, be it that there is none."""
+        connection = stream.connection
+        if connection.peer_not_found or stream.peer_not_found:
+            return True
+        if self._side is ReporterSide.SOURCE:
+            return _first(connection.upstream_peer, stream.upstream_peer) is not None
+        return _first(connection.downstream_peer, stream.downstream_peer) is not None
+
+    def tcp_peer_known(self, stream: StreamInfo) -> bool:
+        """See `http_peer_known`."""
+        if self._side is not ReporterSide.SOURCE:
+            return stream.connection.downstream_peer is not None or stream.connection.peer_not_found
+        state = stream.upstream.connection_state if stream.upstream is not None else None
+        return state is not None and (state.upstream_peer is not None or state.peer_not_found)
+
+    def _peer(self, stored: PeerMetadata | None) -> _Peer:
+        if stored is None:
+            return _NO_PEER
+        known = self._peers.get(id(stored))
+        if known is not None and known[0] is stored:
+            return known[1]
+        values = (
+            stored.workload,
+            stored.namespace,
+            stored.canonical_name,
+            stored.canonical_revision,
+            stored.cluster,
+            stored.app,
+            stored.version,
+            stored.identity,
+        )
+        return self._remember_peer(stored, values)
+
+    def _remember_peer(self, key: object, values: tuple[str, str, str, str, str, str, str, str]) -> _Peer:
+        """Equal values give the same `_Peer`, so that a peer read anew from each request still finds its series."""
+        if len(self._peers) >= _MAX_REMEMBERED:
+            self._peers.clear()
+            self._peers_by_values.clear()
+            self._series.clear()
+        peer = self._peers_by_values.get(values)
+        if peer is None:
+            peer = self._peers_by_values[values] = _Peer(values)
+        self._peers[id(key)] = key, peer
+        return peer
+
+    def _source_peer(self, stored: PeerMetadata | None, upstream: UpstreamInfo | None) -> _Peer:
+        """The stored peer; only when nothing is stored, what the endpoint's metadata says."""
+        if stored is not None:
+            return self._peer(stored)
+        if upstream is None or not upstream.host_metadata.filter_metadata:
+            return _NO_PEER
+        metadata = upstream.host_metadata
+        known = self._peers.get(id(metadata))
+        if known is not None and known[0] is metadata:
+            return known[1]
+        parts = parse_endpoint_workload(_text(metadata.namespace("istio").get("workload")))
+        return self._remember_peer(metadata, (*(parts or ("", "", "", "", "")), "", "", ""))
+
+    def _service(self, metadata: Metadata | None) -> _Service:
+        if metadata is None or not metadata.filter_metadata:
+            return _NO_SERVICE
+        known = self._services.get(id(metadata))
+        if known is not None and known[0] is metadata:
+            return known[1]
+        if len(self._services) >= _MAX_REMEMBERED:
+            self._services.clear()
+        service = _first_service(metadata)
+        self._services[id(metadata)] = metadata, service
+        return service
+
+    def _destination(self, stream: StreamInfo) -> tuple[str, str, str]:
+        """(service_host, service_name, service_namespace); what is not known is empty."""
+        host = name = ""
+        if self._use_host_header and stream.request_headers is not None:
+            host = name = stream.request_headers.authority.decode("utf-8", "replace")
+        special = _ROUTE_NAMES.get(stream.route_name)
+        if special is not None:
+            return host, special, ""
+        upstream = stream.upstream
+        cluster = stream.cluster_name or (upstream.cluster_name if upstream is not None else "")
+        if cluster in _SPECIAL_CLUSTERS:
+            return host, cluster, ""
+        metadata = stream.cluster_metadata
+        if metadata is None and upstream is not None:
+            metadata = upstream.cluster_metadata
+        service = self._service(metadata)
+        if service is _NO_SERVICE:
+            return host, name, ""
+        if service.host is not None:
+            host = service.host
+        return host, host.partition(".")[0] if service.name is None else service.name, service.namespace
+
+    def _find(
+        self, stream: StreamInfo, peer: _Peer, up: _Peer, peer_principal: str, local_principal: str
+    ) -> Series:
+        if self._generation != self._metrics.generation:
+            self._generation = self._metrics.generation
+            self._series.clear()
+        service = self._destination(stream)
+        key = peer, up, peer_principal, local_principal, service
+        series = self._series.get(key)
+        if series is None:
+            if len(self._series) >= _MAX_REMEMBERED:
+                self._series.clear()
+            series = self._series[key] = self._make(peer, up, peer_principal, local_principal, service)
+        return series
+
+    def _make(
+        self, peer: _Peer, up: _Peer, peer_principal: str, local_principal: str, service: tuple[str, str, str]
+    ) -> Series:
+        if self._side is ReporterSide.SOURCE:
+            values = _source_values(self._local, peer, peer_principal, local_principal, service)
+            return self._metrics.series(values, UNKNOWN)
+        if self._side is ReporterSide.WAYPOINT:
+            values = _waypoint_values(peer, up, peer_principal, service)
+        else:
+            values = _destination_values(self._local, peer, peer_principal, local_principal, service)
+        return self._metrics.series(values, "mutual_tls" if peer_principal and local_principal else "none")
+
+
+def _first(mine: PeerMetadata | None, other: PeerMetadata | None) -> PeerMetadata | None:
+    return mine if mine is not None else other
+
+
+def _first_service(metadata: Metadata) -> _Service:
+    services = metadata.namespace("istio").get("services")
+    if not isinstance(services, (list, tuple)) or not services or not isinstance(services[0], Mapping):
+        return _NO_SERVICE
+    first = services[0]
+    return _Service(
+        _text(first["host"]) if "host" in first else None,
+        _text(first["name"]) if "name" in first else None,
+        _text(first.get("namespace")),
+    )
+
+
+def _first_uri(sans: tuple[str, ...] | None) -> str:
+    return sans[0] if sans else ""
+
+
+def _source_principals(tls: TlsInfo | None, peer: _Peer) -> tuple[str, str]:
+    """(peer, local): first URI SANs of the upstream connection; a peer without one may be known by its identity."""
+    if tls is None:
+        return peer.identity, ""
+    found = _first_uri(tls.peer.uri_sans) if tls.peer is not None else ""
+    return found or peer.identity, _first_uri(tls.local.uri_sans) if tls.local is not None else ""
+
+
+def _downstream_principals(connection: ConnectionInfo) -> tuple[str, str]:
+    """(peer, local): what a tunnel handed over; only if both are missing, first URI SANs of the connection."""
+    if connection.peer_principal or connection.local_principal:
+        return connection.peer_principal, connection.local_principal
+    tls = connection.tls
+    if tls is None:
+        return "", ""
+    return (
+        _first_uri(tls.peer.uri_sans) if tls.peer is not None else "",
+        _first_uri(tls.local.uri_sans) if tls.local is not None else "",
+    )
+
+
+def _calling_peer(side: str, peer: _Peer, peer_principal: str) -> tuple[str, ...]:
+    """`reporter` and the eight source labels where the peer is the caller."""
+    return (
+        side,
+        peer.workload or UNKNOWN,
+        peer.canonical_name or UNKNOWN,
+        peer.canonical_revision or _LATEST,
+        principal_namespace(peer_principal) or peer.namespace or UNKNOWN,
+        peer_principal or UNKNOWN,
+        peer.app or UNKNOWN,
+        peer.version or UNKNOWN,
+        peer.cluster or UNKNOWN,
+    )
+
+
+def _destination_values(
+    local: LocalWorkload,
+    peer: _Peer,
+    peer_principal: str,
+    local_principal: str,
+    service: tuple[str, str, str],
+) -> tuple[str, ...]:
+    host, name, _namespace = service
+    return (
+        *_calling_peer("destination", peer, peer_principal),
+        local.workload,
+        local.namespace,
+        local_principal or UNKNOWN,
+        local.app,
+        local.version,
+        host or local.canonical_name,
+        local.canonical_name,
+        local.canonical_revision,
+        name or local.canonical_name,
+        local.namespace,
+        local.cluster,
+    )
+
+
+def _waypoint_values(
+    peer: _Peer, up: _Peer, peer_principal: str, service: tuple[str, str, str]
+) -> tuple[str, ...]:
+    host, name, namespace = service
+    return (
+        *_calling_peer("waypoint", peer, peer_principal),
+        up.workload or UNKNOWN,
+        up.namespace or UNKNOWN,
+        up.identity or UNKNOWN,
+        up.app or UNKNOWN,
+        up.version or UNKNOWN,
+        host or UNKNOWN,
+        up.canonical_name or UNKNOWN,
+        up.canonical_revision or UNKNOWN,  # not `latest`: so does Istio
+        name or UNKNOWN,
+        namespace or UNKNOWN,
+        up.cluster or UNKNOWN,
+    )
+
+
+def _source_values(
+    local: LocalWorkload,
+    peer: _Peer,
+    peer_principal: str,
+    local_principal: str,
+    service: tuple[str, str, str],
+) -> tuple[str, ...]:
+    host, name, namespace = service
+    peer_namespace = principal_namespace(peer_principal) or peer.namespace or UNKNOWN
+    return (
+        "source",
+        local.workload,
+        local.canonical_name,
+        local.canonical_revision,
+        local.namespace,
+        local_principal or UNKNOWN,
+        local.app,
+        local.version,
+        local.cluster,
+        peer.workload or UNKNOWN,
+        peer_namespace,
+        peer_principal or UNKNOWN,
+        peer.app or UNKNOWN,
+        peer.version or UNKNOWN,
+        host or UNKNOWN,
+        peer.canonical_name or UNKNOWN,
+        peer.canonical_revision or _LATEST,
+        name or UNKNOWN,
+        namespace or peer_namespace,
+        peer.cluster or UNKNOWN,
+    )

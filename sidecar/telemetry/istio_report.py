@@ -1,0 +1,170 @@
+"""When Istio's standard metrics are counted: at the end of a stream, at ticks and at the close of a connection (Istio 1.28).
+
+The reporters know no clock and no timer: the HTTP and the TCP filter drive them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from sidecar.stream_info import short_names
+from sidecar.telemetry.istio import LabelRules, grpc_status, is_grpc
+from stats.istio import NO_EXTRA, IstioMetrics, Series, TcpHandles
+
+if TYPE_CHECKING:
+    from sidecar.stream_info import StreamInfo
+
+
+class Expressions(Protocol):
+    """The configured expressions, in the order in which `stats.istio.compile_plans` added them."""
+
+    def evaluate(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
+        """All values as text; `unknown` for one that fails. `ended` False: a tick, request and response are not to be read."""
+
+
+class MessageCount:
+    """gRPC messages of one stream, counted by whoever sees them; `tick` and `end` of `HttpReporter` report the deltas."""
+
+    __slots__ = ("_extra", "_reported_requests", "_reported_responses", "requests", "responses", "series")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.responses = 0
+        self.series: Series | None = None  # labels are computed once, at the first effective report
+        self._extra: tuple[str, ...] = NO_EXTRA
+        self._reported_requests = 0
+        self._reported_responses = 0
+
+    def begin(self, series: Series, extra: tuple[str, ...]) -> None:
+        self.series = series
+        self._extra = extra
+
+    def report(self) -> None:
+        """Add what is new. `begin` comes first."""
+        if self.series is None:
+            return
+        handles = self.series.messages(self._extra)
+        handles.request_messages_total.add(self.requests - self._reported_requests)
+        handles.response_messages_total.add(self.responses - self._reported_responses)
+        self._reported_requests = self.requests
+        self._reported_responses = self.responses
+
+
+class HttpReporter:
+    """Reports HTTP streams for one filter configuration; holds nothing of a single stream."""
+
+    __slots__ = ("_expressions", "_metrics", "_rules")
+
+    def __init__(
+        self, metrics: IstioMetrics, rules: LabelRules, expressions: Expressions | None = None
+    ) -> None:
+        self._metrics = metrics
+        self._rules = rules
+        self._expressions = expressions
+
+    def tick(self, stream: StreamInfo, messages: MessageCount) -> None:
+        """Every reporting interval of a gRPC stream: message deltas; nothing until it is known who the peer is."""
+        if messages.series is None:
+            if not self._rules.http_peer_known(stream):
+                return
+            extra = (
+                self._expressions.evaluate(stream, ended=False) if self._expressions is not None else NO_EXTRA
+            )
+            messages.begin(self._rules.http(stream), extra)
+        messages.report()
+
+    def end(self, stream: StreamInfo, messages: MessageCount | None = None) -> None:
+        """Once, when the access log is written: `stream.end_ns` 0 means that it never completed.
+
+        `messages`: the counts of a gRPC stream, if somebody counted them.
+        """
+        extra = self._expressions.evaluate(stream, ended=True) if self._expressions is not None else NO_EXTRA
+        headers = stream.request_headers
+        grpc = headers is not None and is_grpc(headers)
+        series = messages.series if messages is not None else None
+        if series is None:
+            series = self._rules.http(stream)
+        if grpc and messages is not None:
+            if messages.series is None:
+                messages.begin(series, extra)
+            messages.report()
+        handles = series.http(
+            "grpc" if grpc else "http",
+            stream.response_code,
+            grpc_status(stream) if grpc else "",
+            short_names(stream.response_flags),
+            extra,
+        )
+        meter = stream.meter
+        handles.record(
+            (stream.end_ns - stream.start_ns) // 1_000_000 if stream.end_ns else None,
+            meter.wire_received if meter is not None else 0,
+            meter.wire_sent if meter is not None else 0,
+        )
+        if self._metrics.plans.custom:
+            self._metrics.record_custom(extra)
+
+
+class TcpReporter:
+    """Reports one TCP connection: `tick` every reporting interval, `close` once.
+
+    Reads the totals `stream.bytes_received` and `stream.bytes_sent` (towards downstream) and adds what is new. Nothing is
+    reported before it is known who the peer is, except at the close. Labels, response flags included, are computed once.
+    """
+
+    __slots__ = (
+        "_expressions",
+        "_extra",
+        "_flags",
+        "_metrics",
+        "_received",
+        "_rules",
+        "_sent",
+        "_series",
+        "_stream",
+    )
+
+    def __init__(
+        self,
+        metrics: IstioMetrics,
+        rules: LabelRules,
+        stream: StreamInfo,
+        expressions: Expressions | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._rules = rules
+        self._expressions = expressions
+        self._stream = stream
+        self._series: Series | None = None
+        self._flags = ""
+        self._extra: tuple[str, ...] = NO_EXTRA
+        self._sent = 0
+        self._received = 0
+
+    def tick(self) -> None:
+        """A reporting interval is over."""
+        if self._series is not None or self._rules.tcp_peer_known(self._stream):
+            self._report()
+
+    def close(self) -> None:
+        """The connection is closed; call once, with the last totals in place."""
+        self._report().tcp_connections_closed_total.inc()
+        if self._metrics.plans.custom:
+            self._metrics.record_custom(self._extra)
+
+    def _report(self) -> TcpHandles:
+        stream = self._stream
+        first = self._series is None
+        series = self._series
+        if series is None:
+            series = self._series = self._rules.tcp(stream)
+            self._flags = short_names(stream.response_flags)
+            if self._expressions is not None:
+                self._extra = self._expressions.evaluate(stream, ended=False)
+        handles = series.tcp(self._flags, self._extra)
+        if first:
+            handles.tcp_connections_opened_total.inc()
+        handles.tcp_sent_bytes_total.add(stream.bytes_sent - self._sent)
+        handles.tcp_received_bytes_total.add(stream.bytes_received - self._received)
+        self._sent, self._received = stream.bytes_sent, stream.bytes_received
+        return handles

@@ -1,0 +1,34 @@
+"""What an `istio_stats` filter needs, HTTP and TCP alike, made from its configuration."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from config.model.core import Node, TrafficDirection
+from config.model.istio import IstioStatsSpec
+from sidecar.telemetry.istio import LabelRules, LocalWorkload, plans_of, side_of
+from stats.istio import NAMESPACE, IstioMetrics, set_build
+from stats.store import Scope
+
+
+class IstioStatsSetup(NamedTuple):
+    """Where to count, and how labels are found."""
+
+    metrics: IstioMetrics
+    rules: LabelRules
+
+
+def set_up_istio_stats(
+    spec: IstioStatsSpec, root: Scope, node: Node, direction: TrafficDirection
+) -> IstioStatsSetup:
+    """One for each configured filter. Loading a configuration is what sets `istio_build`."""
+    metrics = IstioMetrics(root.scope(NAMESPACE), plans_of(spec))
+    version = node.metadata.get("ISTIO_VERSION")
+    set_build(root.scope(NAMESPACE), version if isinstance(version, str) else "")
+    rules = LabelRules(
+        metrics,
+        LocalWorkload.from_node(node),
+        side_of(spec.reporter, direction),
+        spec.disable_host_header_fallback,
+    )
+    return IstioStatsSetup(metrics, rules)

@@ -1,0 +1,1 @@
+"""Sockets, TLS over them, flow control, timers: what every floor stands on."""

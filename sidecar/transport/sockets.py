@@ -1,0 +1,167 @@
+"""Sockets: binding, original destination, options. Addresses between kernel form and ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import struct
+from typing import Final
+
+from config.model.core import Address, PipeAddress, SocketAddress
+
+#: linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h
+SO_ORIGINAL_DST: Final = 80
+SOL_IP: Final = 0
+SOL_IPV6: Final = 41
+IP_TRANSPARENT: Final = 19
+IPV6_TRANSPARENT: Final = 75
+IP_FREEBIND: Final = 15
+
+
+class BindError(OSError):
+    """A listening socket could not be made; `str()` names the address and why."""
+
+
+def address_of(name: object) -> Address:
+    """A kernel socket name (`getsockname`, `getpeername`) as our address. IPv4-mapped IPv6 addresses become IPv4."""
+    if isinstance(name, tuple) and len(name) >= 2:
+        host = str(name[0])
+        if host.startswith("::ffff:") and "." in host:
+            host = host[7:]
+        return SocketAddress(host.partition("%")[0], int(name[1]))
+    if isinstance(name, bytes):
+        return PipeAddress("@" + name[1:].decode("latin-1") if name[:1] == b"\0" else name.decode("latin-1"))
+    return PipeAddress(name if isinstance(name, str) else "")
+
+
+def original_destination(sock: socket.socket) -> Address | None:
+    """Where a connection was going before a nat REDIRECT rule took it; None when it was not redirected."""
+    try:
+        if sock.family == socket.AF_INET:
+            raw = sock.getsockopt(SOL_IP, SO_ORIGINAL_DST, 16)
+            port, packed = struct.unpack_from("!2xH4s", raw)
+            return SocketAddress(socket.inet_ntop(socket.AF_INET, packed), port)
+        if sock.family == socket.AF_INET6:
+            local = address_of(sock.getsockname())
+            if isinstance(local, SocketAddress) and ":" not in local.address:  # a mapped IPv4 connection
+                raw = sock.getsockopt(SOL_IP, SO_ORIGINAL_DST, 16)
+                port, packed = struct.unpack_from("!2xH4s", raw)
+                return SocketAddress(socket.inet_ntop(socket.AF_INET, packed), port)
+            raw = sock.getsockopt(SOL_IPV6, SO_ORIGINAL_DST, 28)
+            port, packed = struct.unpack_from("!2xH4x16s", raw)
+            return SocketAddress(socket.inet_ntop(socket.AF_INET6, packed), port)
+    except OSError:
+        return None
+    return None
+
+
+def listen(
+    address: Address,
+    *,
+    backlog: int = 1024,
+    reuse_port: bool = True,
+    transparent: bool = False,
+    freebind: bool = False,
+) -> socket.socket:
+    """A bound, listening, non-blocking socket. Raises BindError naming the address."""
+    try:
+        if isinstance(address, PipeAddress):
+            return _listen_pipe(address, backlog)
+        if not isinstance(address, SocketAddress):
+            raise OSError(errno.EAFNOSUPPORT, "internal listener addresses cannot be bound")
+        return _listen_tcp(address, backlog, reuse_port, transparent, freebind)
+    except OSError as error:
+        raise BindError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+def _listen_tcp(
+    address: SocketAddress, backlog: int, reuse_port: bool, transparent: bool, freebind: bool
+) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if transparent:
+            level, option = (
+                (SOL_IP, IP_TRANSPARENT) if family == socket.AF_INET else (SOL_IPV6, IPV6_TRANSPARENT)
+            )
+            sock.setsockopt(level, option, 1)
+        if freebind:
+            sock.setsockopt(SOL_IP, IP_FREEBIND, 1)
+        _refuse_shared_port(sock, address, reuse_port)
+        sock.bind((address.address, address.port))
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _refuse_shared_port(sock: socket.socket, address: SocketAddress, reuse_port: bool) -> None:
+    """Set SO_REUSEPORT, but only after making sure that no stranger listens there.
+
+    With SO_REUSEPORT a second process of the same user would bind without an error and take half of the connections. A
+    mistake like that must be named instead, so the port is first bound without the option.
+    """
+    if not reuse_port or address.port == 0:
+        return
+    probe = socket.socket(sock.family, socket.SOCK_STREAM)
+    try:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for option in ((SOL_IP, IP_TRANSPARENT), (SOL_IP, IP_FREEBIND)):
+            if sock.family == socket.AF_INET and sock.getsockopt(*option):
+                probe.setsockopt(*option, 1)
+        probe.bind((address.address, address.port))
+    finally:
+        probe.close()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def _listen_pipe(address: PipeAddress, backlog: int) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if address.path.startswith("@"):
+            sock.bind(b"\0" + address.path[1:].encode())
+        else:
+            _unlink_stale(address.path)
+            sock.bind(address.path)
+            if address.mode:
+                os.chmod(address.path, address.mode)
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _unlink_stale(path: str) -> None:
+    """Remove a socket file that nobody serves any more; a file that is not a socket, or is served, stays."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.connect(path)
+    except OSError:
+        os.unlink(path)
+    finally:
+        probe.close()
+
+
+def set_nodelay(sock: socket.socket | None) -> None:
+    """Small writes must leave at once; Envoy sets this on every TCP connection."""
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # already closed by the peer
+            return

@@ -1,0 +1,1 @@
+"""The fourth floor: clusters, hosts, load balancers, pools, upstream connections."""

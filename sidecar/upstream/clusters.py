@@ -1,0 +1,98 @@
+"""All clusters by name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from sidecar.upstream.cluster import UpstreamCluster
+from sidecar.upstream.resolver import SystemResolver
+from sidecar.upstream.services import FilterContext, Services
+from stats.families import ClusterManagerStats
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from config.model.cluster import ClusterSpec
+    from config.model.network import NetworkFilterSpec
+    from sidecar.transport.connection import NetworkFilterFactory
+    from sidecar.transport.timers import Timers
+    from sidecar.transport.tls_contexts import TlsContexts
+    from sidecar.upstream.connector import Spawn
+    from sidecar.upstream.http1_client import NewCodec
+    from sidecar.upstream.resolver import Resolver
+    from stats.store import Scope
+
+#: Builds an upstream network filter: the network floor's registry, passed in because that floor is above this one.
+BuildUpstreamFilter = Callable[["NetworkFilterSpec", FilterContext], "NetworkFilterFactory"]
+
+
+class ClusterManagerImpl:
+    """Implements `ClusterManager`. Made first (others need it in their services), started when the services are complete."""
+
+    def __init__(
+        self,
+        specs: Iterable[ClusterSpec],
+        *,
+        loop: asyncio.AbstractEventLoop,
+        timers: Timers,
+        scope: Scope,
+        spawn: Spawn,
+        tls: TlsContexts,
+        new_codec: NewCodec,
+        build_upstream_filter: BuildUpstreamFilter,
+        resolver: Resolver | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        """`scope` is the root scope. Raises TlsConfigError."""
+        self._build_upstream_filter = build_upstream_filter
+        resolver = resolver or SystemResolver(loop)
+        chance = chance or random.Random()
+        self._clusters = {
+            spec.name: UpstreamCluster(
+                spec,
+                scope.scope(f"cluster.{spec.stat_name or spec.name}"),
+                loop=loop,
+                timers=timers,
+                spawn=spawn,
+                resolver=resolver,
+                tls=tls,
+                new_codec=new_codec,
+                chance=chance,
+            )
+            for spec in specs
+        }
+        stats = ClusterManagerStats(scope.scope("cluster_manager"))
+        stats.cluster_added.add(len(self._clusters))
+        stats.active_clusters.set(len(self._clusters))
+
+    def start(self, services: Services) -> None:
+        """Compile the upstream network filters and begin with DNS."""
+        context = FilterContext(services)
+        for cluster in self._clusters.values():
+            cluster.set_filters(
+                tuple(self._build_upstream_filter(spec, context) for spec in cluster.spec.filters)
+            )
+            cluster.start()
+
+    async def initialized(self) -> None:
+        """Returns when every DNS cluster has had its first answer, good or bad."""
+        for cluster in self._clusters.values():
+            await cluster.initialized()
+
+    def get(self, name: str) -> UpstreamCluster | None:
+        return self._clusters.get(name)
+
+    def all(self) -> Mapping[str, UpstreamCluster]:
+        return self._clusters
+
+    def drain(self) -> None:
+        """Shutdown, first step: close idle connections, and busy ones after their exchange."""
+        for cluster in self._clusters.values():
+            cluster.drain()
+
+    def close(self) -> None:
+        """Shutdown, last step: close everything."""
+        for cluster in self._clusters.values():
+            cluster.close()

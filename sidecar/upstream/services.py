@@ -1,0 +1,57 @@
+"""Everything a filter builder may use; passed in, no globals."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from config.model.core import DataSource, Node, TrafficDirection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from protocols.peer_metadata import PeerMetadata
+
+    from config.model.access_log import AccessLogSpec
+    from sidecar.telemetry.access_log.api import AccessLogger
+    from sidecar.transport.drain import DrainState
+    from sidecar.transport.timers import Timers
+    from sidecar.transport.tls_contexts import TlsContexts
+    from sidecar.upstream.api import ClusterManager
+    from stats.store import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One for the process (one per worker later).
+
+    `scope` is the root scope. `node_metadata` is our own peer metadata object, ready to be sent. `runtime` holds the
+    merged static layers. `read` gives the bytes of a DataSource (file, inline, environment). `access_logger` builds or
+    shares the logger of a spec. `peer_lookup` finds the workload behind an address (workload discovery), or None.
+    """
+
+    clusters: ClusterManager
+    tls: TlsContexts
+    scope: Scope
+    timers: Timers
+    node: Node
+    node_metadata: PeerMetadata
+    drain: DrainState
+    read: Callable[[DataSource], bytes]
+    access_logger: Callable[[AccessLogSpec], AccessLogger]
+    runtime: Mapping[str, object] = field(default_factory=dict)
+    peer_lookup: Callable[[str], PeerMetadata | None] | None = None
+    random: random.Random = field(default_factory=random.Random)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterContext:
+    """Where a filter is being built: the listener it belongs to, or the upstream side of a cluster (`listener_name` "")."""
+
+    services: Services
+    direction: TrafficDirection = TrafficDirection.UNSPECIFIED
+    listener_name: str = ""
+    listener_scope: Scope | None = None  # listener.<address>.
+    stat_prefix: str = ""  # of the connection manager that an HTTP filter belongs to

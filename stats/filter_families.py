@@ -1,0 +1,161 @@
+"""The standard sets of stats, named exactly as Envoy 1.40 names them; here those of the filters.
+
+Each class lists what exists as soon as the thing counted exists. Attributes are Envoy's names with underscores for dots.
+Which scope a set wants stands in its first line; `<...>` is what the caller puts in.
+"""
+
+from __future__ import annotations
+
+from stats.family import Family
+from stats.metrics import Counter, Gauge, Histogram
+
+
+class TlsInspectorStats(Family):
+    """`tls_inspector`."""
+
+    alpn_found: Counter
+    alpn_not_found: Counter
+    client_hello_too_large: Counter
+    sni_found: Counter
+    sni_not_found: Counter
+    tls_found: Counter
+    tls_not_found: Counter
+    bytes_processed: Histogram
+
+
+class HttpInspectorStats(Family):
+    """`http_inspector`."""
+
+    http10_found: Counter
+    http11_found: Counter
+    http2_found: Counter
+    http_not_found: Counter
+    read_error: Counter
+
+
+class ProxyProtocolStats(Family):
+    """`proxy_proto` or `proxy_proto.<stat_prefix>`."""
+
+    NAMES = (
+        ("versions_v1_disallowed", "versions.v1.disallowed"),
+        ("versions_v1_error", "versions.v1.error"),
+        ("versions_v1_found", "versions.v1.found"),
+        ("versions_v2_disallowed", "versions.v2.disallowed"),
+        ("versions_v2_error", "versions.v2.error"),
+        ("versions_v2_found", "versions.v2.found"),
+    )
+
+    not_found_allowed: Counter
+    not_found_disallowed: Counter
+    versions_v1_disallowed: Counter
+    versions_v1_error: Counter
+    versions_v1_found: Counter
+    versions_v2_disallowed: Counter
+    versions_v2_error: Counter
+    versions_v2_found: Counter
+
+
+class FaultStats(Family):
+    """`http.<stat_prefix>.fault`, verbatim (colons kept)."""
+
+    aborts_injected: Counter
+    delays_injected: Counter
+    faults_overflow: Counter
+    response_rl_injected: Counter
+    active_faults: Gauge
+
+
+class CorsStats(Family):
+    """`http.<stat_prefix>.cors`."""
+
+    origin_invalid: Counter
+    origin_valid: Counter
+
+
+class JwtAuthnStats(Family):
+    """`http.<stat_prefix>.jwt_authn` and, with a `stat_prefix` of the filter, `.<that>`."""
+
+    allowed: Counter
+    cors_preflight_bypassed: Counter
+    denied: Counter
+    jwks_fetch_failed: Counter
+    jwks_fetch_success: Counter
+    jwt_cache_hit: Counter
+    jwt_cache_miss: Counter
+
+
+class RbacStats(Family):
+    """`http.<stat_prefix>.rbac.<rules_stat_prefix>`, verbatim, or `<stat_prefix>rbac` of the network filter."""
+
+    allowed: Counter
+    denied: Counter
+
+
+class RbacShadowStats(Family):
+    """`http.<stat_prefix>.rbac.<shadow_rules_stat_prefix>`, verbatim, or `<stat_prefix>rbac` of the network filter."""
+
+    shadow_allowed: Counter
+    shadow_denied: Counter
+
+
+class LocalRateLimitStats(Family):
+    """`<stat_prefix>.http_local_rate_limit`."""
+
+    enabled: Counter
+    enforced: Counter
+    ok: Counter
+    rate_limited: Counter
+    shadow_mode: Counter
+
+
+class NetworkLocalRateLimitStats(Family):
+    """`local_rate_limit.<stat_prefix>`."""
+
+    rate_limited: Counter
+
+
+class ConnectionLimitStats(Family):
+    """`connection_limit.<stat_prefix>`."""
+
+    limited_connections: Counter
+    active_connections: Gauge
+
+
+class ExtAuthzStats(Family):
+    """`http.<stat_prefix>.ext_authz` and, with a `stat_prefix` of the filter, `.<that>`."""
+
+    denied: Counter
+    disabled: Counter
+    error: Counter
+    failure_mode_allowed: Counter
+    filter_state_name_collision: Counter
+    ignored_dynamic_metadata: Counter
+    invalid: Counter
+    ok: Counter
+    omitted_response_headers: Counter
+    request_header_limits_reached: Counter
+    response_header_limits_reached: Counter
+    shadow_denied: Counter
+    shadow_error: Counter
+
+
+class NetworkExtAuthzStats(Family):
+    """`ext_authz.<stat_prefix>`."""
+
+    cx_closed: Counter
+    denied: Counter
+    disabled: Counter
+    error: Counter
+    failure_mode_allowed: Counter
+    ok: Counter
+    total: Counter
+    active: Gauge
+
+
+class GrpcAccessLogStats(Family):
+    """`access_logs.grpc_access_log`."""
+
+    grpc_entries_flush_failed: Counter
+    grpc_entries_flushed: Counter
+    logs_dropped: Counter
+    logs_written: Counter

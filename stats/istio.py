@@ -1,0 +1,399 @@
+"""Istio's standard metrics: label order, configured changes to it, and the way from label values to handles.
+
+The names follow Istio 1.28: `istiocustom.istio_requests_total` and so on, tags attached directly. What the values are is
+decided elsewhere (`sidecar.telemetry.istio`); here they are only text.
+
+A report costs one look-up: whoever knows the twenty values that say who talks to whom asks `IstioMetrics.series` once and
+keeps the answer; `Series` gives the handles for the few values that vary from report to report.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from stats.metrics import Counter, Gauge, Histogram, Tags
+from stats.store import Scope
+
+#: The twenty labels that say who talks to whom; message counters have no others.
+PEER_LABELS: Final = (
+    "reporter",
+    "source_workload",
+    "source_canonical_service",
+    "source_canonical_revision",
+    "source_workload_namespace",
+    "source_principal",
+    "source_app",
+    "source_version",
+    "source_cluster",
+    "destination_workload",
+    "destination_workload_namespace",
+    "destination_principal",
+    "destination_app",
+    "destination_version",
+    "destination_service",
+    "destination_canonical_service",
+    "destination_canonical_revision",
+    "destination_service_name",
+    "destination_service_namespace",
+    "destination_cluster",
+)
+HTTP_LABELS: Final = (
+    *PEER_LABELS,
+    "request_protocol",
+    "response_code",
+    "grpc_response_status",
+    "response_flags",
+    "connection_security_policy",
+)
+TCP_LABELS: Final = (*PEER_LABELS, "request_protocol", "response_flags", "connection_security_policy")
+
+#: Standard metrics as the configuration names them (without `istio_`), and the labels of each.
+STANDARD_METRICS: Final[dict[str, tuple[str, ...]]] = {
+    "requests_total": HTTP_LABELS,
+    "request_duration_milliseconds": HTTP_LABELS,
+    "request_bytes": HTTP_LABELS,
+    "response_bytes": HTTP_LABELS,
+    "request_messages_total": PEER_LABELS,
+    "response_messages_total": PEER_LABELS,
+    "tcp_connections_opened_total": TCP_LABELS,
+    "tcp_connections_closed_total": TCP_LABELS,
+    "tcp_sent_bytes_total": TCP_LABELS,
+    "tcp_received_bytes_total": TCP_LABELS,
+}
+
+#: The stat namespace; the Prometheus page cuts it.
+NAMESPACE: Final = "istiocustom"
+
+#: Label combinations remembered; beyond this many everything is forgotten and looked up again.
+_MAX_REMEMBERED: Final = 4096
+
+
+class MetricKind(enum.Enum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRule:
+    """One configured change (`MetricConfig`): `dimensions` are (label, expression text), sorted by label.
+
+    `name` without `istio_`; "" means all metrics.
+    """
+
+    name: str = ""
+    dimensions: tuple[tuple[str, str], ...] = ()
+    tags_to_remove: tuple[str, ...] = ()
+    drop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CustomMetric:
+    """One configured metric of its own (`MetricDefinition`), printed as `istio_<name>`; `value` is expression text."""
+
+    name: str
+    value: str
+    kind: MetricKind = MetricKind.COUNTER
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPlan:
+    """Where each label of a metric comes from: an index into the standard values, or, negative, `-1 - n` for extra value n."""
+
+    labels: tuple[tuple[str, int], ...]
+
+    def tags(self, values: Sequence[str], extra: Sequence[str]) -> Tags:
+        return tuple([(label, values[at] if at >= 0 else extra[-1 - at]) for label, at in self.labels])
+
+
+@dataclass(frozen=True, slots=True)
+class CustomPlan:
+    """A custom metric compiled: `value` is the number of the extra value that it counts."""
+
+    name: str
+    kind: MetricKind
+    value: int
+    labels: LabelPlan
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPlans:
+    """The whole configuration compiled. A standard metric that is not in `standard` is dropped."""
+
+    standard: dict[str, LabelPlan]
+    custom: tuple[CustomPlan, ...] = ()
+
+
+def _plain(labels: tuple[str, ...]) -> LabelPlan:
+    return LabelPlan(tuple((label, at) for at, label in enumerate(labels)))
+
+
+STANDARD_PLANS: Final = MetricPlans({name: _plain(labels) for name, labels in STANDARD_METRICS.items()})
+
+#: Takes the text of an expression into the list of extra values: its number there, or None if it does not parse.
+AddExpression = Callable[[str], int | None]
+
+
+def compile_plans(
+    rules: Sequence[MetricRule],
+    custom: Sequence[CustomMetric] = (),
+    add_expression: AddExpression | None = None,
+) -> MetricPlans:
+    """Apply the configured changes in their order, later ones winning for each metric and label.
+
+    - A custom metric with a standard name, or whose value does not parse, does not exist.
+    - `drop` counts for a standard name only. The rest of such an entry is not looked at.
+    - `tags_to_remove` takes standard labels from the named standard metric, or from all.
+    - A dimension replaces the value of a standard label in place; any other label follows the standard ones, in
+      configured order. If its expression does not parse, a standard label is removed, a new one left out.
+    Without `add_expression` (nothing can be evaluated) dimensions and custom metrics are left out.
+    """
+    #: metric -> label -> number of an extra value, None if removed; labels that are not standard in configured order
+    changes: dict[str, dict[str, int | None]] = {name: {} for name in STANDARD_METRICS}
+    values: dict[str, tuple[MetricKind, int]] = {}
+    if add_expression is not None:
+        for definition in custom:
+            at = None if definition.name in STANDARD_METRICS else add_expression(definition.value)
+            if at is not None:
+                values[definition.name] = (definition.kind, at)
+                changes[definition.name] = {}
+    dropped: set[str] = set()
+    for rule in rules:
+        if rule.drop:
+            if rule.name in STANDARD_METRICS:
+                dropped.add(rule.name)
+            continue
+        targets = [rule.name] if rule.name in changes else [] if rule.name else list(changes)
+        for target in targets:
+            _apply(rule, target, changes[target], add_expression)
+    standard = {
+        name: _plan(labels, changes[name]) for name, labels in STANDARD_METRICS.items() if name not in dropped
+    }
+    plans = tuple(CustomPlan(name, kind, at, _plan((), changes[name])) for name, (kind, at) in values.items())
+    return MetricPlans(standard, plans)
+
+
+def _apply(
+    rule: MetricRule, target: str, change: dict[str, int | None], add_expression: AddExpression | None
+) -> None:
+    is_standard = target in STANDARD_METRICS
+    if is_standard:
+        for label in rule.tags_to_remove:
+            if label in HTTP_LABELS:
+                change[label] = None
+    if add_expression is None:
+        return
+    for label, expression in rule.dimensions:
+        at = add_expression(expression)
+        if at is not None:
+            change[label] = at
+        elif is_standard and label in HTTP_LABELS:
+            change[label] = None
+
+
+def _plan(labels: tuple[str, ...], change: dict[str, int | None]) -> LabelPlan:
+    planned: list[tuple[str, int]] = []
+    for index, label in enumerate(labels):
+        if label not in change:
+            planned.append((label, index))
+        elif (at := change[label]) is not None:
+            planned.append((label, -1 - at))
+    for label, at in change.items():
+        is_new = not labels or label not in HTTP_LABELS
+        if is_new and at is not None:
+            planned.append((label, -1 - at))
+    return LabelPlan(tuple(planned))
+
+
+class HttpHandles:
+    """The four metrics of an HTTP stream with one set of labels."""
+
+    __slots__ = ("request_bytes", "request_duration_milliseconds", "requests_total", "response_bytes")
+
+    def __init__(
+        self, requests: Counter, duration: Histogram, request_bytes: Histogram, response_bytes: Histogram
+    ) -> None:
+        self.requests_total = requests
+        self.request_duration_milliseconds = duration
+        self.request_bytes = request_bytes
+        self.response_bytes = response_bytes
+
+    def record(self, duration_ms: int | None, request_bytes: int, response_bytes: int) -> None:
+        """One stream is over. `duration_ms` None: it never completed, only the duration is left out."""
+        self.requests_total.inc()
+        if duration_ms is not None:
+            self.request_duration_milliseconds.record(duration_ms)
+        self.request_bytes.record(request_bytes)
+        self.response_bytes.record(response_bytes)
+
+
+class MessageHandles:
+    """The two message counters of a gRPC stream."""
+
+    __slots__ = ("request_messages_total", "response_messages_total")
+
+    def __init__(self, request_messages: Counter, response_messages: Counter) -> None:
+        self.request_messages_total = request_messages
+        self.response_messages_total = response_messages
+
+
+class TcpHandles:
+    """The four metrics of a TCP connection with one set of labels."""
+
+    __slots__ = (
+        "tcp_connections_closed_total",
+        "tcp_connections_opened_total",
+        "tcp_received_bytes_total",
+        "tcp_sent_bytes_total",
+    )
+
+    def __init__(self, opened: Counter, closed: Counter, sent: Counter, received: Counter) -> None:
+        self.tcp_connections_opened_total = opened
+        self.tcp_connections_closed_total = closed
+        self.tcp_sent_bytes_total = sent
+        self.tcp_received_bytes_total = received
+
+
+#: The values of configured expressions, in their order: none.
+NO_EXTRA: Final[tuple[str, ...]] = ()
+
+
+class Series:
+    """The metrics of one pair of peers (the values of `PEER_LABELS`); handles are made when first asked for."""
+
+    __slots__ = ("_http", "_messages", "_metrics", "_policy", "_tcp", "values")
+
+    def __init__(self, metrics: IstioMetrics, values: tuple[str, ...], policy: str) -> None:
+        self._metrics = metrics
+        self.values: Final = values
+        self._policy = policy
+        self._http: dict[tuple[str, int, str, str, tuple[str, ...]], HttpHandles] = {}
+        self._tcp: dict[tuple[str, tuple[str, ...]], TcpHandles] = {}
+        self._messages: dict[tuple[str, ...], MessageHandles] = {}
+
+    def http(
+        self, protocol: str, code: int, grpc_status: str, flags: str, extra: tuple[str, ...] = NO_EXTRA
+    ) -> HttpHandles:
+        """`protocol` `http` or `grpc`; `code` 0 if no response was sent; `flags` short flags or `-`."""
+        key = protocol, code, grpc_status, flags, extra
+        handles = self._http.get(key)
+        if handles is None:
+            if len(self._http) >= _MAX_REMEMBERED:
+                self._http.clear()
+            values = (*self.values, protocol, str(code), grpc_status, flags, self._policy)
+            handles = self._http[key] = self._metrics.make_http(values, extra)
+        return handles
+
+    def tcp(self, flags: str, extra: tuple[str, ...] = NO_EXTRA) -> TcpHandles:
+        key = flags, extra
+        handles = self._tcp.get(key)
+        if handles is None:
+            if len(self._tcp) >= _MAX_REMEMBERED:
+                self._tcp.clear()
+            handles = self._tcp[key] = self._metrics.make_tcp(
+                (*self.values, "tcp", flags, self._policy), extra
+            )
+        return handles
+
+    def messages(self, extra: tuple[str, ...] = NO_EXTRA) -> MessageHandles:
+        handles = self._messages.get(extra)
+        if handles is None:
+            if len(self._messages) >= _MAX_REMEMBERED:
+                self._messages.clear()
+            handles = self._messages[extra] = self._metrics.make_messages(self.values, extra)
+        return handles
+
+
+class IstioMetrics:
+    """The metrics of one configuration, in the scope `NAMESPACE` that all configurations share."""
+
+    __slots__ = ("_generation", "_scope", "_series", "plans")
+
+    def __init__(self, scope: Scope, plans: MetricPlans = STANDARD_PLANS) -> None:
+        self._scope: Final = scope
+        self.plans: Final = plans
+        self._series: dict[tuple[tuple[str, ...], str], Series] = {}
+        self._generation = scope.generation
+
+    @property
+    def generation(self) -> int:
+        """Goes up when series were evicted: what others remember of `series` is then worth nothing."""
+        return self._scope.generation
+
+    def series(self, values: tuple[str, ...], policy: str) -> Series:
+        """`values` of `PEER_LABELS`, in that order; `policy` is `connection_security_policy`."""
+        if self._generation != self._scope.generation:
+            self._generation = self._scope.generation
+            self._series.clear()
+        key = values, policy
+        found = self._series.get(key)
+        if found is None:
+            if len(self._series) >= _MAX_REMEMBERED:
+                self._series.clear()
+            found = self._series[key] = Series(self, values, policy)
+        return found
+
+    def make_http(self, values: tuple[str, ...], extra: tuple[str, ...]) -> HttpHandles:
+        """For `Series`: `values` of `HTTP_LABELS`."""
+        return HttpHandles(
+            self._counter("requests_total", values, extra),
+            self._histogram("request_duration_milliseconds", values, extra, "ms"),
+            self._histogram("request_bytes", values, extra, "bytes"),
+            self._histogram("response_bytes", values, extra, "bytes"),
+        )
+
+    def make_tcp(self, values: tuple[str, ...], extra: tuple[str, ...]) -> TcpHandles:
+        """For `Series`: `values` of `TCP_LABELS`."""
+        return TcpHandles(
+            self._counter("tcp_connections_opened_total", values, extra),
+            self._counter("tcp_connections_closed_total", values, extra),
+            self._counter("tcp_sent_bytes_total", values, extra),
+            self._counter("tcp_received_bytes_total", values, extra),
+        )
+
+    def make_messages(self, values: tuple[str, ...], extra: tuple[str, ...]) -> MessageHandles:
+        """For `Series`: `values` of `PEER_LABELS`."""
+        return MessageHandles(
+            self._counter("request_messages_total", values, extra),
+            self._counter("response_messages_total", values, extra),
+        )
+
+    def _counter(self, name: str, values: tuple[str, ...], extra: tuple[str, ...]) -> Counter:
+        plan = self.plans.standard.get(name)
+        if plan is None:
+            return Counter("", "", ())  # dropped: counts for nobody
+        return self._scope.tagged_counter(f"istio_{name}", plan.tags(values, extra))
+
+    def _histogram(self, name: str, values: tuple[str, ...], extra: tuple[str, ...], unit: str) -> Histogram:
+        plan = self.plans.standard.get(name)
+        if plan is None:
+            return Histogram("", "", ())
+        return self._scope.tagged_histogram(f"istio_{name}", plan.tags(values, extra), unit)
+
+    def record_custom(self, extra: tuple[str, ...]) -> None:
+        """The custom metrics, at the end of a stream or connection. A value that is no unsigned whole number counts as 0."""
+        for plan in self.plans.custom:
+            text = extra[plan.value]
+            value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+            tags = plan.labels.tags((), extra)
+            name = f"istio_{plan.name}"
+            if plan.kind is MetricKind.COUNTER:
+                self._scope.tagged_counter(name, tags).add(value)
+            elif plan.kind is MetricKind.GAUGE:
+                self._scope.tagged_gauge(name, tags).set(value)
+            else:
+                self._scope.tagged_histogram(name, tags, "bytes").record(value)
+
+
+def set_build(scope: Scope, version: str) -> Gauge:
+    """`istio_build{component="proxy",tag="<version>"} 1`; `version` "" is shown as `unknown`.
+
+    `scope` is one of its own at `NAMESPACE`, so that it is never evicted.
+    """
+    tags = ("component", "proxy"), ("tag", version or "unknown")
+    build = scope.tagged_gauge("istio_build", tags, per_process=True)
+    build.set(1)
+    return build

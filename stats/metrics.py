@@ -1,0 +1,140 @@
+"""The handles that the data path increments: slotted, no locks, no labels, no names to look up.
+
+One process has one event loop; nothing here is thread-safe, on purpose.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final
+
+#: Envoy's default histogram bounds, for milliseconds and for bytes alike (`spec/istio-stats.md` section 7).
+DEFAULT_BUCKETS: Final[tuple[float, ...]] = (
+    0.5,
+    1,
+    5,
+    10,
+    25,
+    50,
+    100,
+    250,
+    500,
+    1000,
+    2500,
+    5000,
+    10000,
+    30000,
+    60000,
+    300000,
+    600000,
+    1800000,
+    3600000,
+)
+
+Tags = tuple[tuple[str, str], ...]
+
+
+class Counter:
+    """Only goes up. `latched` is what the last `latch` took (admin `/reset_counters` sets `value` to 0)."""
+
+    __slots__ = ("name", "tag_extracted_name", "tags", "used", "value")
+
+    def __init__(self, name: str, tag_extracted_name: str, tags: Tags) -> None:
+        self.name: Final = name  # the full name, as `/stats` shows it
+        self.tag_extracted_name: Final = tag_extracted_name  # what Prometheus calls it
+        self.tags: Final = tags
+        self.value = 0
+        self.used = False
+
+    def inc(self) -> None:
+        self.value += 1
+        self.used = True
+
+    def add(self, amount: int) -> None:
+        """`amount` >= 0; adding 0 marks the counter used, as in Envoy."""
+        self.value += amount
+        self.used = True
+
+
+class Gauge:
+    """A level. `per_process` gauges (uptime, state) are not summed when processes are merged."""
+
+    __slots__ = ("name", "per_process", "tag_extracted_name", "tags", "used", "value")
+
+    def __init__(self, name: str, tag_extracted_name: str, tags: Tags, per_process: bool = False) -> None:
+        self.name: Final = name
+        self.tag_extracted_name: Final = tag_extracted_name
+        self.tags: Final = tags
+        self.per_process: Final = per_process
+        self.value = 0
+        self.used = False
+
+    def inc(self) -> None:
+        self.value += 1
+        self.used = True
+
+    def dec(self) -> None:
+        self.value -= 1
+        self.used = True
+
+    def add(self, amount: int) -> None:
+        self.value += amount
+        self.used = True
+
+    def sub(self, amount: int) -> None:
+        self.value -= amount
+        self.used = True
+
+    def set(self, value: int) -> None:
+        self.value = value
+        self.used = True
+
+
+class Histogram:
+    """Exact counts for fixed upper bounds (inclusive), published immediately (`spec/istio-stats.md` section 7, PD).
+
+    `buckets[i]` counts values <= `bounds[i]` and above the bound before; the last one counts the rest. Not cumulative.
+    """
+
+    __slots__ = ("bounds", "buckets", "count", "name", "sum", "tag_extracted_name", "tags", "unit", "used")
+
+    def __init__(
+        self,
+        name: str,
+        tag_extracted_name: str,
+        tags: Tags,
+        bounds: tuple[float, ...] = DEFAULT_BUCKETS,
+        unit: str = "",
+    ) -> None:
+        self.name: Final = name
+        self.tag_extracted_name: Final = tag_extracted_name
+        self.tags: Final = tags
+        self.bounds: Final = bounds
+        self.unit: Final = unit  # "ms", "bytes" or ""
+        self.buckets = [0] * (len(bounds) + 1)
+        self.sum: float = 0
+        self.count = 0
+        self.used = False
+
+    def record(self, value: float) -> None:
+        self.buckets[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+        self.count += 1
+        self.used = True
+
+
+class TextReadout:
+    """A string value (`/stats` only)."""
+
+    __slots__ = ("name", "tag_extracted_name", "tags", "used", "value")
+
+    def __init__(self, name: str, tag_extracted_name: str, tags: Tags) -> None:
+        self.name: Final = name
+        self.tag_extracted_name: Final = tag_extracted_name
+        self.tags: Final = tags
+        self.value = ""
+        self.used = False
+
+    def set(self, value: str) -> None:
+        self.value = value
+        self.used = True

@@ -1,0 +1,103 @@
+"""Values of many processes as one: copies of the handles, their sum, and what dead processes left.
+
+Renderers take a `StatsSource`: a `Store` as it is, or a `Snapshot` of several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from stats.metrics import Counter, Gauge, Histogram, TextReadout
+
+_S = TypeVar("_S", Counter, Gauge, Histogram, TextReadout)
+
+
+class StatsSource(Protocol):
+    """Something with stats by full name."""
+
+    @property
+    def counters(self) -> Mapping[str, Counter]: ...
+
+    @property
+    def gauges(self) -> Mapping[str, Gauge]: ...
+
+    @property
+    def histograms(self) -> Mapping[str, Histogram]: ...
+
+    @property
+    def text_readouts(self) -> Mapping[str, TextReadout]: ...
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Plain values, apart from any store; can be pickled."""
+
+    counters: dict[str, Counter] = field(default_factory=dict)
+    gauges: dict[str, Gauge] = field(default_factory=dict)
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+    text_readouts: dict[str, TextReadout] = field(default_factory=dict)
+
+    def add(self, source: StatsSource) -> None:
+        """Add the values of one more process.
+
+        Counters and histograms are added up. Gauges too, unless they are per process: then the first one's value
+        counts, as the first text does.
+        """
+        self.add_totals(source)
+        _add_all(self.gauges, source.gauges)
+        _add_all(self.text_readouts, source.text_readouts)
+
+    def add_totals(self, source: StatsSource) -> None:
+        """Add what a dead process leaves: its counters and histograms. Its levels are gone."""
+        _add_all(self.counters, source.counters)
+        _add_all(self.histograms, source.histograms)
+
+
+def _add_all(mine: dict[str, _S], others: Mapping[str, _S]) -> None:
+    for name, other in others.items():
+        known = mine.get(name)
+        mine[name] = _copy(other) if known is None else total_of(known, other)
+
+
+def _copy(stat: _S) -> _S:
+    copy = stat.__class__.__new__(stat.__class__)
+    for attribute in stat.__slots__:
+        setattr(copy, attribute, getattr(stat, attribute))
+    if isinstance(copy, Histogram):
+        copy.buckets = list(copy.buckets)
+    return copy
+
+
+def total_of(first: _S, second: _S) -> _S:
+    """A new stat with the name of `first` and the values of both."""
+    total = _copy(first)
+    total.used = first.used or second.used
+    if isinstance(total, Counter) and isinstance(second, Counter):
+        total.value += second.value
+    elif isinstance(total, Gauge) and isinstance(second, Gauge):
+        if not (first.used and total.per_process):
+            total.value += second.value
+    elif isinstance(total, TextReadout) and isinstance(second, TextReadout):
+        if not first.used:
+            total.value = second.value
+    elif isinstance(total, Histogram) and isinstance(second, Histogram) and total.bounds == second.bounds:
+        # All processes have the bounds of one bootstrap; others could not be added.
+        total.buckets = [a + b for a, b in zip(total.buckets, second.buckets, strict=True)]
+        total.sum += second.sum
+        total.count += second.count
+    return total
+
+
+def take(source: StatsSource) -> Snapshot:
+    """A copy of all values as they are now."""
+    return merge((source,))
+
+
+def merge(sources: Iterable[StatsSource]) -> Snapshot:
+    """All processes as one. Give the totals of dead ones too, so that counters never go back."""
+    merged = Snapshot()
+    for source in sources:
+        merged.add(source)
+    return merged

@@ -1,0 +1,1 @@
+"""Tests of the sidecar: units, whole processes, conformance, interop, measurements."""

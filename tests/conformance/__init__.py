@@ -1,0 +1,1 @@
+"""Istio's end-to-end scenarios, run against whole proxy processes."""

@@ -1,0 +1,14 @@
+"""Fixtures for all tests: kept to what more than one directory needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.envoy import require_envoy
+from tests.support.process import ProxyCommand
+
+
+@pytest.fixture
+def envoy() -> ProxyCommand:
+    """The real Envoy; without it the test is skipped, or fails under CI."""
+    return require_envoy()

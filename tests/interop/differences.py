@@ -1,0 +1,64 @@
+"""Where this proxy differs from Envoy on the bootstraps of the differential test, each with its reason.
+
+The lists are short on purpose. A series that matches an entry is not compared; everything else must be equal in name,
+labels and value.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tests.support.prometheus_text import Labels
+
+
+@dataclass(frozen=True)
+class SeriesDifference:
+    """Series whose name matches `name`, and which have the label `label` if one is given, are left out."""
+
+    name: str
+    reason: str
+    label: tuple[str, str] | None = None
+
+    def covers(self, name: str, labels: Labels) -> bool:
+        return re.fullmatch(self.name, name) is not None and (self.label is None or self.label in labels)
+
+
+SERIES = (
+    SeriesDifference(
+        r"envoy_http_.*",
+        "the admin interface counts the test's own scrapes",
+        ("envoy_http_conn_manager_prefix", "admin"),
+    ),
+    SeriesDifference(r"envoy_listener_admin_.*", "the admin interface counts the test's own scrapes"),
+    SeriesDifference(
+        r"envoy_server_(memory_.*|uptime|version|stats_recent_lookups|initialization_time_ms_count)",
+        "facts of the program itself: memory, age, version",
+    ),
+    SeriesDifference(
+        r"envoy_thread_local_cluster_manager_.*",
+        "Envoy's thread-local copies of clusters; there are none here",
+    ),
+    SeriesDifference(
+        r".*_connections_accepted_per_socket_event_count", "batches of accept(2) inside Envoy's event loop"
+    ),
+    SeriesDifference(
+        r"envoy_listener_ssl_(curves|sigalgs)|envoy_cluster_ssl_(curves|sigalgs)",
+        "Python's ssl does not tell the group and the signature algorithm of a handshake",
+    ),
+    SeriesDifference(r".*_cx_[rt]x_bytes_buffered", "a moment's fill of Envoy's internal buffers"),
+    SeriesDifference(
+        r".*_upstream_cx_connect_ms_count", "depends on which connections the pool opened early"
+    ),
+)
+
+BYTES_TOLERANCE = 0.02
+"""Byte counters may differ by this ratio: `x-envoy-upstream-service-time` has one or two digits."""
+
+BYTES = re.compile(r".*_bytes_total")
+
+OUTCOMES: dict[tuple[str, int], str] = {}
+"""(bootstrap, number of the answer) to the reason why the answer differs."""
+
+FORWARDED: dict[tuple[str, int], str] = {}
+"""(bootstrap, number of the step) to the reason why what reaches the backend differs."""
