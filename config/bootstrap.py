@@ -7,7 +7,7 @@ to the same list of problems, so a user sees all of them at once, each with its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,15 @@ __all__ = ["ParseOptions", "ParsedBootstrap", "Source", "parse_bootstrap", "reda
 
 @dataclass(frozen=True, slots=True)
 class ParseOptions:
-    """`allow_unknown_static_fields`: unknown fields are warnings (Envoy's `--allow-unknown-static-fields`)."""
+    """How to judge a bootstrap.
+
+    `allow_unknown_static_fields`: unknown fields are warnings (Envoy's `--allow-unknown-static-fields`).
+    `check_format`: what is wrong with a format string of an access log or header value, `None` if nothing is. The
+    formats belong to those who write them, so they are judged only if this is given.
+    """
 
     allow_unknown_static_fields: bool = False
+    check_format: Callable[[str], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,11 @@ def parse_bootstrap(sources: Sequence[Source], options: ParseOptions = ParseOpti
         ConfigErrors: with every problem found.
     """
     problems = Problems()
-    context = Context(problems, allow_unknown_fields=options.allow_unknown_static_fields)
+    context = Context(
+        problems,
+        allow_unknown_fields=options.allow_unknown_static_fields,
+        check_format=options.check_format,
+    )
     root = Path(context)
     documents = []
     bootstrap_class: Any = message_class(BOOTSTRAP)

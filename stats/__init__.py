@@ -1,7 +1,7 @@
 """What we count: metric handles, naming and tags, merging, rendering.
 
-Reading order: `metrics` (the hot path), `store` and `tags` (creation), `families` (the standard sets), `istio` (labels to
-handles), `snapshot` (merging), `prometheus` and `admin_text` (rendering).
+Reading order: `metrics` (the hot path), `store`, `tags` and `matcher` (creation), `family`, `families` and `filter_families`
+(the standard sets), `istio` (labels to handles), `snapshot` (merging), `render`, `prometheus` and `admin_text` (rendering).
 
 Nothing here knows who counts, or serves HTTP.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from stats.family import Family
 from stats.metrics import Counter, Gauge, Histogram
+from stats.store import Scope
 
 
 class TlsInspectorStats(Family):
@@ -159,3 +160,35 @@ class GrpcAccessLogStats(Family):
     grpc_entries_flushed: Counter
     logs_dropped: Counter
     logs_written: Counter
+
+
+class GrpcStats:
+    """`cluster.<name>.grpc`, there `.<service>.<method>` when methods are counted: all made when first counted."""
+
+    __slots__ = ("_known", "_scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._known: dict[str, Counter] = {}
+
+    def count_end(self, status: int) -> None:
+        """A stream is over; `status` is its gRPC status, 0 is success."""
+        self._counter(str(status)).inc()
+        self._counter("failure" if status else "success").inc()
+        self._counter("total").inc()
+
+    def count_request_messages(self, number: int) -> None:
+        self._counter("request_message_count").add(number)
+
+    def count_response_messages(self, number: int) -> None:
+        self._counter("response_message_count").add(number)
+
+    def record_time(self, time_ms: float) -> None:
+        """`upstream_rq_time`, with `enable_upstream_stats` only."""
+        self._scope.histogram("upstream_rq_time", "ms").record(time_ms)
+
+    def _counter(self, name: str) -> Counter:
+        counter = self._known.get(name)
+        if counter is None:
+            counter = self._known[name] = self._scope.counter(name)
+        return counter

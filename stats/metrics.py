@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
-#: Envoy's default histogram bounds, for milliseconds and for bytes alike (`spec/istio-stats.md` section 7).
+#: Envoy's default histogram bounds, for milliseconds and for bytes alike.
 DEFAULT_BUCKETS: Final[tuple[float, ...]] = (
     0.5,
     1,
@@ -35,7 +35,7 @@ Tags = tuple[tuple[str, str], ...]
 
 
 class Counter:
-    """Only goes up. `latched` is what the last `latch` took (admin `/reset_counters` sets `value` to 0)."""
+    """Only goes up (but for admin `/reset_counters`, which sets `value` to 0)."""
 
     __slots__ = ("name", "tag_extracted_name", "tags", "used", "value")
 
@@ -91,7 +91,7 @@ class Gauge:
 
 
 class Histogram:
-    """Exact counts for fixed upper bounds (inclusive), published immediately (`spec/istio-stats.md` section 7, PD).
+    """Exact counts for fixed upper bounds (inclusive), published at once; Envoy's are approximate and wait for a flush.
 
     `buckets[i]` counts values <= `bounds[i]` and above the bound before; the last one counts the rest. Not cumulative.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from config.model.access_log import AccessLogSpec, FileAccessLogSpec
-from config.proto.core import translate_data_source
+from config.proto.core import check_format, translate_data_source
 from config.proto.fields import declare
 from config.proto.path import Path
 from config.proto.typed_config import ExtensionTable
@@ -42,6 +42,7 @@ def translate_file(msg: Any, at: Path) -> AccessLogSpec:
     name = msg.DESCRIPTOR.full_name
     path = msg.path if name == _FILE else "/dev/stdout" if name == _STDOUT else "/dev/stderr"
     if name == _FILE and msg.WhichOneof("access_log_format") == "format":
+        check_format(msg.format, at.field("format"))
         return FileAccessLogSpec(path, msg.format or None)
     text = (
         translate_text_format(msg.log_format, at.field("log_format")) if msg.HasField("log_format") else None
@@ -53,6 +54,7 @@ def translate_text_format(msg: Any, at: Path) -> str | None:
     """`SubstitutionFormatString` as its text; `None` when it has none (which is reported)."""
     kind = msg.WhichOneof("format")
     if kind == "text_format":
+        check_format(msg.text_format, at.field(kind))
         return str(msg.text_format)
     if kind != "text_format_source":
         return None
@@ -61,7 +63,9 @@ def translate_text_format(msg: Any, at: Path) -> str | None:
     if source.inline is None:
         source_at.error("refused: give the format inline; it is not read from files or the environment")
         return None
-    return source.inline.decode(errors="replace")
+    text = source.inline.decode(errors="replace")
+    check_format(text, source_at)
+    return text
 
 
 ACCESS_LOGS: Final = ExtensionTable[AccessLogSpec](

@@ -147,14 +147,13 @@ _DEFAULT_TAG_NAMES: Final = (
 #: The tags whose rules Envoy has built in: they need no regex.
 DEFAULT_TAGS: Final = frozenset((*(f"envoy.{name}" for name in _DEFAULT_TAG_NAMES.split()), "cipher_suite"))
 _NOT_ECMASCRIPT: Final = re.compile(r"\(\?(?![:=!])")
+_UNESCAPED: Final = re.compile(r"%[v_]")
 _POSIX_CLASS: Final = re.compile(r"\[:\w+:\]", re.ASCII)
 
 _CONNECTION_LIMIT: Final = (
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 )
 declare(_CONNECTION_LIMIT, "max_active_downstream_connections")
-_MONITORS: Final = "envoy.extensions.resource_monitors"
-_ONLY_LIMIT: Final = "only the limit of downstream connections is watched"
 
 
 def _translate_connection_limit(msg: Any, at: Path) -> int:
@@ -164,12 +163,7 @@ def _translate_connection_limit(msg: Any, at: Path) -> int:
 RESOURCE_MONITORS: Final = ExtensionTable[int](
     "a resource monitor",
     {_CONNECTION_LIMIT: _translate_connection_limit},
-    skipped={
-        f"{_MONITORS}.fixed_heap.v3.FixedHeapConfig": _ONLY_LIMIT,
-        f"{_MONITORS}.injected_resource.v3.InjectedResourceConfig": _ONLY_LIMIT,
-        f"{_MONITORS}.cpu_utilization.v3.CpuUtilizationConfig": _ONLY_LIMIT,
-        f"{_MONITORS}.cgroup_memory.v3.CgroupMemoryConfig": _ONLY_LIMIT,
-    },
+    skip_others="only the limit of downstream connections is watched",
 )
 BOOTSTRAP_EXTENSIONS: Final = ExtensionTable[object](
     "a bootstrap extension",
@@ -177,8 +171,8 @@ BOOTSTRAP_EXTENSIONS: Final = ExtensionTable[object](
     skipped={
         "envoy.extensions.bootstrap.internal_listener.v3.InternalListener": "there are no internal listeners",
         "istio.workload.BootstrapExtension": "workload discovery needs a control plane",
-        "envoy.extensions.network.socket_interface.v3.DefaultSocketInterface": "sockets are the event loop's",
     },
+    skip_others="bootstrap extensions are not supported",
 )
 
 
@@ -252,11 +246,13 @@ def _translate_stats(msg: Any, at: Path) -> StatsSpec:
     )
 
 
-def _flatten(prefix: str, value: object, result: dict[str, object]) -> None:
+def _flatten(prefix: str, value: object, result: dict[str, object], at: Path) -> None:
     """Dotted keys; a fractional percent (`numerator`) stays one value."""
     if isinstance(value, Mapping) and "numerator" not in value:
         for key, item in value.items():
-            _flatten(f"{prefix}.{key}" if prefix else key, item, result)
+            _flatten(f"{prefix}.{key}", item, result, at.field(key))
+    elif value is None or isinstance(value, list):
+        at.error("a runtime value must be a number, a string, a boolean or an object")
     else:
         result[prefix] = value
 
@@ -264,13 +260,18 @@ def _flatten(prefix: str, value: object, result: dict[str, object]) -> None:
 def _translate_runtime(msg: Any, at: Path) -> dict[str, object]:
     result: dict[str, object] = {}
     names: set[str] = set()
+    has_admin_layer = False
     for index, layer in enumerate(msg.layers):
         layer_at = at.item("layers", index)
         if layer.name in names:
             layer_at.field("name").error(f"there is another layer '{layer.name}'")
         names.add(layer.name)
         for key, value in layer.static_layer.fields.items():
-            _flatten(key, value_to_plain(value), result)
+            _flatten(key, value_to_plain(value), result, layer_at.field("static_layer").field(key))
+        if layer.HasField("admin_layer"):
+            if has_admin_layer:
+                layer_at.field("admin_layer").error("there may be one admin layer only", of_key=True)
+            has_admin_layer = True
     return result
 
 
@@ -280,6 +281,11 @@ def _translate_log_format(msg: Any, at: Path) -> ApplicationLogFormat:
         return ApplicationLogFormat(text=msg.log_format.text_format)
     if kind == "json_format":
         fields = msg.log_format.json_format.fields
+        for key in fields:
+            text = value_to_plain(fields[key])
+            if isinstance(text, str) and (unescaped := _UNESCAPED.search(text)):
+                reason = f"{unescaped[0]} is not escaped for JSON; did you mean '%j'?"
+                at.field("log_format").field(kind).field(key).error(reason)
         return ApplicationLogFormat(
             json=tuple((key, str(value_to_plain(fields[key]))) for key in sorted(fields))
         )
@@ -290,8 +296,12 @@ def _translate_connection_limits(msg: Any, at: Path) -> int | None:
     limit: int | None = None
     for index, monitor in enumerate(msg.resource_monitors):
         found = RESOURCE_MONITORS.translate(
-            monitor.typed_config, at.item("resource_monitors", index).field("typed_config"), optional=True
+            monitor.typed_config, at.item("resource_monitors", index).field("typed_config")
         )
+        if any(other.name == monitor.name for other in msg.resource_monitors[:index]):
+            at.item("resource_monitors", index).field("name").error(
+                f"there is another monitor '{monitor.name}'"
+            )
         limit = found if found is not None else limit
     return limit
 
@@ -355,13 +365,25 @@ def _know_names(msg: Any, at: Path) -> None:
     context.validation_secrets = [s.name for s in resources.secrets if s.HasField("validation_context")]
 
 
+def _check_stats_intervals(msg: Any, at: Path) -> None:
+    if msg.stats_flush_on_admin and msg.HasField("stats_flush_interval"):
+        at.field("stats_flush_on_admin").error(
+            "cannot be set together with stats_flush_interval", of_key=True
+        )
+    if msg.HasField("stats_eviction_interval"):
+        flush_ms = round(seconds(msg, "stats_flush_interval", 5.0) * 1000)
+        eviction_ms = round(duration_s(msg.stats_eviction_interval) * 1000)
+        if flush_ms <= 0 or eviction_ms % flush_ms:
+            at.field("stats_eviction_interval").error("must be a multiple of stats_flush_interval")
+
+
 def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
     _know_names(msg, at)
     resources, resources_at = msg.static_resources, at.field("static_resources")
     extensions_at = at.field("bootstrap_extensions")
     for index, extension in enumerate(msg.bootstrap_extensions):
         BOOTSTRAP_EXTENSIONS.translate(
-            extension.typed_config, extensions_at.index(index).field("typed_config"), optional=True
+            extension.typed_config, extensions_at.index(index).field("typed_config")
         )
     secrets = _translate_secrets(resources.secrets, resources_at.field("secrets"))
     clusters_at, listeners_at = resources_at.field("clusters"), resources_at.field("listeners")
@@ -375,6 +397,7 @@ def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
     _check_listeners(listeners, listeners_at)
     runtime = _translate_runtime(msg.layered_runtime, at.field("layered_runtime"))
     limit = _translate_connection_limits(msg.overload_manager, at.field("overload_manager"))
+    _check_stats_intervals(msg, at)
     eviction = msg.stats_eviction_interval
     return Bootstrap(
         node=translate_node(msg.node),

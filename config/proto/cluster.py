@@ -30,7 +30,7 @@ from config.proto.endpoint import translate_load_assignment
 from config.proto.fields import declare
 from config.proto.http import preserves_header_case
 from config.proto.network import translate_upstream_filters
-from config.proto.path import Path
+from config.proto.path import Path, did_you_mean
 from config.proto.tls import translate_upstream_socket
 from config.proto.typed_config import ExtensionTable, struct_to_plain
 
@@ -318,7 +318,12 @@ def _translate_http_options(msg: Any, at: Path) -> UpstreamHttpOptions:
     options: UpstreamHttpOptions | None = None
     extensions_at = at.field("typed_extension_protocol_options")
     for name, config in msg.typed_extension_protocol_options.items():
-        options = PROTOCOL_OPTIONS.translate(config, extensions_at.key(name)) or options
+        if name == _OPTIONS:
+            options = PROTOCOL_OPTIONS.translate(config, extensions_at.key(name))
+        else:
+            extensions_at.key(name).error(
+                f"refused: not supported; only {_OPTIONS}{did_you_mean(name, (_OPTIONS,))}", of_key=True
+            )
     if options is None:
         options = _deprecated_http_options(msg, at)
     requests = wrapped_int(msg, "max_requests_per_connection", 0)
@@ -363,6 +368,11 @@ def _translate_bind(msg: Any, at: Path) -> tuple[Address | None, tuple[Address, 
         config_at.field("additional_source_addresses").error(
             "cannot be set together with extra_source_addresses", of_key=True
         )
+    families = {":" in address.address for address in extra}
+    if config.HasField("source_address"):
+        families.add(":" in config.source_address.address)
+    if len(families) < len(extra) + config.HasField("source_address"):
+        config_at.error("there may be one source address for IPv4 and one for IPv6")
     main = None
     if config.HasField("source_address"):
         main = translate_socket_address(config.source_address, config_at.field("source_address"))
@@ -418,16 +428,18 @@ def _translate_socket_matches(msg: Any, at: Path) -> tuple[TransportSocketMatch,
     matches: list[TransportSocketMatch] = []
     for index, item in enumerate(msg.transport_socket_matches):
         item_at = at.item("transport_socket_matches", index)
-        if any(match.name == item.name for match in matches):
-            item_at.field("name").error(f"there is another match '{item.name}'")
+        if not item.HasField("transport_socket"):
+            item_at.field("transport_socket").error("required")
         match = struct_to_plain(item.match)
         matches.append(TransportSocketMatch(item.name, match, translate_upstream_socket(item, item_at)))
     return tuple(matches)
 
 
-def _original_dst_header(msg: Any) -> str:
+def _original_dst_header(msg: Any, at: Path) -> str:
     config = msg.original_dst_lb_config
     if not config.use_http_header:
+        if config.http_header_name:
+            at.field("original_dst_lb_config").field("http_header_name").error("needs use_http_header: true")
         return ""
     return config.http_header_name.lower() or "x-envoy-original-dst-host"
 
@@ -463,7 +475,7 @@ def translate_cluster(msg: Any, at: Path) -> ClusterSpec:
             if original_dst.HasField("upstream_port_override")
             else None
         ),
-        original_dst_use_http_header=_original_dst_header(msg),
+        original_dst_use_http_header=_original_dst_header(msg, at),
         upstream_bind_address=bind_address,
         extra_bind_addresses=extra_addresses,
         tcp_keepalive=_translate_keepalive(msg),

@@ -138,6 +138,8 @@ def translate_address(msg: Any, at: Path, *, host_names: bool = False) -> Addres
     if kind == "pipe":
         if len(msg.pipe.path.encode()) > 107:
             at.field("pipe").field("path").error("longer than a Unix socket path may be (107 bytes)")
+        if msg.pipe.mode and msg.pipe.path.startswith("@"):
+            at.field("pipe").field("mode").error("an abstract socket has no mode")
         return PipeAddress(msg.pipe.path, msg.pipe.mode)
     if kind == "envoy_internal_address":
         internal = msg.envoy_internal_address
@@ -176,17 +178,19 @@ def translate_data_source(msg: Any, at: Path) -> DataSource:
 
 
 def translate_cidr(msg: Any, at: Path) -> CidrRange | None:
-    """`address_prefix` with the host bits cleared, as Envoy does; a missing length is 0."""
+    """`address_prefix` with the host bits cleared and a length that fits, as Envoy does; a missing length is 0."""
     length = wrapped_int(msg, "prefix_len", 0)
     try:
-        network = ipaddress.ip_network((msg.address_prefix, length), strict=False)
+        address = ipaddress.ip_address(msg.address_prefix)
     except ValueError:
-        family = 128 if ":" in msg.address_prefix else 32
-        if is_ip(msg.address_prefix):
-            at.field("prefix_len").error(f"must be at most {family} for {msg.address_prefix}")
-        else:
-            at.field("address_prefix").error(f"not an IP address: '{msg.address_prefix}'")
+        at.field("address_prefix").error(f"not an IP address: '{msg.address_prefix}'")
         return None
+    if length > address.max_prefixlen:
+        at.field("prefix_len").warning(
+            f"more than {address.max_prefixlen} bits: taken as {address.max_prefixlen}"
+        )
+        length = address.max_prefixlen
+    network = ipaddress.ip_network((msg.address_prefix, length), strict=False)
     return CidrRange(str(network.network_address), length)
 
 
@@ -206,11 +210,10 @@ def translate_runtime_fraction(msg: Any) -> Percent:
 
 def translate_header_value_option(msg: Any, at: Path) -> HeaderValueOption:
     key = msg.header.key.lower()
-    if key == "host" or (key.startswith(":") and key != ":authority"):
+    if key == "host" or key.startswith(":"):
         at.field("header").field("key").error(f"'{msg.header.key}' cannot be edited as a header")
-    if msg.header.value and msg.header.raw_value:
-        at.field("header").field("raw_value").error("cannot be set together with value")
     value = msg.header.value or msg.header.raw_value.decode("latin-1")
+    check_format(value, at.field("header").field("value"))
     action = HeaderAppendAction.APPEND_IF_EXISTS_OR_ADD
     if msg.HasField("append"):
         if msg.append_action:
@@ -220,6 +223,12 @@ def translate_header_value_option(msg: Any, at: Path) -> HeaderValueOption:
     else:
         action = enum_of(HeaderAppendAction, msg.append_action)
     return HeaderValueOption(key, value, action, msg.keep_empty_value)
+
+
+def check_format(text: str, at: Path) -> None:
+    """Report a format string that cannot be compiled."""
+    if at.context.check_format is not None and (problem := at.context.check_format(text)) is not None:
+        at.error(problem)
 
 
 def _translate_additions(message: Any, field: str, at: Path) -> tuple[HeaderValueOption, ...]:

@@ -51,7 +51,7 @@ class Document:
     """A text that could be read: its values, and its node tree for positions."""
 
     source: Source
-    root: yaml.Node | None
+    root: yaml.Node
     value: dict[str, Plain]
 
 
@@ -181,8 +181,9 @@ def read_document(source: Source, problems: Problems, at: Path) -> Document | No
     except (UnicodeError, RecursionError, ValueError) as error:
         problems.error(at, f"not valid YAML or JSON: {error}", Position(source.name, 1, 1))
         return None
-    if root is None or (isinstance(root, yaml.ScalarNode) and _scalar(root, False) is None):
-        return Document(source, None, {})
+    if root is None:
+        problems.error(at, "the configuration is empty", Position(source.name, 1, 1))
+        return None
     reader = _Reader(source, problems)
     value = reader.read(root, at)
     if reader.overflowed:
@@ -228,7 +229,7 @@ class DocumentLocator:
         self._documents = documents
 
     def __call__(self, steps: tuple[Step, ...], of_key: bool) -> Position | None:
-        places = [(doc, doc.root, doc.root) for doc in self._documents if doc.root is not None]
+        places = [(doc, doc.root, doc.root) for doc in self._documents]
         for step in steps:
             inner = self._enter(places, step)
             if not inner:

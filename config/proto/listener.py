@@ -218,6 +218,16 @@ def _check_matches(chains: tuple[FilterChainSpec, ...], at: Path) -> None:
     owners: dict[tuple[object, ...], int] = {}
     for index, chain in enumerate(chains):
         singles = _single_matches(chain.match)
+        for field in (
+            "server_names",
+            "application_protocols",
+            "prefix_ranges",
+            "source_prefix_ranges",
+            "source_ports",
+        ):
+            values = getattr(chain.match, field)
+            if len(set(values)) < len(values):
+                at.index(index).field("filter_chain_match").field(field).error("must not hold a value twice")
         taken = sorted({owners[single] for single in singles if single in owners})
         if taken:
             same = chain.match == chains[taken[0]].match

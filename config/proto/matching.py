@@ -116,7 +116,7 @@ def translate_header_matcher(msg: Any, at: Path) -> HeaderMatcher:
     if kind == "range_match":
         range_ = (msg.range_match.start, msg.range_match.end)
         if range_[0] >= range_[1]:
-            at.field(kind).error("end must be greater than start")
+            at.field(kind).warning("matches nothing: end is not greater than start")
     elif string is None:
         present = msg.present_match if msg.HasField("present_match") else True
     return HeaderMatcher(
@@ -150,7 +150,7 @@ def translate_predicate(msg: Any, at: Path) -> ListenerFilterPredicate:
     if kind == "destination_port_range":
         ports = PortRange(msg.destination_port_range.start, msg.destination_port_range.end)
         if ports.start >= ports.end:
-            at.field(kind).error("end must be greater than start")
+            at.field(kind).warning("matches nothing: end is not greater than start")
         return ports
     if kind == "not_match":
         return NotMatch(translate_predicate(msg.not_match, at.field(kind)))

@@ -11,6 +11,7 @@ from config.errors import ConfigError, Position
 
 #: A field name, an index of a repeated field, or a map key (`MapKey`).
 Step: TypeAlias = "str | int | MapKey"
+FormatCheck: TypeAlias = Callable[[str], "str | None"]
 Locator: TypeAlias = Callable[[tuple[Step, ...], bool], Position | None]
 
 
@@ -56,11 +57,13 @@ class Problems:
 class Context:
     """What a translator needs to know besides its own message.
 
-    `clusters` and `secrets` are the static names (`None`: not known, references are not checked).
+    `clusters` and the secrets are the static names (`None`: not known, references are not checked). `check_format`
+    says what is wrong with a format string (`%PROTOCOL%`), `None` if nothing is.
     """
 
     problems: Problems = field(default_factory=Problems)
     allow_unknown_fields: bool = False
+    check_format: FormatCheck | None = None
     clusters: Collection[str] | None = None
     certificate_secrets: Collection[str] | None = None
     validation_secrets: Collection[str] | None = None

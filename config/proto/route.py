@@ -331,7 +331,7 @@ def translate_route_action(msg: Any, at: Path, check: ClusterCheck = ClusterChec
 
 def translate_redirect(msg: Any, at: Path) -> RedirectAction:
     if msg.port_redirect > 65535:
-        at.field("port_redirect").error("must be at most 65535")
+        at.field("port_redirect").warning("no client can follow a redirect to a port above 65535")
     has_prefix = msg.WhichOneof("path_rewrite_specifier") == "prefix_rewrite"
     return RedirectAction(
         https_redirect=msg.https_redirect,
@@ -407,19 +407,13 @@ def _translate_virtual_host(msg: Any, at: Path, config: _Settings) -> VirtualHos
 
 def _check_virtual_hosts(hosts: tuple[VirtualHost, ...], at: Path) -> None:
     owners: dict[str, str] = {}
-    names: set[str] = set()
     for index, host in enumerate(hosts):
         host_at = at.index(index)
-        if host.name in names:
-            host_at.field("name").error(f"there is another virtual host '{host.name}'")
-        names.add(host.name)
         for number, domain in enumerate(host.domains):
             domain_at = host_at.item("domains", number)
             if domain in owners:
                 domain_at.error(f"domain '{domain}' already belongs to virtual host '{owners[domain]}'")
             owners[domain] = host.name
-            if not domain:
-                domain_at.error("must not be empty")
 
 
 def translate_route_configuration(msg: Any, at: Path) -> RouteConfiguration:

@@ -190,7 +190,16 @@ def _value_checks(rules: Any, field: FieldDescriptor) -> list[Check]:
 class _FieldRules:
     """The compiled rules of one field."""
 
-    __slots__ = ("field", "is_map", "is_message", "is_wrapper", "item_checks", "list_checks", "required")
+    __slots__ = (
+        "field",
+        "is_map",
+        "is_message",
+        "is_wrapper",
+        "item_checks",
+        "key_checks",
+        "list_checks",
+        "required",
+    )
 
     def __init__(self, field: FieldDescriptor) -> None:
         self.field = field
@@ -201,6 +210,7 @@ class _FieldRules:
         self.required = False
         self.list_checks: list[Check] = []
         self.item_checks: list[Check] = []
+        self.key_checks: list[Check] = []
         options = field.GetOptions()
         if not options.HasExtension(validate_pb2.rules):
             return
@@ -211,6 +221,7 @@ class _FieldRules:
             self._compile_repeated(rules.repeated)
         elif kind == "map":
             self.list_checks = _length(rules.map, "min_pairs", "max_pairs", len, "entries")
+            self.key_checks = _value_checks(rules.map.keys, field)
         else:
             self.item_checks = _value_checks(rules, field)
 
@@ -275,6 +286,8 @@ def check_rules(message: Message, at: Path) -> None:
 def _check_repeated(values: Any, rules: _FieldRules, at: Path) -> None:
     _report(values, rules.list_checks, at)
     if rules.is_map:
+        for key in values:
+            _report(key, rules.key_checks, at.key(key))
         value_field = rules.field.message_type.fields_by_name["value"]
         if value_field.message_type is not None:
             for key in values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -187,8 +188,12 @@ def _translate_sans(msg: Any, at: Path) -> tuple[SanMatcher, ...]:
         translate_san_matcher(item, at.item("match_typed_subject_alt_names", i))
         for i, item in enumerate(msg.match_typed_subject_alt_names)
     ]
-    if msg.match_typed_subject_alt_names and msg.match_subject_alt_names:
-        at.field("match_subject_alt_names").error("cannot be set together with match_typed_subject_alt_names")
+    if sans:
+        if msg.match_subject_alt_names:
+            at.field("match_subject_alt_names").warning(
+                "ignored: match_typed_subject_alt_names is set", of_key=True
+            )
+        return tuple(sans)
     for index, item in enumerate(msg.match_subject_alt_names):
         matcher = translate_string_matcher(item, at.item("match_subject_alt_names", index))
         sans += [SanMatcher(kind, matcher) for kind in SanType]
@@ -200,6 +205,16 @@ def _translate_hash(text: str, at: Path) -> str:
     if len(digest) != 64 or digest.strip("0123456789abcdef"):
         at.error("not the SHA-256 of a certificate in hexadecimal")
     return digest
+
+
+def _check_spki(text: str, at: Path) -> str:
+    try:
+        valid = len(base64.b64decode(text, validate=True)) == 32
+    except ValueError:
+        valid = False
+    if not valid:
+        at.error("not the SHA-256 of a public key in base64")
+    return text
 
 
 def translate_validation(msg: Any, at: Path, *, complete: bool = True) -> CertificateValidation:
@@ -221,7 +236,10 @@ def translate_validation(msg: Any, at: Path, *, complete: bool = True) -> Certif
     return CertificateValidation(
         trusted_ca=ca,
         match_sans=sans,
-        verify_certificate_spki=tuple(msg.verify_certificate_spki),
+        verify_certificate_spki=tuple(
+            _check_spki(text, at.item("verify_certificate_spki", index))
+            for index, text in enumerate(msg.verify_certificate_spki)
+        ),
         verify_certificate_hash=tuple(
             _translate_hash(text, at.item("verify_certificate_hash", index))
             for index, text in enumerate(msg.verify_certificate_hash)
@@ -238,6 +256,8 @@ def translate_secret(msg: Any, at: Path) -> Secret | None:
         return Secret(msg.name, tls_certificate=translate_certificate(msg.tls_certificate, at.field(kind)))
     if kind == "validation_context":
         return Secret(msg.name, validation=translate_validation(msg.validation_context, at.field(kind)))
+    if kind is None:
+        at.error("a secret needs tls_certificate or validation_context")
     return None
 
 
@@ -328,6 +348,8 @@ def translate_upstream_tls(msg: Any, at: Path) -> UpstreamTlsContext:
     common = _translate_common(msg.common_tls_context, common_at)
     if len(common.certificates) > 1:
         common_at.item("tls_certificates", 1).error("a client has one certificate at most")
+    if msg.auto_sni_san_validation and msg.common_tls_context.WhichOneof("validation_context_type") is None:
+        at.field("auto_sni_san_validation").error("needs a validation context", of_key=True)
     return UpstreamTlsContext(
         common=common,
         sni=msg.sni,

@@ -99,7 +99,8 @@ class Opened:
 class ExtensionTable(Generic[T]):
     """The extensions of one kind: type -> translator; and those that are skipped with a warning.
 
-    `what` names the kind in messages ("an HTTP filter").
+    `what` names the kind in messages ("an HTTP filter"). `skip_others` says why any other type that Envoy has is
+    skipped as well; without it such a type is refused.
     """
 
     def __init__(
@@ -108,11 +109,13 @@ class ExtensionTable(Generic[T]):
         translators: Mapping[str, Callable[[Any, Path], T | None]],
         skipped: Mapping[str, str] | None = None,
         skipped_if_empty: Mapping[str, str] | None = None,
+        skip_others: str = "",
     ) -> None:
         self.what = what
         self.translators = dict(translators)
         self.skipped = dict(skipped or {})
         self.skipped_if_empty = dict(skipped_if_empty or {})
+        self._skip_others = skip_others
         for name in (*self.translators, *self.skipped, *self.skipped_if_empty):
             _KINDS.setdefault(name, []).append(what)
 
@@ -134,6 +137,8 @@ class ExtensionTable(Generic[T]):
             at.warning(f"ignored: {self.skipped[name]}")
         elif name in self.skipped_if_empty and opened.is_empty:
             at.warning(f"ignored: {self.skipped_if_empty[name]}")
+        elif self._skip_others and types.message_class(name) is not None:
+            at.warning(f"ignored: {self._skip_others}")
         elif optional:
             at.warning(f"ignored: {name} is optional and not supported")
         else:

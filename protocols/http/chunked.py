@@ -17,7 +17,7 @@ from protocols.http.head import CODEC_ERROR, HEADERS_TOO_LARGE, read_trailers
 from protocols.http.headers import Headers
 
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*(?:;[\t -~\x80-\xff]*)?)\r\n")
-_SIZE_LINE_START: Final = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:[ \t]*(?:;[\t -~\x80-\xff]*)?\r?)?)?")
+_SIZE_LINE_START: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:([ \t]*)(;[\t -~\x80-\xff]*)?(\r?))?")
 #: An extension means nothing to anybody; whoever sends a long one wants something else.
 _SIZE_LINE_LIMIT: Final = 16 * 1024
 
@@ -30,13 +30,14 @@ _TRAILERS: Final = 3
 class ChunkGuard:
     """One chunked body. `done` after its last byte; then `surplus` holds what came behind it, `trailers` what it ended with."""
 
-    __slots__ = ("_left", "_rest", "_settings", "_state", "done", "surplus", "trailers")
+    __slots__ = ("_left", "_passed_over", "_rest", "_settings", "_state", "done", "surplus", "trailers")
 
     def __init__(self, settings: CodecSettings) -> None:
         self._settings = settings
         self._state = _SIZE
         self._left = 0
         self._rest = b""
+        self._passed_over = 0  # bytes of an incomplete size line that are not in `_rest`
         self.done = False
         self.surplus = b""
         self.trailers: Headers | None = None
@@ -56,13 +57,14 @@ class ChunkGuard:
             if self._state == _SIZE:
                 match = _SIZE_LINE.match(data, position)
                 if match is None:
-                    self._check_start(data, position)
-                    break
+                    self._rest = self._begin_size_line(data, position)
+                    return self._canonical(data, copied, position, canonical)
                 length = int(match[1], 16)
                 start = match.end()
                 if match[2]:
-                    if start - position > _SIZE_LINE_LIMIT:
+                    if self._passed_over + start - position > _SIZE_LINE_LIMIT:
                         raise RemoteProtocolError(CODEC_ERROR)
+                    self._passed_over = 0
                     canonical += (data[copied:position], match[1], b"\r\n")
                     copied = start
                 position = start
@@ -85,22 +87,35 @@ class ChunkGuard:
                     position += 2
                     self._state = _SIZE
                 elif data[position:] == b"\r":
-                    break
+                    self._rest = b"\r"
+                    return self._canonical(data, copied, position, canonical)
                 else:
                     raise RemoteProtocolError(CODEC_ERROR)
             else:
                 return self._end(data, copied, position, canonical)
-        if position < size:
-            self._rest = data[position:]
-        if canonical:
-            canonical.append(data[copied:position])
-            return b"".join(canonical)
-        return data if position == size else data[:position]
+        return self._canonical(data, copied, position, canonical)
 
-    def _check_start(self, data: bytes, position: int) -> None:
-        """Refuse what cannot become a size line any more, also while it is incomplete."""
-        if len(data) - position > _SIZE_LINE_LIMIT or not _SIZE_LINE_START.fullmatch(data, position):
+    def _canonical(self, data: bytes, copied: int, position: int, pieces: list[bytes]) -> bytes:
+        """What was judged of `data`, up to `position`; up to `copied` it is in `pieces` already."""
+        if pieces:
+            pieces.append(data[copied:position])
+            return b"".join(pieces)
+        return data if position == len(data) else data[:position]
+
+    def _begin_size_line(self, data: bytes, position: int) -> bytes:
+        """What to keep of an incomplete size line: an extension is passed over as it comes.
+
+        Refuses what cannot become a size line any more.
+        """
+        match = _SIZE_LINE_START.fullmatch(data, position)
+        if match is None:
             raise RemoteProtocolError(CODEC_ERROR)
+        digits, blank, extension, end = match.groups()
+        rest: bytes = digits + (b" " if blank else b"") + (b";" if extension else b"") + (end or b"")
+        self._passed_over += len(data) - position - len(rest)
+        if self._passed_over > _SIZE_LINE_LIMIT:
+            raise RemoteProtocolError(CODEC_ERROR)
+        return rest
 
     def _end(self, data: bytes, copied: int, position: int, canonical: list[bytes]) -> bytes:
         """Trailers and the empty line. Nothing of them goes to the library but the empty line."""

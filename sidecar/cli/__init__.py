@@ -1,10 +1,10 @@
 """The command `sidecar`, for people. `sidecar-proxy` is the one for machines.
 
-    sidecar run FILE        run a proxy from a workload file or a bootstrap
-    sidecar validate FILE   say what is wrong with either, or that nothing is
-    sidecar expand FILE     print the bootstrap that a workload file stands for
-    sidecar demo            a pair of sidecars with traffic, on this machine
-    sidecar health          ask a running proxy whether it is ready (for health checks)
+sidecar run FILE        run a proxy from a workload file or a bootstrap
+sidecar validate FILE   say what is wrong with either, or that nothing is
+sidecar expand FILE     print the bootstrap that a workload file stands for
+sidecar demo            a pair of sidecars with traffic, on this machine
+sidecar health          ask a running proxy whether it is ready (for health checks)
 """
 
 from __future__ import annotations
@@ -57,17 +57,28 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a proxy from a workload file or a bootstrap")
     run.add_argument("file", metavar="FILE")
     run.add_argument(
-        "arguments", nargs=argparse.REMAINDER, metavar="...", help="further arguments of sidecar-proxy, for example -l debug"
+        "arguments",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="further arguments of sidecar-proxy, for example -l debug",
     )
     validate = commands.add_parser("validate", help="check a workload file or a bootstrap")
     validate.add_argument("file", metavar="FILE")
     expand = commands.add_parser("expand", help="print the bootstrap that a workload file stands for")
     expand.add_argument("file", metavar="FILE")
 
-    demo = commands.add_parser("demo", help="start two workloads with a sidecar each and send traffic through them")
-    demo.add_argument("--once", action="store_true", help="end after the table; exit code 1 if a series is missing")
-    demo.add_argument("--dir", metavar="DIR", help="where to leave configurations and logs (default: a new directory)")
-    demo.add_argument("--requests", type=int, default=10, metavar="N", help="how many HTTP requests (default 10)")
+    demo = commands.add_parser(
+        "demo", help="start two workloads with a sidecar each and send traffic through them"
+    )
+    demo.add_argument(
+        "--once", action="store_true", help="end after the table; exit code 1 if a series is missing"
+    )
+    demo.add_argument(
+        "--dir", metavar="DIR", help="where to leave configurations and logs (default: a new directory)"
+    )
+    demo.add_argument(
+        "--requests", type=int, default=10, metavar="N", help="how many HTTP requests (default 10)"
+    )
 
     health = commands.add_parser("health", help="exit code 0 when a running proxy is ready")
     health.add_argument("--admin", default="127.0.0.1:15000", metavar="ADDRESS:PORT")

@@ -30,6 +30,11 @@ def _expanded(path: str, text: str) -> str:
     return yaml.dump(bootstrap, Dumper=_PlainDumper, sort_keys=False, width=110, allow_unicode=True)
 
 
+def expand_to_text(path: str) -> str:
+    """The bootstrap of the workload file `path`, with a line that says so. Raises ConfigErrors, OSError."""
+    return _HEADER.format(name=os.path.basename(path)) + _expanded(path, _read(path))
+
+
 class _PlainDumper(yaml.SafeDumper):
     """Says everything in full: anchors are for machines."""
 
@@ -48,7 +53,11 @@ def expand(path: str) -> int:
     try:
         text = _read(path)
         if not is_workload_file(text):
-            return _fail([f"{path}: not a workload file (it has no top-level `workload:`); a bootstrap needs no expanding"])
+            return _fail(
+                [
+                    f"{path}: not a workload file (it has no top-level `workload:`); a bootstrap needs no expanding"
+                ]
+            )
         sys.stdout.write(_HEADER.format(name=os.path.basename(path)) + _expanded(path, text))
     except ConfigErrors as errors:
         return _fail(str(errors).splitlines())
@@ -86,4 +95,3 @@ def _run(path: str, text: str, arguments: list[str]) -> int:
     if not any(each in ("-l", "--log-level") for each in arguments):
         arguments = ["-l", workload.log_level, *arguments]
     return run_proxy(arguments, [Source(f"{path} (expanded)", expanded)])
-

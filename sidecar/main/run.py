@@ -64,7 +64,9 @@ def load(options: Options, given: Sequence[Source] = ()) -> ParsedBootstrap:
             sources.append(Source(options.config_path, file.read()))
     if options.config_yaml:
         sources.append(Source("--config-yaml", options.config_yaml))
-    parsed = parse_bootstrap(sources, ParseOptions(allow_unknown_static_fields=options.allow_unknown_static_fields))
+    parsed = parse_bootstrap(
+        sources, ParseOptions(allow_unknown_static_fields=options.allow_unknown_static_fields)
+    )
     node = _override(parsed.bootstrap.node, options)
     return dataclasses.replace(parsed, bootstrap=dataclasses.replace(parsed.bootstrap, node=node))
 
@@ -73,7 +75,10 @@ def _override(node: Node, options: Options) -> Node:
     """`--service-node`, `--service-cluster` and `--service-zone` count more than the bootstrap, as in Envoy."""
     locality = dataclasses.replace(node.locality, zone=options.service_zone or node.locality.zone)
     return dataclasses.replace(
-        node, id=options.service_node or node.id, cluster=options.service_cluster or node.cluster, locality=locality
+        node,
+        id=options.service_node or node.id,
+        cluster=options.service_cluster or node.cluster,
+        locality=locality,
     )
 
 

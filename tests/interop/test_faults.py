@@ -86,7 +86,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         route_to("app", timeout="0s"),
     )
     listeners = [
-        listener("http", ports[0], http_filter_chain(routes)),
+        listener("http", ports[0], http_filter_chain(routes, delayed_close_timeout="0.1s")),
         listener("tcp", ports[1], tcp_filter_chain("echo", stat_prefix="echo")),
         listener("sink", ports[2], tcp_filter_chain("sink", stat_prefix="sink")),
     ]

@@ -84,11 +84,6 @@ class LogFile:
         self._remainder = data[written:]
         self.waiting_bytes = len(self._remainder)
 
-    @property
-    def waiting_bytes(self) -> int:
-        """What is buffered now."""
-        return self.waiting_bytes
-
     def reopen(self) -> None:
         """Open the path anew, after log rotation. If that fails the old file stays in use and OSError is raised."""
         self.flush()

@@ -143,6 +143,8 @@ def _tls_operators(side: str, tls_of: _TlsOf) -> dict[str, Builder]:
 
     return {
         **{f"{side}_{name}": of_tls(get) for name, get in _certificate_texts().items()},
+        # Envoy has no operator for the negotiated protocol; it is the first question about a mesh connection
+        f"{side}_ALPN": of_tls(lambda tls: tls.alpn),
         f"{side}_PEER_CERT_V_START": validity(lambda peer: peer.not_before),
         f"{side}_PEER_CERT_V_END": validity(lambda peer: peer.not_after),
     }

@@ -87,7 +87,10 @@ def test_readiness_questions_of_the_agent() -> None:
     store.root.counter("cluster_manager.cds.update_rejected")
     store.root.gauge("server.state").set(0)
     store.root.gauge("listener_manager.workers_started").set(1)
-    first = Selection(True, compile_filter(r"^(cluster_manager\.cds|listener_manager\.lds)\.(update_success|update_rejected)$"))
+    first = Selection(
+        True,
+        compile_filter(r"^(cluster_manager\.cds|listener_manager\.lds)\.(update_success|update_rejected)$"),
+    )
     assert "".join(render_text(store, first)) == "cluster_manager.cds.update_success: 1\n"
     second = Selection(True, compile_filter(r"^(server\.state|listener_manager\.workers_started)"))
     assert "".join(render_text(store, second)) == "listener_manager.workers_started: 1\nserver.state: 0\n"
@@ -101,7 +104,9 @@ def test_detailed() -> None:
     text = "".join(render_text(store, bucket_mode=BucketMode.DETAILED))
     assert text.startswith("h:\n  totals=0,1:1, 1,4:2, 5,0:1\n  intervals=\n  summary=P0(nan,0) P25(nan,1) ")
     assert text.endswith("unused: No recorded values\n")
-    details = json.loads("".join(render_json(store, bucket_mode=BucketMode.DETAILED)))["stats"][0]["histograms"]
+    details = json.loads("".join(render_json(store, bucket_mode=BucketMode.DETAILED)))["stats"][0][
+        "histograms"
+    ]
     assert details["supported_percentiles"] == [0, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 100]
     assert details["details"][0]["totals"] == [
         {"lower_bound": 0, "width": 1, "count": 1},
@@ -131,9 +136,9 @@ def test_parameters() -> None:
 
 
 def test_parameters_that_are_refused() -> None:
-    with pytest.raises(ValueError, match="^invalid &type= param$"):
+    with pytest.raises(ValueError, match=r"^invalid &type= param$"):
         parse_kind("Foo")
     with pytest.raises(ValueError, match=r"^usage: /stats\?histogram_buckets="):
         parse_bucket_mode("foo")
-    with pytest.raises(ValueError, match="^Invalid histogram_buckets type for non prometheus stats type$"):
+    with pytest.raises(ValueError, match=r"^Invalid histogram_buckets type for non prometheus stats type$"):
         parse_bucket_mode("prometheusnative")

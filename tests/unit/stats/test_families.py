@@ -192,7 +192,9 @@ def test_metadata_exchange() -> None:
     store = Store()
     stats = MetadataExchangeStats(store.scope("metadata_exchange"))
     stats.metadata_added.inc()
-    names = "alpn_protocol_found alpn_protocol_not_found header_not_found initial_header_not_found metadata_added"
+    names = (
+        "alpn_protocol_found alpn_protocol_not_found header_not_found initial_header_not_found metadata_added"
+    )
     assert set(store.counters) == {f"metadata_exchange.{name}" for name in names.split()}
 
 

@@ -85,7 +85,9 @@ def test_names(case: dict[str, Any]) -> None:
     store = Store()
     store.root.counter(case["stat"]).inc()
     assert metric_name(case["stat"]) == (case["prometheus"] or "")
-    wanted = f"# TYPE {case['prometheus']} counter\n{case['prometheus']}{{}} 1\n" if case["prometheus"] else ""
+    wanted = (
+        f"# TYPE {case['prometheus']} counter\n{case['prometheus']}{{}} 1\n" if case["prometheus"] else ""
+    )
     assert page(store) == wanted
 
 
@@ -185,7 +187,7 @@ def test_summary() -> None:
     histogram = store.root.histogram("h")
     histogram.record(10)
     text = page(store, histogram_mode=HistogramMode.SUMMARY)
-    assert text.startswith("# TYPE envoy_h summary\nenvoy_h{quantile=\"0\"} 0.1000000000000000055511151231")
+    assert text.startswith('# TYPE envoy_h summary\nenvoy_h{quantile="0"} 0.1000000000000000055511151231')
     assert 'envoy_h{quantile="0.999"} 19.98' in text
     assert text.endswith('envoy_h{quantile="1"} 20\nenvoy_h_sum{} 10\nenvoy_h_count{} 1\n')
     assert prometheus_text.parse(text)["envoy_h"].type == "summary"

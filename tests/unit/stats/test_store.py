@@ -95,7 +95,12 @@ def test_rejected_stats_count_but_are_not_listed() -> None:
 
 def test_find() -> None:
     store = Store()
-    stats = [store.root.counter("c"), store.root.gauge("g"), store.root.histogram("h"), store.root.text_readout("t")]
+    stats = [
+        store.root.counter("c"),
+        store.root.gauge("g"),
+        store.root.histogram("h"),
+        store.root.text_readout("t"),
+    ]
     assert [store.find(stat.name) for stat in stats] == stats
 
 

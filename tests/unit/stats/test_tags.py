@@ -129,7 +129,10 @@ def test_a_configured_rule_does_not_replace_a_default_of_its_name() -> None:
 def test_default_rule_by_name() -> None:
     producer = TagProducer([TagRule("envoy.http_conn_manager_prefix")], use_all_default_tags=False)
     assert producer("http.p.x") == ("http.x", (("envoy.http_conn_manager_prefix", "p"),))
-    assert producer("listener.a.http.p.x") == ("listener.a.http.x", (("envoy.http_conn_manager_prefix", "p"),))
+    assert producer("listener.a.http.p.x") == (
+        "listener.a.http.x",
+        (("envoy.http_conn_manager_prefix", "p"),),
+    )
     assert producer("cluster.c.x") == ("cluster.c.x", ())
 
 
@@ -184,7 +187,9 @@ def test_dollar_is_the_end() -> None:
 
 
 def test_a_few_tags_everybody_knows() -> None:
-    names = "cluster_name http_conn_manager_prefix listener_address response_code response_code_class tcp_prefix"
+    names = (
+        "cluster_name http_conn_manager_prefix listener_address response_code response_code_class tcp_prefix"
+    )
     names += " ssl_cipher ssl_version ssl_curve ssl_sigalg worker_id rds_route_config virtual_host route"
     assert {f"envoy.{name}" for name in names.split()} <= DEFAULT_TAG_NAMES
 
@@ -212,7 +217,7 @@ def test_literal_of(regex: str, literal: str) -> None:
 segment = st.text(alphabet="abcxyz_019", min_size=1, max_size=5)
 names = st.lists(
     st.one_of(
-        st.sampled_from("cluster listener http tcp vhost server ssl ciphers rbac rds route vcluster _rq_200 worker_1 sds".split()),
+        st.sampled_from(["cluster", "listener", "http", "tcp", "vhost", "server", "ssl", "ciphers", "rbac", "rds", "route", "vcluster", "_rq_200", "worker_1", "sds"]),
         segment,
     ),
     max_size=7,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from config.model.cluster import CircuitBreakerThresholds, UpstreamHttpOptions, UpstreamHttpProtocol
+from config.model.cluster import (
+    CircuitBreakerThresholds,
+    ClusterSpec,
+    UpstreamHttpOptions,
+    UpstreamHttpProtocol,
+)
 from config.model.core import RoutingPriority
 from protocols.http.codec import HttpVersion, ResetReason
 from sidecar.upstream.api import UpstreamFailure
@@ -66,7 +71,8 @@ class TestReuse:
             assert sinks[number].events == [("ready",)]
             peer.send(OK)
         assert len(fake.peers) == 1
-        assert fake.value("upstream_cx_overflow") == 2
+        # each time somebody begins to wait, and each time somebody still waits when a connection was given away
+        assert fake.value("upstream_cx_overflow") == 4
         assert fake.value("circuit_breakers.default.cx_open") == 1
 
     def test_a_request_made_at_the_end_of_another_takes_its_connection(self) -> None:
@@ -294,7 +300,7 @@ class TestCircuitBreakers:
         peer.send(OK)
         peer.send(OK)
         assert first.events == second.events == ANSWERED
-        assert fake.value("upstream_cx_overflow") == 2
+        assert fake.value("upstream_cx_overflow") == 3
 
     def test_priorities_have_their_own(self) -> None:
         fake = limited(max_requests=0)
@@ -320,7 +326,7 @@ class TestProtocols:
         assert again.events == refused.events
 
     def test_no_host(self) -> None:
-        fake = FakeCluster(static_spec("none").__class__("none", "none"))
+        fake = FakeCluster(ClusterSpec("none", "none"))
         sink = fake.request()
         assert sink.events == [("failure", UpstreamFailure.NO_HEALTHY_HOST, "")]
         assert fake.value("upstream_cx_none_healthy") == 1

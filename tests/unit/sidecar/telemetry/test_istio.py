@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from config.model.core import Metadata, Node, TrafficDirection
+from config.model.istio import IstioStatsSpec, MetricConfig, MetricDefinition, MetricType, Reporter
+from protocols.http.headers import Headers
+from protocols.peer_metadata import PeerMetadata
+from sidecar.stream_info import UpstreamInfo
+from sidecar.telemetry import istio
+from sidecar.telemetry.istio import (
+    LabelRules,
+    LocalWorkload,
+    ReporterSide,
+    grpc_status,
+    is_grpc,
+    parse_endpoint_workload,
+    plans_of,
+    principal_namespace,
+    side_of,
+)
+from sidecar.telemetry.istio_report import HttpReporter, MessageCount, TcpReporter
+from stats.istio import NAMESPACE, PEER_LABELS, IstioMetrics, MetricKind
+from stats.store import Store
+from tests.unit.sidecar.telemetry.istio_streams import new_stream, rules_of, stream_of
+from tests.vectors import load_vectors
+
+VECTORS = load_vectors("istio_stats_labels.json")
+
+
+@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["name"])
+def test_label_vectors(case: dict[str, Any]) -> None:
+    store = Store()
+    metrics, rules = rules_of(case, store)
+    stream = stream_of(case)
+    name = "istiocustom.istio_requests_total"
+    if case["protocol"] == "tcp":
+        TcpReporter(metrics, rules, stream).close()
+        name = "istiocustom.istio_tcp_connections_opened_total"
+    elif case["protocol"] == "grpc_messages":
+        messages = MessageCount()
+        HttpReporter(metrics, rules).end(stream, messages)
+        name = "istiocustom.istio_request_messages_total"
+    else:
+        HttpReporter(metrics, rules).end(stream)
+    (counter,) = [stat for stat in store.counters.values() if stat.tag_extracted_name == name]
+    assert [list(tag) for tag in counter.tags] == case["expect_labels"]
+
+
+@pytest.mark.parametrize(("principal", "namespace"), VECTORS["principal_namespace"])
+def test_principal_namespace(principal: str, namespace: str) -> None:
+    assert principal_namespace(principal) == namespace
+
+
+@pytest.mark.parametrize(("code", "status"), VECTORS["http_to_grpc_status"])
+def test_http_to_grpc_status(code: int, status: int) -> None:
+    stream = new_stream()
+    stream.response_code = code
+    assert grpc_status(stream) == str(status)
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        (b"0", "0"), (b"16", "16"), (b"17", "-1"), (b"007", "7"), (b"-1", "-1"), (b"x", "-1"), (b"+5", "-1"), (b"1_0", "-1"),
+        (b"\xd9\xa3", "-1"), (b"9" * 5000, "-1"), (b"", "2"), (b"00", "0"),
+    ],
+)  # fmt: skip
+def test_grpc_status_values(value: bytes, status: str) -> None:
+    stream = new_stream()
+    stream.response_code = 200
+    stream.response_headers = Headers.response(200, [(b"grpc-status", value)])
+    assert grpc_status(stream) == status
+
+
+def test_trailers_come_before_headers() -> None:
+    stream = new_stream()
+    stream.response_code = 200
+    stream.response_headers = Headers.response(200, [(b"grpc-status", b"1")])
+    stream.response_trailers = Headers([(b"grpc-status", b"2")])
+    assert grpc_status(stream) == "2"
+    stream.response_trailers = Headers()
+    assert grpc_status(stream) == "1"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "path", "grpc"),
+    [
+        (b"application/grpc", b"/", True),
+        (b"application/grpc+proto", b"/", True),
+        (b"application/grpc-web", b"/", False),
+        (b"application/grpc; x", b"/", False),
+        (b"application/json", b"/", False),
+        (b"application/grpc", b"", False),
+        (None, b"/", False),
+    ],
+)
+def test_is_grpc(content_type: bytes | None, path: bytes, grpc: bool) -> None:
+    fields = [(b"content-type", content_type)] if content_type is not None else []
+    assert is_grpc(Headers.request(b"POST", path, b"a", fields)) is grpc
+
+
+def test_parse_endpoint_workload() -> None:
+    assert parse_endpoint_workload("w;n;c;r;k") == ("w", "n", "c", "r", "k")
+    assert parse_endpoint_workload("w;n;c;;k;more;") == ("w", "n", "c", "", "k")
+    assert parse_endpoint_workload("w;n;c;r") is None
+    assert parse_endpoint_workload("") is None
+
+
+def test_side_of() -> None:
+    unspecified, gateway = Reporter.UNSPECIFIED, Reporter.SERVER_GATEWAY
+    assert side_of(unspecified, TrafficDirection.INBOUND) is ReporterSide.DESTINATION
+    assert side_of(unspecified, TrafficDirection.OUTBOUND) is ReporterSide.SOURCE
+    assert side_of(unspecified, TrafficDirection.UNSPECIFIED) is ReporterSide.SOURCE
+    assert side_of(gateway, TrafficDirection.INBOUND) is ReporterSide.WAYPOINT
+
+
+def test_plans_of() -> None:
+    spec = IstioStatsSpec(
+        metrics=(MetricConfig("requests_total", drop=True), MetricConfig(tags_to_remove=("reporter",))),
+        definitions=(MetricDefinition("mine", "1", MetricType.GAUGE),),
+    )
+    plans = plans_of(spec)
+    assert "requests_total" not in plans.standard
+    assert plans.standard["request_bytes"].labels[0][0] == "source_workload"
+    assert plans.custom == ()
+    assert plans_of(spec, lambda text: 0).custom[0].kind is MetricKind.GAUGE
+
+
+@pytest.mark.parametrize("labels", [None, "x", 3.0, ["a"], {"app": 1.0, "version": None}])
+def test_odd_node_metadata(labels: object) -> None:
+    node = Node(metadata={"WORKLOAD_NAME": 5.0, "NAMESPACE": "n", "LABELS": labels})
+    assert LocalWorkload.from_node(node) == LocalWorkload(namespace="n")
+
+
+def source_rules(store: Store) -> LabelRules:
+    return LabelRules(IstioMetrics(store.scope(NAMESPACE)), LocalWorkload("w"), ReporterSide.SOURCE)
+
+
+def label(values: tuple[str, ...], name: str) -> str:
+    return values[PEER_LABELS.index(name)]
+
+
+@pytest.mark.parametrize(
+    "services", [None, "x", [], [5.0], {}, [{}], [{"host": 1.0, "name": 2.0, "namespace": None}]]
+)
+def test_odd_services_are_read_as_none(services: object) -> None:
+    stream = new_stream()
+    stream.cluster_metadata = Metadata({"istio": {"services": services}})
+    values = source_rules(Store()).tcp(stream).values
+    assert label(values, "destination_service") == "unknown"
+    assert label(values, "destination_service_name") == "unknown"
+    assert label(values, "destination_service_namespace") == "unknown"
+
+
+def test_cluster_of_the_attempt_counts_when_no_route_chose_one() -> None:
+    stream = new_stream()
+    stream.upstream = UpstreamInfo()
+    stream.upstream.cluster_name = "x"
+    stream.upstream.cluster_metadata = Metadata({"istio": {"services": [{"host": "h.ns"}]}})
+    values = source_rules(Store()).tcp(stream).values
+    assert label(values, "destination_service") == "h.ns"
+    assert label(values, "destination_service_name") == "h"
+
+
+def test_odd_host_header_is_printable() -> None:
+    stream = new_stream()
+    stream.request_headers = Headers.request(b"GET", b"/", b"\xff\xfe\xc3", [])
+    values = source_rules(Store()).http(stream).values
+    assert label(values, "destination_service").encode("utf-8")
+
+
+def test_connection_peer_comes_before_the_streams() -> None:
+    stream = new_stream()
+    stream.upstream_peer = PeerMetadata(workload="stream")
+    stream.connection.upstream_peer = PeerMetadata(workload="connection")
+    values = source_rules(Store()).http(stream).values
+    assert label(values, "destination_workload") == "connection"
+
+
+def test_a_steady_request_finds_the_same_series() -> None:
+    case = VECTORS["cases"][0]
+    _, rules = rules_of(case, Store())
+    series = rules.http(stream_of(case))
+    assert rules.http(stream_of(case)) is series
+    assert len(rules._peers_by_values) == 1
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(istio, "_MAX_REMEMBERED", 4)
+    rules = source_rules(Store())
+    kept = []
+    for number in range(40):
+        stream = new_stream()
+        stream.upstream_peer = PeerMetadata(workload=f"w{number}")
+        stream.cluster_metadata = Metadata({"istio": {"services": [{"host": f"h{number}"}]}})
+        kept.append(stream)
+        assert label(rules.http(stream).values, "destination_workload") == f"w{number}"
+        assert max(map(len, (rules._peers, rules._peers_by_values, rules._services, rules._series))) <= 4
+
+
+def test_evicted_series_are_looked_up_anew() -> None:
+    store = Store()
+    scope = store.scope(NAMESPACE)
+    rules = LabelRules(IstioMetrics(scope), LocalWorkload(), ReporterSide.SOURCE)
+    stream = new_stream()
+    series = rules.http(stream)
+    assert rules.http(stream) is series
+    scope.evict_unused()
+    assert rules.http(stream) is not series
+    assert rules.http(stream).values == series.values
+
+
+def test_waypoint_tcp() -> None:
+    metrics = IstioMetrics(Store().scope(NAMESPACE))
+    rules = LabelRules(metrics, LocalWorkload(), ReporterSide.WAYPOINT)
+    stream = new_stream()
+    stream.connection.downstream_peer = PeerMetadata(workload="a")
+    stream.connection.upstream_peer = PeerMetadata(workload="b", identity="spiffe://td/ns/x/sa/y")
+    values = rules.tcp(stream).values
+    assert (values[0], values[1]) == ("waypoint", "a")
+    assert label(values, "destination_workload") == "b"
+    assert label(values, "destination_principal") == "spiffe://td/ns/x/sa/y"
