@@ -15,73 +15,41 @@ MAX_PREFACE_BYTES: Final = 65536
 #: RFC 9113 section 3.4.
 H2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-#: Methods that Envoy's HTTP/1 parser knows; with any other word the bytes are taken for another protocol.
-_METHODS: Final = [
-    "ACL",
-    "BIND",
-    "CHECKOUT",
-    "CONNECT",
-    "COPY",
-    "DELETE",
-    "GET",
-    "HEAD",
-    "LINK",
-    "LOCK",
-    "MERGE",
-    "MKACTIVITY",
-    "MKCALENDAR",
-    "MKCOL",
-    "MOVE",
-    "M-SEARCH",
-    "NOTIFY",
-    "OPTIONS",
-    "PATCH",
-    "POST",
-    "PROPFIND",
-    "PROPPATCH",
-    "PURGE",
-    "PUT",
-    "REBIND",
-    "REPORT",
-    "SEARCH",
-    "SOURCE",
-    "SUBSCRIBE",
-    "TRACE",
-    "UNBIND",
-    "UNLINK",
-    "UNLOCK",
-    "UNSUBSCRIBE",
-]
-_METHOD_STARTS: Final = frozenset(
-    (method + " ")[:end].encode("ascii") for method in _METHODS for end in range(1, len(method) + 2)
-)
-_LONGEST_METHOD: Final = max(map(len, _METHODS)) + 1
+#: RFC 9110 section 5.6.2: a method is a token, known or not. Anything else as the first byte is another protocol.
+_TOKEN_BYTES: Final = rb"!#$%&'*+.^_`|~0-9A-Za-z-"
+_TOKEN_START: Final = re.compile(b"[" + _TOKEN_BYTES + b"]")
 
-#: Method, target without white space or controls, version. RFC 9112 section 3; a bare LF ends a line too.
-_REQUEST_LINE: Final = re.compile(rb"([A-Z-]+) ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])\r?\n")
+#: As Envoy's HTTP/1 parser splits it: method, target and version apart by controls and spaces, any number of them.
+_REQUEST_LINE: Final = re.compile(
+    b"(["
+    + _TOKEN_BYTES
+    + rb"]+)[\x00-\x20]+([^\x00-\x20]+)(?:[\x00-\x20]+(HTTP/[0-9]\.[0-9]))?[\x00-\x20]*\Z"
+)
+
+#: Path or `*`; or scheme, `://` and an authority.
+_TARGET: Final = re.compile(rb"(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*://)[!-~]*\Z")
+_CONNECT_TARGET: Final = re.compile(rb"[!-~]+\Z")
 
 
 def inspect_http(data: bytes) -> str | Incomplete | None:
     """`http/1.0`, `http/1.1`, `h2c`, None when it is not HTTP, or `Incomplete`. Raises nothing.
 
-    `data` is everything received so far. Empty lines before the request line are skipped (RFC 9112 section 2.2).
-    HTTP/1 needs a whole request line; of HTTP/2 the whole preface.
+    `data` is everything received so far. Needed are a whole request line, or the whole HTTP/2 preface. As in Envoy every
+    version but 1.1, none at all among them, counts as 1.0: the codec will refuse it.
     """
     start = data[: len(H2_PREFACE)]
     if H2_PREFACE.startswith(start):  # an empty start too
         return H2C if len(start) == len(H2_PREFACE) else INCOMPLETE
-    line = data.lstrip(b"\r\n")
-    start = line[:_LONGEST_METHOD]
-    word = start[: start.find(b" ") + 1] if b" " in start else start
-    if word and word not in _METHOD_STARTS:
+    if _TOKEN_START.match(data) is None:
         return None
-    end = line.find(b"\n", 0, MAX_PREFACE_BYTES)
+    end = data.find(b"\n", 0, MAX_PREFACE_BYTES)
     if end < 0:
         return INCOMPLETE if len(data) < MAX_PREFACE_BYTES else None
-    found = _REQUEST_LINE.match(line[: end + 1])
-    if found is None:
+    line = _REQUEST_LINE.match(data[:end])
+    if line is None:
         return None
-    version = found.group(3) + found.group(4)
-    if version == b"11":
-        return HTTP_11
-    return HTTP_10 if version == b"10" else None
+    method, target, version = line.groups()
+    allowed = _CONNECT_TARGET if method == b"CONNECT" else _TARGET
+    if allowed.match(target) is None:
+        return None
+    return HTTP_11 if version == b"HTTP/1.1" else HTTP_10

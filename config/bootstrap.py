@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from config.errors import ConfigError, ConfigErrors
 from config.model.bootstrap import Bootstrap
 from config.proto.bootstrap import BOOTSTRAP, translate_bootstrap
-from config.proto.document import DocumentLocator, Source, read_document
+from config.proto.document import Document, DocumentLocator, Source, read_document
 from config.proto.fields import check_fields
 from config.proto.loader import load_message
 from config.proto.path import Context, Path, Problems
@@ -75,18 +75,21 @@ def parse_bootstrap(sources: Sequence[Source], options: ParseOptions = ParseOpti
         check_format=options.check_format,
     )
     root = Path(context)
-    documents = []
+    documents: list[Document] = []
     bootstrap_class: Any = message_class(BOOTSTRAP)
     message = bootstrap_class()
     for source in sources:
         document = read_document(source, problems, root)
         if document is None:
             continue
-        # Each text is judged by its own positions first; a wrong field in one says nothing about another.
+        # A text is judged on its own first: a wrong field in one says nothing about another.
         problems.locate = DocumentLocator([document])
+        earlier = problems.swap_taints(set())
         part = bootstrap_class()
         load_message(document.value, part, root)
         message.MergeFrom(part)
+        in_merged = DocumentLocator(documents).merged
+        problems.swap_taints(earlier | {in_merged(steps) for steps in problems.swap_taints(set())})
         documents.append(document)
     if len(documents) == len(sources):
         problems.locate = DocumentLocator(documents)

@@ -7,11 +7,12 @@ bootstrap: all at once, each with its place.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from config.errors import ConfigErrors
+from config.errors import ConfigError, ConfigErrors
 from config.proto.document import DocumentLocator, Source, read_document
 from config.proto.path import Context, Path, Problems, did_you_mean
 
@@ -112,9 +113,13 @@ def parse_workload(source: Source) -> Workload:
     problems.locate = DocumentLocator([document])
     workload = _read_workload(_Section(document.value, root, problems), problems, root)
     if problems.errors:
-        raise ConfigErrors(problems.errors)
+        raise ConfigErrors(sorted(problems.errors, key=_place))
     assert workload is not None, "nothing was wrong"
     return workload
+
+
+def _place(problem: ConfigError) -> tuple[int, int]:
+    return (problem.position.line, problem.position.column) if problem.position else (0, 0)
 
 
 class _Section:
@@ -141,7 +146,7 @@ class _Section:
     def need(self, name: str, read: Callable[[Path, object, Problems], T | None]) -> T | None:
         if name not in self.values:
             self._known.append(name)
-            self.problems.error(self.at, f"{name} is missing")
+            self.problems.error(self.at.field(name), "is missing")
             return None
         return self.take(name, read, None)
 
@@ -238,6 +243,7 @@ def _read_workload(top: _Section, problems: Problems, root: Path) -> Workload | 
     trust_domain = who.take("trust_domain", _text, "cluster.local")
     labels: dict[str, str] = who.take("labels", _labels, {})
     who.finish()
+    inbound = functools.partial(_inbound, has_identity="identity" in top.values)
     workload = Workload(
         name or "",
         namespace,
@@ -245,7 +251,7 @@ def _read_workload(top: _Section, problems: Problems, root: Path) -> Workload | 
         trust_domain,
         labels,
         identity=top.take("identity", _identity, None),
-        inbound=top.take("inbound", _list_of(_inbound), ()),
+        inbound=top.take("inbound", _list_of(inbound), ()),
         outbound=top.take("outbound", _list_of(_outbound), ()),
         admin=top.take("admin", _endpoint, None),
         log_level=top.take("log_level", _one_of(LOG_LEVELS), "info"),
@@ -253,7 +259,8 @@ def _read_workload(top: _Section, problems: Problems, root: Path) -> Workload | 
         access_log_format=top.take("access_log_format", _text, ""),
     )
     top.finish()
-    _judge(workload, problems, root)
+    if not problems.errors:
+        _judge(workload, problems, root)
     return workload
 
 
@@ -264,13 +271,15 @@ def _identity(at: Path, value: object, problems: Problems) -> Identity | None:
     return Identity(certificate, key, ca) if certificate and key and ca else None
 
 
-def _inbound(at: Path, value: object, problems: Problems) -> Inbound | None:
+def _inbound(at: Path, value: object, problems: Problems, *, has_identity: bool) -> Inbound | None:
     section = _Section(value, at, problems)
     listen = section.need("listen", _endpoint)
     application = section.need("application", _endpoint)
     protocol = section.take("protocol", _one_of(PROTOCOLS), "http")
     service = section.take("service", _text, "")
     mtls = section.take("mtls", _one_of(MTLS_MODES), "")
+    if mtls in ("strict", "permissive") and not has_identity:
+        problems.error(at.field("mtls"), f"{mtls} needs an identity section")
     section.finish()
     return Inbound(listen, application, protocol, service, mtls) if listen and application else None
 
@@ -290,13 +299,7 @@ def _outbound(at: Path, value: object, problems: Problems) -> Outbound | None:
 
 
 def _judge(workload: Workload, problems: Problems, root: Path) -> None:
-    """What no field can be blamed for alone."""
-    if workload.identity is None:
-        for index, inbound in enumerate(workload.inbound):
-            if inbound.mtls in ("strict", "permissive"):
-                problems.error(
-                    root.item("inbound", index).field("mtls"), f"{inbound.mtls} needs an identity section"
-                )
+    """What no field can be blamed for alone: two ports that are the same."""
     places = [("inbound", index, each.listen) for index, each in enumerate(workload.inbound)]
     places += [("outbound", index, each.listen) for index, each in enumerate(workload.outbound)]
     taken: dict[Endpoint, str] = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from stats.metrics import Counter, Gauge, Histogram, Tags
@@ -211,21 +212,28 @@ def _plan(labels: tuple[str, ...], change: dict[str, int | None]) -> LabelPlan:
 class HttpHandles:
     """The four metrics of an HTTP stream with one set of labels."""
 
-    __slots__ = ("request_bytes", "request_duration_milliseconds", "requests_total", "response_bytes")
+    __slots__ = ("_duration", "_make_duration", "request_bytes", "requests_total", "response_bytes")
 
     def __init__(
-        self, requests: Counter, duration: Histogram, request_bytes: Histogram, response_bytes: Histogram
+        self,
+        requests: Counter,
+        request_bytes: Histogram,
+        response_bytes: Histogram,
+        make_duration: Callable[[], Histogram],
     ) -> None:
-        self.requests_total = requests
-        self.request_duration_milliseconds = duration
-        self.request_bytes = request_bytes
-        self.response_bytes = response_bytes
+        self.requests_total: Final = requests
+        self.request_bytes: Final = request_bytes
+        self.response_bytes: Final = response_bytes
+        self._make_duration = make_duration
+        self._duration: Histogram | None = None
 
     def record(self, duration_ms: int | None, request_bytes: int, response_bytes: int) -> None:
         """One stream is over. `duration_ms` None: it never completed, only the duration is left out."""
         self.requests_total.inc()
         if duration_ms is not None:
-            self.request_duration_milliseconds.record(duration_ms)
+            if self._duration is None:
+                self._duration = self._make_duration()
+            self._duration.record(duration_ms)
         self.request_bytes.record(request_bytes)
         self.response_bytes.record(response_bytes)
 
@@ -241,20 +249,34 @@ class MessageHandles:
 
 
 class TcpHandles:
-    """The four metrics of a TCP connection with one set of labels."""
+    """The four metrics of a TCP connection with one set of labels; each is listed from its first count on."""
 
-    __slots__ = (
-        "tcp_connections_closed_total",
-        "tcp_connections_opened_total",
-        "tcp_received_bytes_total",
-        "tcp_sent_bytes_total",
-    )
+    __slots__ = ("_closed", "_make", "_opened", "_received", "_sent")
 
-    def __init__(self, opened: Counter, closed: Counter, sent: Counter, received: Counter) -> None:
-        self.tcp_connections_opened_total = opened
-        self.tcp_connections_closed_total = closed
-        self.tcp_sent_bytes_total = sent
-        self.tcp_received_bytes_total = received
+    def __init__(self, make: Callable[[str], Counter]) -> None:
+        self._make = make
+        self._opened: Counter | None = None
+        self._closed: Counter | None = None
+        self._sent: Counter | None = None
+        self._received: Counter | None = None
+
+    def count_opened(self) -> None:
+        if self._opened is None:
+            self._opened = self._make("tcp_connections_opened_total")
+        self._opened.inc()
+
+    def count_closed(self) -> None:
+        if self._closed is None:
+            self._closed = self._make("tcp_connections_closed_total")
+        self._closed.inc()
+
+    def add_bytes(self, sent: int, received: int) -> None:
+        """Bytes since the last report, towards downstream and from it. 0 counts too: the series is then listed."""
+        if self._sent is None or self._received is None:
+            self._sent = self._make("tcp_sent_bytes_total")
+            self._received = self._make("tcp_received_bytes_total")
+        self._sent.add(sent)
+        self._received.add(received)
 
 
 #: The values of configured expressions, in their order: none.
@@ -264,15 +286,22 @@ NO_EXTRA: Final[tuple[str, ...]] = ()
 class Series:
     """The metrics of one pair of peers (the values of `PEER_LABELS`); handles are made when first asked for."""
 
-    __slots__ = ("_http", "_messages", "_metrics", "_policy", "_tcp", "values")
+    __slots__ = ("_generation", "_http", "_messages", "_metrics", "_policy", "_tcp", "values")
 
     def __init__(self, metrics: IstioMetrics, values: tuple[str, ...], policy: str) -> None:
         self._metrics = metrics
         self.values: Final = values
         self._policy = policy
+        self._generation = metrics.generation
         self._http: dict[tuple[str, int, str, str, tuple[str, ...]], HttpHandles] = {}
         self._tcp: dict[tuple[str, tuple[str, ...]], TcpHandles] = {}
         self._messages: dict[tuple[str, ...], MessageHandles] = {}
+
+    def current(self) -> Series:
+        """For who keeps a series across events: itself, or after an eviction the one that took its place."""
+        if self._generation == self._metrics.generation:
+            return self
+        return self._metrics.series(self.values, self._policy)
 
     def http(
         self, protocol: str, code: int, grpc_status: str, flags: str, extra: tuple[str, ...] = NO_EXTRA
@@ -339,35 +368,30 @@ class IstioMetrics:
     def make_http(self, values: tuple[str, ...], extra: tuple[str, ...]) -> HttpHandles:
         """For `Series`: `values` of `HTTP_LABELS`."""
         return HttpHandles(
-            self._counter("requests_total", values, extra),
-            self._histogram("request_duration_milliseconds", values, extra, "ms"),
-            self._histogram("request_bytes", values, extra, "bytes"),
-            self._histogram("response_bytes", values, extra, "bytes"),
+            self._counter(values, extra, "requests_total"),
+            self._histogram(values, extra, "request_bytes", "bytes"),
+            self._histogram(values, extra, "response_bytes", "bytes"),
+            partial(self._histogram, values, extra, "request_duration_milliseconds", "ms"),
         )
 
     def make_tcp(self, values: tuple[str, ...], extra: tuple[str, ...]) -> TcpHandles:
         """For `Series`: `values` of `TCP_LABELS`."""
-        return TcpHandles(
-            self._counter("tcp_connections_opened_total", values, extra),
-            self._counter("tcp_connections_closed_total", values, extra),
-            self._counter("tcp_sent_bytes_total", values, extra),
-            self._counter("tcp_received_bytes_total", values, extra),
-        )
+        return TcpHandles(partial(self._counter, values, extra))
 
     def make_messages(self, values: tuple[str, ...], extra: tuple[str, ...]) -> MessageHandles:
         """For `Series`: `values` of `PEER_LABELS`."""
         return MessageHandles(
-            self._counter("request_messages_total", values, extra),
-            self._counter("response_messages_total", values, extra),
+            self._counter(values, extra, "request_messages_total"),
+            self._counter(values, extra, "response_messages_total"),
         )
 
-    def _counter(self, name: str, values: tuple[str, ...], extra: tuple[str, ...]) -> Counter:
+    def _counter(self, values: tuple[str, ...], extra: tuple[str, ...], name: str) -> Counter:
         plan = self.plans.standard.get(name)
         if plan is None:
             return Counter("", "", ())  # dropped: counts for nobody
         return self._scope.tagged_counter(f"istio_{name}", plan.tags(values, extra))
 
-    def _histogram(self, name: str, values: tuple[str, ...], extra: tuple[str, ...], unit: str) -> Histogram:
+    def _histogram(self, values: tuple[str, ...], extra: tuple[str, ...], name: str, unit: str) -> Histogram:
         plan = self.plans.standard.get(name)
         if plan is None:
             return Histogram("", "", ())

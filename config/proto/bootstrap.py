@@ -282,10 +282,11 @@ def _translate_log_format(msg: Any, at: Path) -> ApplicationLogFormat:
     if kind == "json_format":
         fields = msg.log_format.json_format.fields
         for key in fields:
-            text = value_to_plain(fields[key])
-            if isinstance(text, str) and (unescaped := _UNESCAPED.search(text)):
-                reason = f"{unescaped[0]} is not escaped for JSON; did you mean '%j'?"
-                at.field("log_format").field(kind).field(key).error(reason)
+            text, key_at = value_to_plain(fields[key]), at.field("log_format").field(kind).field(key)
+            if not isinstance(text, str):
+                key_at.error("refused: only strings are supported")
+            elif unescaped := _UNESCAPED.search(text):
+                key_at.error(f"{unescaped[0]} is not escaped for JSON; did you mean '%j'?")
         return ApplicationLogFormat(
             json=tuple((key, str(value_to_plain(fields[key]))) for key in sorted(fields))
         )

@@ -218,6 +218,10 @@ def _children(node: yaml.Node, step: str) -> list[tuple[yaml.Node, yaml.Node]]:
     return found[:1]
 
 
+#: A document, and the nodes of a key and its value in it.
+_Place: TypeAlias = tuple[Document, yaml.Node, yaml.Node]
+
+
 class DocumentLocator:
     """Finds the position of a field path over all documents, merged as their messages are.
 
@@ -229,25 +233,38 @@ class DocumentLocator:
         self._documents = documents
 
     def __call__(self, steps: tuple[Step, ...], of_key: bool) -> Position | None:
-        places = [(doc, doc.root, doc.root) for doc in self._documents]
+        for length in range(len(steps), -1, -1):  # the closest enclosing value that was written
+            places = self._find(steps[:length])
+            if places:
+                document, key, value = places[-1]
+                return _position(document.source, key if of_key else value)
+        return None
+
+    def _find(self, steps: tuple[Step, ...]) -> list[_Place]:
+        places = [(document, document.root, document.root) for document in self._documents]
         for step in steps:
-            inner = self._enter(places, step)
-            if not inner:
-                break  # the closest enclosing value that was written
-            places = inner
-        if not places:
-            return None
-        document, key, value = places[-1]
-        return _position(document.source, key if of_key else value)
+            places = self._enter(places, step)
+        return places
+
+    def merged(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        """The path that a field of one more document has after merging: its list items follow those before."""
+        for number, step in enumerate(steps):
+            if isinstance(step, int):
+                places = self._find(steps[:number])
+                before = sum(len(self._items(node)) for _, _, node in places or ())
+                return (*steps[:number], step + before, *steps[number + 1 :])
+        return steps
 
     @staticmethod
-    def _enter(
-        places: list[tuple[Document, yaml.Node, yaml.Node]], step: Step
-    ) -> list[tuple[Document, yaml.Node, yaml.Node]]:
+    def _items(node: yaml.Node) -> list[yaml.Node]:
+        return node.value if isinstance(node, yaml.SequenceNode) else [node]  # one stands for a list
+
+    @classmethod
+    def _enter(cls, places: list[_Place], step: Step) -> list[_Place]:
         if not isinstance(step, int):
             return [(doc, k, v) for doc, _, node in places for k, v in _children(node, step)]
         for document, _, node in places:
-            items = node.value if isinstance(node, yaml.SequenceNode) else [node]  # one stands for a list
+            items = cls._items(node)
             if step < len(items):
                 return [(document, items[step], items[step])]
             step -= len(items)

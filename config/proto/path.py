@@ -39,6 +39,11 @@ class Problems:
         """Say nothing more about `at`: its value is not what was written."""
         self._tainted.add(at.steps())
 
+    def swap_taints(self, new: set[tuple[Step, ...]]) -> set[tuple[Step, ...]]:
+        """Forget which fields were found wrong, take `new` ones; returns the old."""
+        old, self._tainted = self._tainted, new
+        return old
+
     def error(self, at: Path, reason: str, position: Position | None = None, *, of_key: bool = False) -> None:
         steps = at.steps()
         if any(steps[:length] in self._tainted for length in range(len(steps) + 1)):

@@ -115,7 +115,7 @@ class ExtensionTable(Generic[T]):
         self.translators = dict(translators)
         self.skipped = dict(skipped or {})
         self.skipped_if_empty = dict(skipped_if_empty or {})
-        self._skip_others = skip_others
+        self.skip_others = skip_others
         for name in (*self.translators, *self.skipped, *self.skipped_if_empty):
             _KINDS.setdefault(name, []).append(what)
 
@@ -137,8 +137,8 @@ class ExtensionTable(Generic[T]):
             at.warning(f"ignored: {self.skipped[name]}")
         elif name in self.skipped_if_empty and opened.is_empty:
             at.warning(f"ignored: {self.skipped_if_empty[name]}")
-        elif self._skip_others and types.message_class(name) is not None:
-            at.warning(f"ignored: {self._skip_others}")
+        elif self.skip_others and types.message_class(name) is not None:
+            at.warning(f"ignored: {self.skip_others}")
         elif optional:
             at.warning(f"ignored: {name} is optional and not supported")
         else:

@@ -43,6 +43,7 @@ class MessageCount:
         """Add what is new. `begin` comes first."""
         if self.series is None:
             return
+        self.series = self.series.current()
         handles = self.series.messages(self._extra)
         handles.request_messages_total.add(self.requests - self._reported_requests)
         handles.response_messages_total.add(self.responses - self._reported_responses)
@@ -81,9 +82,8 @@ class HttpReporter:
         extra = self._expressions.evaluate(stream, ended=True) if self._expressions is not None else NO_EXTRA
         headers = stream.request_headers
         grpc = headers is not None and is_grpc(headers)
-        series = messages.series if messages is not None else None
-        if series is None:
-            series = self._rules.http(stream)
+        known = messages.series if messages is not None else None
+        series = known.current() if known is not None else self._rules.http(stream)
         if grpc and messages is not None:
             if messages.series is None:
                 messages.begin(series, extra)
@@ -148,23 +148,23 @@ class TcpReporter:
 
     def close(self) -> None:
         """The connection is closed; call once, with the last totals in place."""
-        self._report().tcp_connections_closed_total.inc()
+        self._report().count_closed()
         if self._metrics.plans.custom:
             self._metrics.record_custom(self._extra)
 
     def _report(self) -> TcpHandles:
         stream = self._stream
-        first = self._series is None
         series = self._series
+        first = series is None
         if series is None:
-            series = self._series = self._rules.tcp(stream)
+            series = self._rules.tcp(stream)
             self._flags = short_names(stream.response_flags)
             if self._expressions is not None:
                 self._extra = self._expressions.evaluate(stream, ended=False)
+        self._series = series = series.current()
         handles = series.tcp(self._flags, self._extra)
         if first:
-            handles.tcp_connections_opened_total.inc()
-        handles.tcp_sent_bytes_total.add(stream.bytes_sent - self._sent)
-        handles.tcp_received_bytes_total.add(stream.bytes_received - self._received)
+            handles.count_opened()
+        handles.add_bytes(stream.bytes_sent - self._sent, stream.bytes_received - self._received)
         self._sent, self._received = stream.bytes_sent, stream.bytes_received
         return handles

@@ -72,7 +72,8 @@ def test_http() -> None:
     assert counter.name.startswith(f"{name}.reporter.v0.source_workload.v1.")
     assert counter.tags == tuple(zip(HTTP_LABELS, (*VALUES, "http", "200", "", "-", "none"), strict=True))
     assert counter.value == 2
-    assert handles.request_duration_milliseconds.count == 1
+    (duration,) = [each for each in store.histograms.values() if "duration" in each.name]
+    assert (duration.count, duration.sum, duration.unit, duration.tags) == (1, 12, "ms", counter.tags)
     assert (handles.request_bytes.sum, handles.response_bytes.sum) == (101, 202)
     text = "".join(render(store))
     assert 'istio_requests_total{reporter="v0",' in text
@@ -83,10 +84,11 @@ def test_http() -> None:
 def test_tcp() -> None:
     store = Store()
     handles = IstioMetrics(store.scope(NAMESPACE)).series(VALUES, "mutual_tls").tcp("-")
-    handles.tcp_connections_opened_total.inc()
-    handles.tcp_connections_closed_total.inc()
-    handles.tcp_sent_bytes_total.add(5)
-    handles.tcp_received_bytes_total.add(0)
+    assert store.counters == {}
+    handles.count_opened()
+    handles.add_bytes(5, 0)
+    assert len(store.counters) == 3
+    handles.count_closed()
     tags = tuple(zip(TCP_LABELS, (*VALUES, "tcp", "-", "mutual_tls"), strict=True))
     found = {counter.tag_extracted_name: counter.value for counter in store.counters.values()}
     assert found == {
@@ -122,7 +124,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         series = metrics.series((str(number), *VALUES[1:]), "none")
         for code in range(200, 210):
             series.http("http", code, "", "-").record(1, 1, 1)
-            series.tcp(str(code)).tcp_connections_opened_total.inc()
+            series.tcp(str(code)).count_opened()
             series.messages((str(code),)).request_messages_total.inc()
             assert max(len(series._http), len(series._tcp), len(series._messages)) <= 3
         assert len(metrics._series) <= 3
@@ -136,7 +138,7 @@ def test_evicted_series_begin_anew() -> None:
     metrics = IstioMetrics(scope)
     build = set_build(store.scope(NAMESPACE), "1.28")
     old = metrics.series(VALUES, "none")
-    old.tcp("-").tcp_connections_opened_total.inc()
+    old.tcp("-").count_opened()
     for _ in range(2):
         scope.evict_unused()
     assert store.counters == {}
@@ -144,7 +146,10 @@ def test_evicted_series_begin_anew() -> None:
     assert metrics.generation == 2
     new = metrics.series(VALUES, "none")
     assert new is not old
-    assert new.tcp("-").tcp_connections_opened_total.value == 0
+    assert old.current() is new
+    assert new.current() is new
+    new.tcp("-").count_opened()
+    assert [counter.value for counter in store.counters.values()] == [1]
 
 
 def test_build() -> None:
@@ -177,7 +182,7 @@ def test_dropped_metrics_take_reports() -> None:
     metrics = IstioMetrics(store.scope(NAMESPACE), compile_plans(rules))
     series = metrics.series(VALUES, "none")
     series.http("http", 200, "", "-").record(1, 2, 3)
-    series.tcp("-").tcp_connections_opened_total.inc()
+    series.tcp("-").count_opened()
     series.messages().request_messages_total.inc()
     assert list(store) == []
 
@@ -292,3 +297,9 @@ def test_custom_metric_with_a_standard_name_does_not_exist() -> None:
     )
     assert plans.custom == ()
     assert set(plans.standard) == set(STANDARD_METRICS)
+
+
+def test_duration_is_not_listed_for_streams_that_never_completed() -> None:
+    store = Store()
+    IstioMetrics(store.scope(NAMESPACE)).series(VALUES, "none").http("http", 0, "", "DC").record(None, 1, 2)
+    assert not any("duration" in name for name in store.histograms)

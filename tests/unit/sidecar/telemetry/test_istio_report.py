@@ -37,10 +37,6 @@ def totals(store: Store) -> dict[str, int]:
     return found
 
 
-def increments(before: dict[str, int], after: dict[str, int], used: dict[str, int]) -> dict[str, int]:
-    return {key: after.get(key, 0) - before.get(key, 0) for key in used}
-
-
 @pytest.mark.parametrize("timeline", TIMELINES, ids=lambda timeline: timeline["name"])
 @pytest.mark.parametrize("side", [ReporterSide.SOURCE, ReporterSide.DESTINATION])
 def test_tcp_timelines(timeline: dict[str, Any], side: ReporterSide) -> None:
@@ -86,7 +82,7 @@ def test_peer_not_found_lets_ticks_report(side: ReporterSide) -> None:
     stream.connection.peer_not_found = stream.upstream.connection_state.peer_not_found = True
     reporter.tick()
     reporter.tick()
-    assert totals(store) == {"opened": 1, "closed": 0, "sent": 0, "received": 0}
+    assert totals(store) == {"opened": 1, "sent": 0, "received": 0}
 
 
 def test_tcp_labels_stay_as_they_were_first() -> None:
@@ -123,15 +119,33 @@ def test_tcp_reports_go_on_after_an_eviction() -> None:
     metrics = IstioMetrics(scope)
     stream = new_stream()
     stream.connection.peer_not_found = True
-    reporter = TcpReporter(metrics, LabelRules(metrics, LocalWorkload(), ReporterSide.SOURCE), stream)
-    stream.bytes_sent = 5
-    reporter.close()
+    reporter = TcpReporter(metrics, LabelRules(metrics, LocalWorkload(), ReporterSide.DESTINATION), stream)
+    reporter.tick()
     scope.evict_unused()
     scope.evict_unused()
     assert totals(store) == {}
-    later = TcpReporter(metrics, LabelRules(metrics, LocalWorkload(), ReporterSide.SOURCE), stream)
-    later.close()
-    assert totals(store) == {"opened": 1, "closed": 1, "sent": 5, "received": 0}
+    stream.bytes_sent = 5
+    reporter.close()
+    assert totals(store) == {"closed": 1, "sent": 5, "received": 0}
+
+
+def test_message_reports_go_on_after_an_eviction() -> None:
+    store = Store()
+    scope = store.scope(NAMESPACE)
+    metrics = IstioMetrics(scope)
+    reporter = HttpReporter(metrics, LabelRules(metrics, LocalWorkload(), ReporterSide.DESTINATION))
+    stream, messages = http_stream(b"application/grpc"), MessageCount()
+    stream.peer_not_found = True
+    reporter.tick(stream, messages)
+    scope.evict_unused()
+    scope.evict_unused()
+    messages.requests = 2
+    reporter.tick(stream, messages)
+    assert totals(store) == {"request_messages_total": 2, "response_messages_total": 0}
+    scope.evict_unused()
+    scope.evict_unused()
+    reporter.end(stream, messages)
+    assert totals(store) == {"request_messages_total": 0, "response_messages_total": 0, "requests_total": 1}
 
 
 def http_stream(content_type: bytes = b"") -> StreamInfo:
@@ -167,7 +181,7 @@ def test_http_stream_that_never_completed_has_no_duration() -> None:
         each.tag_extracted_name.removeprefix("istiocustom.istio_"): each.count
         for each in store.histograms.values()
     }
-    assert counts == {"request_duration_milliseconds": 0, "request_bytes": 1, "response_bytes": 1}
+    assert counts == {"request_bytes": 1, "response_bytes": 1}
 
 
 def test_stream_without_a_request() -> None:

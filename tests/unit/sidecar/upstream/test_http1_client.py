@@ -71,7 +71,7 @@ class TestAnswers:
         assert sink.events[2:] == ANSWERED[1:]
 
     def test_chunked_with_trailers(self) -> None:
-        fake, sink, peer = exchange(enable_trailers=True)
+        _, sink, peer = exchange(enable_trailers=True)
         peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-end: 1\r\n\r\n")
         assert sink.events == [
             ("headers", 200, False),
@@ -150,7 +150,7 @@ class TestFailures:
         assert fake.active_gauges() == {}
 
     def test_a_reset_does_not_end_a_body_that_runs_to_the_close(self) -> None:
-        fake, sink, peer = exchange()
+        _fake, sink, peer = exchange()
         peer.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
         peer.reset()
         assert sink.events[-1] == ("reset", ResetReason.CONNECTION_TERMINATION, "")
@@ -255,13 +255,13 @@ class TestRequests:
         assert fake.active_gauges() == {}
 
     def test_reset_aborts_when_the_upstream_does_not_read(self) -> None:
-        fake, stream, _, peer = upload()
+        _fake, stream, _, peer = upload()
         peer.transport.unwritten = 1000
         stream.reset()
         assert peer.transport.aborted
 
     def test_reset_inside_of_the_answer(self) -> None:
-        fake, sink, peer = exchange()
+        fake, _sink, peer = exchange()
 
         class Resetting(RecordingSink):
             def on_response_headers(self, headers: Headers, end: bool) -> None:
@@ -296,7 +296,7 @@ class TestFlowControl:
         assert fake.value("upstream_flow_control_resumed_reading_total") == 1
 
     def test_a_paused_connection_is_given_back_reading(self) -> None:
-        fake, sink, peer = exchange()
+        _fake, sink, peer = exchange()
         stream = sink.stream
         assert stream is not None
         stream.pause_reading()
