@@ -42,10 +42,14 @@ def build_context(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     if server_side:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-        context.num_tickets = 0  # a ticket would outlive the CA that vouched for its owner
+        # No tickets with TLS 1.3. With 1.2 they stay on: without them OpenSSL keeps each session in memory instead,
+        # 11 KiB with a client certificate. Their keys die with the context, so with the CA that vouched for the client.
+        context.num_tickets = 0
+    else:
+        context.options |= ssl.OP_NO_TICKET  # sessions are not resumed
     _set_parameters(context, common.params, server_side, problems)
     _set_alpn(context, alpn, problems)
     for identity in material.identities:
@@ -118,20 +122,20 @@ def _set_alpn(context: ssl.SSLContext, alpn: tuple[str, ...], problems: list[str
 
 
 def _use_identity(context: ssl.SSLContext, identity: Identity, problems: list[str]) -> None:
-    with memory_file(identity.chain_pem) as chain, memory_file(identity.key_pem) as key:
-        try:
+    where = f"certificate {identity.source} with key {identity.key_source}"
+    try:
+        with memory_file(identity.chain_pem) as chain, memory_file(identity.key_pem) as key:
             # Always with a password: without one OpenSSL would ask the terminal for it.
             context.load_cert_chain(chain, key, password=identity.password or _no_password)
-        except ssl.SSLError as error:
-            if error.reason == "KEY_VALUES_MISMATCH":
-                problems.append(
-                    f"private key: {identity.key_source} does not belong to the certificate in {identity.source}"
-                )
-            else:
-                reason = error.reason or "unreadable"
-                problems.append(f"certificate {identity.source} with key {identity.key_source}: {reason}")
-        except (OSError, ValueError) as error:
-            problems.append(f"certificate {identity.source} with key {identity.key_source}: {error}")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            problems.append(
+                f"private key: {identity.key_source} does not belong to the certificate in {identity.source}"
+            )
+        else:
+            problems.append(f"{where}: {error.reason or 'unreadable'}")
+    except (OSError, ValueError) as error:
+        problems.append(f"{where}: {error}")
 
 
 def _no_password() -> bytes:
@@ -140,13 +144,13 @@ def _no_password() -> bytes:
 
 def _use_trust(context: ssl.SSLContext, trust: Trust, problems: list[str]) -> None:
     has_crl = bool(trust.crl_pem) or b"-----BEGIN X509 CRL-----" in trust.bundle_pem
-    with memory_file(trust.bundle_pem + b"\n" + trust.crl_pem) as bundle:
-        try:
+    try:
+        with memory_file(trust.bundle_pem + b"\n" + trust.crl_pem) as bundle:
             context.load_verify_locations(cafile=bundle)
-        except (OSError, ValueError) as error:
-            reason = (error.reason if isinstance(error, ssl.SSLError) else None) or "unreadable"
-            problems.append(f"trusted CA: {trust.source}: {reason}")
-            return
+    except (OSError, ValueError) as error:
+        reason = (error.reason if isinstance(error, ssl.SSLError) else str(error)) or "unreadable"
+        problems.append(f"trusted CA: {trust.source}: {reason}")
+        return
     if not context.cert_store_stats()["x509"]:
         problems.append(f"trusted CA: {trust.source} holds no certificate")
     # As in Envoy, any certificate of the bundle is an anchor, an intermediate one too.

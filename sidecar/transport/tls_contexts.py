@@ -57,6 +57,9 @@ SanCompiler: TypeAlias = Callable[[tuple[SanMatcher, ...]], Callable[[PeerCertif
 #: A changed file is noticed this late at most.
 _STAT_INTERVAL_S: Final = 1.0
 
+#: So many new server sessions between two looks at OpenSSL's session cache, and so many kept at most.
+_SESSION_CHECK_INTERVAL: Final = 512
+
 #: Client contexts that differ only in their ALPN offer; a mesh has a handful of offers.
 _MAX_ALPN_VARIANTS: Final = 64
 
@@ -107,6 +110,7 @@ class _TlsContext(abc.ABC):
         self._compile_sans = compile_sans
         self._files = watched_files(common, secrets)
         self._signature: FileSignature = ()
+        self._refused: FileSignature = ()
         self._next_stat_s = 0.0
         #: times a changed file was taken into use, and times it was refused
         self.reloads = 0
@@ -123,7 +127,7 @@ class _TlsContext(abc.ABC):
         self._pins = frozenset(validation.verify_certificate_spki)
         self._hashes = frozenset(text.replace(":", "").lower() for text in validation.verify_certificate_hash)
         try:
-            self._load()
+            self._load(file_signature(self._files))
         except TlsConfigError as error:
             problems += error.problems
         if problems:
@@ -139,12 +143,13 @@ class _TlsContext(abc.ABC):
             problems.append("allow_expired_certificate: not supported")
         return problems
 
-    def _load(self) -> None:
-        """Read the files and build contexts off to the side, then swap. Raises TlsConfigError."""
-        signature = file_signature(self._files)
-        self._signature = signature  # kept on failure too: broken files are read again only when they change
-        material = load_material(self._common, self._secrets, now_s=time.time())
-        self._adopt(material)
+    def _load(self, signature: FileSignature) -> None:
+        """Read the files and build contexts off to the side, then swap. Raises TlsConfigError.
+
+        `signature` was taken before reading: a file that changes meanwhile is read again.
+        """
+        self._adopt(load_material(self._common, self._secrets, now_s=time.time()))
+        self._signature = signature
 
     @abc.abstractmethod
     def _adopt(self, material: Material) -> None:
@@ -158,13 +163,18 @@ class _TlsContext(abc.ABC):
         if now < self._next_stat_s:
             return
         self._next_stat_s = now + _STAT_INTERVAL_S
-        if file_signature(self._files) == self._signature:
+        signature = file_signature(self._files)
+        if signature == self._signature:
             return
         try:
-            self._load()
+            self._load(signature)
         except TlsConfigError as error:
-            self.reload_failures += 1
-            _LOG.warning("TLS files have changed but cannot be used, the old ones stay in force: %s", error)
+            if signature != self._refused:  # tried again each second, but told once
+                self._refused = signature
+                self.reload_failures += 1
+                _LOG.warning(
+                    "TLS files have changed but cannot be used, the old ones stay in force: %s", error
+                )
         else:
             self.reloads += 1
 
@@ -277,13 +287,29 @@ class ServerTlsContext(_TlsContext):
         if self._verifies:
             required = self._spec.require_client_certificate
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        if self._spec.disable_stateless_session_resumption:
+            context.options |= ssl.OP_NO_TICKET
         self._context = context
         self._material = material
+        self._unchecked_sessions = 0
 
     def new_session(self, server_name: str = "") -> TlsSession:
         """A session for one accepted connection. `server_name` is the SNI that the ClientHello was seen to carry."""
         self._renew()
+        self._unchecked_sessions += 1
+        if self._unchecked_sessions >= _SESSION_CHECK_INTERVAL:
+            self._forget_sessions()
         return TlsSession(self._context, server_side=True, server_name=server_name, verify=self.verify_peer)
+
+    def _forget_sessions(self) -> None:
+        """OpenSSL keeps up to 20480 sessions of TLS 1.2 clients that take no ticket, and Python cannot tell it not to."""
+        self._unchecked_sessions = 0
+        if self._context.session_stats()["number"] < _SESSION_CHECK_INTERVAL:
+            return
+        try:
+            self._adopt(self._material)
+        except TlsConfigError as error:  # out of descriptors, say
+            _LOG.warning("TLS context cannot be renewed: %s", error)
 
     def verify_peer(self, session: TlsSession) -> TlsError | None:
         if self._spec.require_sni and not session.sni:
@@ -333,11 +359,20 @@ class ClientTlsContext(_TlsContext):
         offer = self._common.alpn_protocols if alpn is None else alpn
         context = self._contexts.get(offer)
         if context is None:
-            if len(self._contexts) >= _MAX_ALPN_VARIANTS:
-                del self._contexts[next(iter(self._contexts))]
-            context = self._contexts[offer] = self._variant(self._material, offer)
+            context = self._new_variant(offer)
         name = server_name or (hostname if self._spec.auto_host_sni and hostname else self._spec.sni)
         return TlsSession(context, server_side=False, server_name=name, verify=self.verify_peer)
+
+    def _new_variant(self, offer: tuple[str, ...]) -> ssl.SSLContext:
+        try:
+            context = self._variant(self._material, offer)
+        except TlsConfigError as error:
+            _LOG.warning("no TLS context for the ALPN offer %s: %s", offer, error)
+            raise TlsError("ALPN offer cannot be made") from error
+        if len(self._contexts) >= _MAX_ALPN_VARIANTS:
+            del self._contexts[next(iter(self._contexts))]
+        self._contexts[offer] = context
+        return context
 
     def _judge_name(self, session: TlsSession, certificate: PeerCertificate) -> TlsError | None:
         if not self._spec.auto_sni_san_validation:

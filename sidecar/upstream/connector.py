@@ -67,9 +67,9 @@ class UpstreamConnection(Connection):
 
     def on_closed(self, reason: CloseReason, details: str) -> None:
         attempt, self._attempt = self._attempt, None
-        if attempt is not None:
+        if attempt is not None:  # the reason of a failed handshake is known already
             attempt.ended()
-        if reason is CloseReason.TRANSPORT_FAILURE:
+        elif reason is CloseReason.TRANSPORT_FAILURE:
             self.upstream.transport_failure_reason = details
         super().on_closed(reason, details)
 
@@ -301,9 +301,10 @@ class _Attempt:
         connector.stats.upstream_cx_connect_ms.record(elapsed_ns // 1_000_000)
 
     def handshake_finished(self, outcome: TlsInfo | str) -> None:
-        """A failure is told by the socket's `on_closed`; a peer that just went away left no reason (as in Envoy)."""
         if isinstance(outcome, TlsInfo):
             self.info.tls = outcome
+        else:
+            self.info.transport_failure_reason = outcome
 
     def ended(self) -> None:
         """Nothing is to be done any more."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from config.model.cluster import ClusterSpec, RawBufferSpec, UpstreamTransportSocketSpec
 from config.model.core import Metadata
-from protocols.tls.session import TlsError
+from protocols.tls.session import TlsError, TlsErrorKind
 from sidecar.stream_info import TlsInfo
 from sidecar.transport.transport_socket import TlsSocket, TransportSocket
 from stats.families import SslSocketFactoryStats, TlsStats
@@ -88,8 +88,11 @@ class TlsSocketFactory:
         def count(outcome: TlsInfo | str) -> None:
             if isinstance(outcome, TlsInfo):
                 self._stats.count_handshake(outcome.version, outcome.cipher)
-            elif session.failure is not None and session.failure.counter:
-                getattr(self._stats, session.failure.counter).inc()
+            elif session.failure is not None:
+                if session.failure.counter:
+                    getattr(self._stats, session.failure.counter).inc()
+                if session.failure.kind is TlsErrorKind.TRUNCATED:
+                    outcome = ""  # a peer that just went away leaves no reason (as in Envoy)
             finished(outcome)
 
         return TlsSocket(session, self._context.finish, count)

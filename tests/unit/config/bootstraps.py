@@ -19,15 +19,11 @@ CLUSTER = """
   - name: c
     load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 80}}}}]}]}
 """
-ENDPOINTS = (
-    "endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 80}}}}]}]"
-)
+ENDPOINTS = "endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 80}}}}]}]"
 ADDRESS = "address: {socket_address: {address: 127.0.0.1, port_value: 0}}"
 CERTIFICATE = "/certs/server.pem"
 KEY = "/certs/server.key"
-PAIR = (
-    f"tls_certificates: [{{certificate_chain: {{filename: {CERTIFICATE}}}, private_key: {{filename: {KEY}}}}}]"
-)
+PAIR = f"tls_certificates: [{{certificate_chain: {{filename: {CERTIFICATE}}}, private_key: {{filename: {KEY}}}}}]"
 SECRETS = f"""
   secrets:
   - name: s
@@ -48,9 +44,7 @@ def tcp(
     filters: str = "",
 ) -> str:
     """A listener `l` with a TCP proxy (or with `filters`) to cluster `c`."""
-    only = (
-        f'[{{name: tcp, typed_config: {{"@type": {EXTENSIONS}filters.network.tcp_proxy.v3.TcpProxy, {fields}}}}}]'
-    )
+    only = f'[{{name: tcp, typed_config: {{"@type": {EXTENSIONS}filters.network.tcp_proxy.v3.TcpProxy, {fields}}}}}]'
     return f"""
 static_resources:
   clusters:{CLUSTER}{clusters}
@@ -112,9 +106,7 @@ def two_listeners(
 def matches(*flows: str) -> str:
     """A listener with one filter chain for each match."""
     chains = "\n".join(f"    - {{filter_chain_match: {flow}, filters: [{ECHO}]}}" for flow in flows)
-    inspector = (
-        f'[{{name: t, typed_config: {{"@type": {EXTENSIONS}filters.listener.tls_inspector.v3.TlsInspector}}}}]'
-    )
+    inspector = f'[{{name: t, typed_config: {{"@type": {EXTENSIONS}filters.listener.tls_inspector.v3.TlsInspector}}}}]'
     return f"""
 static_resources:
   clusters:{CLUSTER}
@@ -130,9 +122,7 @@ static_resources:
 def tls_server(fields: str, top: str = "") -> str:
     """A filter chain with a `DownstreamTlsContext`."""
     kind = f"{EXTENSIONS}transport_sockets.tls.v3.DownstreamTlsContext"
-    return tcp(
-        chain=f'transport_socket: {{name: tls, typed_config: {{"@type": {kind}, {fields}}}}}', top=top
-    )
+    return tcp(chain=f'transport_socket: {{name: tls, typed_config: {{"@type": {kind}, {fields}}}}}', top=top)
 
 
 def tls_client(fields: str) -> str:

@@ -393,6 +393,50 @@ def test_contexts_for_alpn_offers_are_kept_and_bounded(monkeypatch: pytest.Monke
     assert len(client._contexts) <= 64
 
 
+def test_an_offer_that_cannot_be_made_is_a_tls_error() -> None:
+    with pytest.raises(TlsError):
+        client_of(common(None, trust())).new_session(alpn=("é",))
+
+
+@pytest.mark.parametrize("tickets", [True, False])
+def test_sessions_of_tls_1_2_do_not_pile_up(monkeypatch: pytest.MonkeyPatch, tickets: bool) -> None:
+    monkeypatch.setattr(tls_contexts, "_SESSION_CHECK_INTERVAL", 5)
+    spec = DownstreamTlsContext(
+        common(SERVER, trust()),
+        require_client_certificate=True,
+        disable_stateless_session_resumption=not tickets,
+    )
+    server = TlsContexts({}, compile_san_matchers).server(spec)
+    first = server._context
+    client = client_of(common(CLIENT, trust(), params=TlsParameters()))
+    for _ in range(12):
+        ends = server.new_session(), client.new_session()
+        talk(*ends)
+        for session in ends:
+            session.close_write()
+        ends[0].receive(ends[1].take_output())
+        assert server._context.session_stats()["number"] <= 5
+    assert tickets or server._context is not first
+
+
+def test_a_tls_1_2_ticket_is_judged_again(tmp_path: Path) -> None:
+    """A resumed session shows the certificate of the first one, and the names are looked at anew."""
+    server = server_of(common(SERVER, trust(ANY_MESH_URI)))
+    root = tmp_path / "root.pem"
+    root.write_bytes(MESH.certificate_pem)
+    context = client_context(root, CLIENT.write(tmp_path, "client"))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    first = TlsSession(context, server_side=False)
+    talk(server.new_session(), first)
+    resumed = TlsSession(context, server_side=False)
+    resumed._object.session = first._object.session
+    session = server.new_session()
+    assert talk(session, resumed)[0] == b"request"
+    assert resumed._object.session_reused
+    assert session.peer_validated
+    assert session.peer_certificate_der == CLIENT.certificate.public_bytes(Encoding.DER)
+
+
 def test_equal_specs_share_a_context() -> None:
     contexts = TlsContexts({}, compile_san_matchers)
     spec = DownstreamTlsContext(common(SERVER, trust()), require_client_certificate=True)

@@ -1,0 +1,96 @@
+"""The cluster manager: names, stats from the start, upstream filters."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, cast
+
+from config.model.cluster import ClusterSpec
+from config.model.istio import MetadataExchangeSpec
+from protocols.http.h1_httptools import client_codec
+from sidecar.transport.connection import Connection, NetworkFilter, PassThroughFilter
+from sidecar.transport.flow import Flow
+from sidecar.transport.timers import Timers
+from sidecar.transport.tls_contexts import TlsContexts
+from sidecar.upstream.api import LbContext
+from sidecar.upstream.clusters import ClusterManagerImpl
+from sidecar.upstream.services import FilterContext, Services
+from stats.store import Store
+from tests.support.upstream import FakeTask, ManualLoop, Peer, RecordingTcpSink, static_spec
+
+
+class Holding(PassThroughFilter):
+    """Writes a greeting and waits for one before anybody else hears of the connection."""
+
+    def on_open(self) -> Flow:
+        self.connection.write(b"hello")
+        return Flow.HOLD
+
+    def on_data(self, data: bytes, end: bool) -> bytes:
+        self.connection.remove(self)
+        self.connection.resume()
+        return data.removeprefix(b"hello")
+
+
+class HoldingFactory:
+    def create(self, connection: Connection) -> NetworkFilter:
+        return Holding(connection)
+
+
+def manage(*specs: ClusterSpec) -> tuple[ClusterManagerImpl, Store, list[object]]:
+    store = Store()
+    loop = ManualLoop()
+    built: list[object] = []
+
+    def build(spec: object, context: FilterContext) -> HoldingFactory:
+        built.append(spec)
+        assert context.listener_name == ""
+        return HoldingFactory()
+
+    def spawn(coroutine: Any) -> FakeTask:
+        coroutine.close()
+        return FakeTask()
+
+    manager = ClusterManagerImpl(
+        specs,
+        loop=loop.as_loop(),
+        timers=Timers(loop.as_loop()),
+        scope=store.root,
+        spawn=spawn,
+        tls=TlsContexts({}, lambda matchers: lambda certificate: True),
+        new_codec=client_codec,
+        build_upstream_filter=build,
+        chance=random.Random(1),
+    )
+    return manager, store, built
+
+
+def test_names_and_stats() -> None:
+    manager, store, _ = manage(static_spec("a"), ClusterSpec("outbound|80||b", "outbound|80||b;"))
+    assert set(manager.all()) == {"a", "outbound|80||b"}
+    assert manager.get("c") is None
+    assert manager.get("a") is manager.all()["a"]
+    assert store.counters["cluster.outbound|80||b;.upstream_cx_total"].value == 0
+    assert store.gauges["cluster.a.membership_total"].value == 1
+    assert store.gauges["cluster_manager.active_clusters"].value == 2
+    assert store.counters["cluster_manager.cluster_added"].value == 2
+
+
+def test_upstream_filters_stand_before_the_user_of_the_connection() -> None:
+    spec = MetadataExchangeSpec(protocol="istio-peer-exchange")
+    manager, _, built = manage(static_spec("a", filters=(spec,)))
+    manager.start(cast("Services", None))
+    assert built == [spec]
+    cluster = manager.get("a")
+    assert cluster is not None
+    sink = RecordingTcpSink()
+    cluster.new_connection(LbContext(), sink)
+    (client,) = cluster._tcp_clients
+    peer = Peer(client.connection).accept()
+    assert peer.transport.take() == b"hello"
+    assert sink.events == []
+    peer.send(b"helloworld")
+    assert sink.events == [("ready",), ("data", b"world", False)]
+    manager.drain()
+    manager.close()
+    assert peer.transport.closed
