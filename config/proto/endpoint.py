@@ -48,8 +48,9 @@ declare(
 def _translate_endpoint(msg: Any, at: Path, host_names: bool) -> LbEndpoint | None:
     endpoint, endpoint_at = msg.endpoint, at.field("endpoint")
     address = translate_address(endpoint.address, endpoint_at.field("address"), host_names=host_names)
-    if address is None:
+    if not endpoint.HasField("address"):
         endpoint_at.field("address").error("required")
+    if address is None:
         return None
     return LbEndpoint(
         address=address,

@@ -239,7 +239,7 @@ def _check_matches(chains: tuple[FilterChainSpec, ...], at: Path) -> None:
 
 def _translate_addresses(msg: Any, at: Path) -> tuple[Address, tuple[Address, ...]]:
     main = translate_address(msg.address, at.field("address"))
-    if main is None and not msg.HasField("internal_listener") and not msg.HasField("api_listener"):
+    if not any(msg.HasField(field) for field in ("address", "internal_listener", "api_listener")):
         at.field("address").error("required")
     extra = []
     for index, item in enumerate(msg.additional_addresses):

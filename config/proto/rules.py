@@ -22,9 +22,8 @@ from config.proto.types import Descriptor, FieldDescriptor
 Check: TypeAlias = Callable[[Any], "str | None"]
 
 _HEADER_NAME: Final = re.compile(r":?[0-9a-zA-Z!#$%&'*+\-.^_|~`]+\Z")
-_HEADER_NAME_LOOSE: Final = re.compile(r"[^\x00\n\r]+\Z")
 _HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*\Z")
-_HEADER_VALUE_LOOSE: Final = re.compile(r"[^\x00\n\r]*\Z")
+_HEADER_LOOSE: Final = re.compile(r"[^\x00\n\r]*\Z")
 _NUMBERS: Final = frozenset(
     ("double", "float", "int32", "int64", "uint32", "uint64", "sint32", "sint64",
      "fixed32", "fixed64", "sfixed32", "sfixed64")
@@ -132,9 +131,9 @@ def _well_known_checks(rules: Any) -> list[Check]:
     if kind == "well_known_regex":
         strict = rules.strict if rules.HasField("strict") else True
         if rules.well_known_regex == validate_pb2.HTTP_HEADER_NAME:
-            pattern = _HEADER_NAME if strict else _HEADER_NAME_LOOSE
+            pattern = _HEADER_NAME if strict else _HEADER_LOOSE
             return [lambda v: None if pattern.match(v) else "not a valid HTTP header name"]
-        pattern_ = _HEADER_VALUE if strict else _HEADER_VALUE_LOOSE
+        pattern_ = _HEADER_VALUE if strict else _HEADER_LOOSE
         return [lambda v: None if pattern_.match(v) else "not a valid HTTP header value"]
     if kind in ("ip", "ipv4", "ipv6"):
         version = {"ip": 0, "ipv4": 4, "ipv6": 6}[kind]

@@ -38,6 +38,8 @@ SENDING: Final = 1
 SENT: Final = 2
 
 HTTP11: Final = HttpVersion.HTTP11
+#: So many bytes are enough to tell that something is no HTTP.
+_START_BYTES: Final = 8
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -198,11 +200,9 @@ class Http1(ABC):
             return data.lstrip(b"\r\n") if data[0] in b"\r\n" else data
         seen = len(partial)
         partial += data
-        # Judged again only at the end of a line: bytes that come one by one cost no more than all at once.
-        if b"\n" not in data and seen < self._settings.max_head_bytes < len(partial):
-            raise RemoteProtocolError(HEADERS_TOO_LARGE, status=431)
-        first_line = partial.count(b"\n", 0, seen) == 0 and b"\n" in data
-        if not first_line and HEAD_END.search(partial, max(0, seen - 3)) is None:
+        # Judged again only at its very start, after its first line and when complete: bytes that come one by one cost no more than all at once.
+        again = seen < _START_BYTES or (b"\n" in data and partial.find(b"\n", 0, seen) < 0)
+        if not again and HEAD_END.search(partial, max(0, seen - 3)) is None:
             if len(partial) > self._settings.max_head_bytes:
                 raise RemoteProtocolError(HEADERS_TOO_LARGE, status=431)
             return b""

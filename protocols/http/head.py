@@ -39,7 +39,7 @@ HEADERS_TOO_LARGE: Final = "http1.headers_too_large"
 #: The end of a head: an empty line, CRLF or bare LF.
 HEAD_END: Final = re.compile(rb"\n\r?\n")
 #: An HTTP/0.9 request is complete after its only line.
-_SIMPLE_REQUEST: Final = re.compile(rb"[^ \t\r\n]+[ \t\r]+[^ \t\r\n]+[ \t\r]*\n")
+_SIMPLE_REQUEST: Final = re.compile(rb"[!-~]+[ \t\r]+[!-~]+[ \t\r]*\n")
 
 _TOKEN_CHARS: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 _TOKEN: Final = re.compile(rb"[" + _TOKEN_CHARS + rb"]+")
@@ -252,17 +252,15 @@ def _read_request_head(data: bytes, settings: CodecSettings) -> MessageHead | No
     """The long way: anything a peer may send."""
     if data and data[0] not in _METHOD_STARTS:
         raise RemoteProtocolError(CODEC_ERROR)
+    if _SIMPLE_REQUEST.match(data):
+        _check_request_line(data.partition(b"\n")[0])
+        raise RemoteProtocolError("low_version", status=426)
     size = _head_size(data, settings)
     if size == 0:
-        if _SIMPLE_REQUEST.match(data):
-            _check_request_line(data.partition(b"\n")[0])
-            raise RemoteProtocolError("low_version", status=426)
         return None
     line, _, rest = data[:size].partition(b"\n")
     _check_characters(data[:size])
     method, target, version = _check_request_line(line)
-    if version == b"":
-        raise RemoteProtocolError("low_version", status=426)
     pairs = _read_fields(rest)
     headers = Headers(pairs)
     headers.method = method

@@ -34,6 +34,8 @@ _UPGRADE_FIELDS: Final = frozenset((names.CONNECTION, names.UPGRADE))
 #: Request methods for which no body is the normal thing: no `content-length: 0` is added (as Envoy does).
 _BODILESS_METHODS: Final = frozenset((b"GET", b"HEAD", b"CONNECT", b"TRACE", b"DELETE"))
 
+#: Spaces in a request line and a host line together.
+_SPACES: Final = 3
 _END: Final = b"\r\n"
 _CHUNKED_END: Final = b"transfer-encoding: chunked\r\n\r\n"
 _EMPTY_END: Final = b"content-length: 0\r\n\r\n"
@@ -90,13 +92,11 @@ def write_request_head(headers: Headers, end: bool, upgrade: bool) -> tuple[byte
             tail = _EMPTY_END
         if not target.startswith(b"/") and target != b"*":
             raise LocalProtocolError("a target that may not be written")
-    if not target or not target.isascii() or b" " in target or b"\t" in target:
-        raise LocalProtocolError("a target that may not be written")
-    if not authority.isascii() or b" " in authority or b"\t" in authority:
-        raise LocalProtocolError("a host that may not be written")
-    if method not in METHODS and not _TOKEN.fullmatch(method):
+    if method not in METHODS and _TOKEN.fullmatch(method) is None:
         raise LocalProtocolError("a method that may not be written")
     start = b"".join((method, b" ", target, b" HTTP/1.1\r\nhost: ", authority))
+    if not target or start.count(b" ") != _SPACES or b"\t" in start or not start.isascii():
+        raise LocalProtocolError("a target or host that may not be written")
     return _write(start, 1, headers, declared is not None, upgrade, tail), length
 
 
@@ -163,12 +163,11 @@ def _write(start: bytes, inner: int, headers: Headers, declared: bool, upgrade: 
     `declared`: `content-length` is written as it is. `upgrade`: so are `connection` and `upgrade`.
     """
     items: Iterable[tuple[bytes, bytes]] = headers.items()
-    count = len(headers)
     if not headers.has_only(_writable_or_length if declared else _writable):
-        kept = _kept_fields(headers, declared, upgrade)
-        items, count = kept, len(kept)
-    text = b"\r\n".join([start, *map(_join_field, items), tail])
-    if text.translate(None, VALUE_CHARS) != b"\r\n" * (count + 1 + inner + _LINES_IN[tail]):
+        items = _kept_fields(headers, declared, upgrade)
+    lines = [start, *map(_join_field, items), tail]
+    text = b"\r\n".join(lines)
+    if text.translate(None, VALUE_CHARS) != b"\r\n" * (len(lines) - 1 + inner + _LINES_IN[tail]):
         raise LocalProtocolError("a control character in a head")
     return text
 

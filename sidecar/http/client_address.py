@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
@@ -38,10 +39,12 @@ def forwarded_client(headers: Headers, num_to_skip: int) -> ForwardedClient | No
 @lru_cache(maxsize=4096)
 def parse_ip(text: bytes) -> SocketAddress | None:
     """An IP address without a port, in canonical form; None for anything else."""
+    family = socket.AF_INET6 if b":" in text else socket.AF_INET
     try:
-        return SocketAddress(str(ipaddress.ip_address(text.decode("ascii"))), 0)
-    except ValueError:
+        packed = socket.inet_pton(family, text.decode("ascii"))
+    except (OSError, ValueError):
         return None
+    return SocketAddress(socket.inet_ntop(family, packed), 0)
 
 
 def append_forwarded_for(headers: Headers, address: bytes) -> None:
@@ -55,7 +58,7 @@ def is_loopback(address: Address) -> bool:
 
 
 def compile_internal(ranges: tuple[CidrRange, ...]) -> IsInternal:
-    """Whether an address is inside the mesh. Without ranges none is, but Unix domain sockets and pipes always are."""
+    """Whether an address is inside the mesh. Without ranges none is; Unix domain sockets never are."""
     networks = tuple(
         ipaddress.ip_network(f"{each.address_prefix}/{each.prefix_len}", strict=False) for each in ranges
     )

@@ -68,6 +68,10 @@ class RequestSink:
         """HTTP/2 only."""
 
 
+#: A piece of body of this size is worth a write of its own.
+WRITE_AT_ONCE_BYTES: Final = 16 * 1024
+
+
 class ConnectionManager(PassThroughFilter):
     """The terminal network filter of an HTTP connection."""
 
@@ -84,6 +88,7 @@ class ConnectionManager(PassThroughFilter):
         "_idle_timer",
         "_in_codec",
         "_opening",
+        "_pauses",
         "_proceed_wanted",
         "_remote_end",
         "_stream_idle",
@@ -103,6 +108,7 @@ class ConnectionManager(PassThroughFilter):
         self._streams: dict[int, ActiveStream] = {}
         self._opening: ActiveStream | None = None  # its head is not complete
         self._accepted = 0  # requests so far
+        self._pauses = 0  # who wants the client to wait: a filter that holds, the upstream
         self._in_codec = False
         self._proceed_wanted = False  # an exchange ended while the codec was running
         self._flush_wanted = False
@@ -292,6 +298,16 @@ class ConnectionManager(PassThroughFilter):
         else:
             gate.close(ReadGate.CODEC)
 
+    def flush_body(self, size_bytes: int) -> None:
+        """A piece of body went to the codec. Much of it is written at once: only the transport's buffer says when it is full.
+
+        In one turn uvloop may read megabytes from an upstream; nothing would stop it while they wait here.
+        """
+        if size_bytes >= WRITE_AT_ONCE_BYTES and not self._in_codec:
+            self._flush()
+        else:
+            self.flush_soon()
+
     def flush_soon(self) -> None:
         """Write what the codec has at the end of this turn, together with what is still to come in it."""
         if not self._flush_wanted and not self._in_codec:
@@ -411,6 +427,8 @@ class ConnectionManager(PassThroughFilter):
         complete = stream.request_complete
         self._streams.pop(stream.id, None)
         stream.finish()
+        if self._pauses:
+            self._end_pauses()
         if not complete:
             self.config.stats.downstream_rq_rx_reset.inc()
             self._close_after_response = True
@@ -439,6 +457,7 @@ class ConnectionManager(PassThroughFilter):
         ends_with_connection = stream.response_started and _runs_to_close(stream)
         self._streams.pop(stream.id, None)
         stream.finish()
+        self._end_pauses()
         self.config.stats.downstream_rq_rx_reset.inc()
         if ends_with_connection:  # a clean end would be taken for the end of the body
             self._closing = True
@@ -467,10 +486,19 @@ class ConnectionManager(PassThroughFilter):
         stats, gate = self.config.stats, self.connection.gate
         if full:
             stats.downstream_flow_control_paused_reading_total.inc()
+            self._pauses += 1
             gate.close(ReadGate.STREAM)
-        else:
+        elif self._pauses:
             stats.downstream_flow_control_resumed_reading_total.inc()
-            gate.open(ReadGate.STREAM)
+            self._pauses -= 1
+            if not self._pauses:
+                gate.open(ReadGate.STREAM)
+
+    def _end_pauses(self) -> None:
+        """The stream that could not take more is over."""
+        if self._pauses:
+            self._pauses = 0
+            self.connection.gate.open(ReadGate.STREAM)
 
     @property
     def write_full(self) -> bool:

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough
+from sidecar.http.held_message import HeaderStep, Steps
 
 if TYPE_CHECKING:
     from sidecar.http.api import Stream
+
 
 class FilterChain:
     """Immutable. Each phase is a tuple of positions in the list that `new_filters` returns."""
@@ -45,8 +47,43 @@ class FilterChain:
         """The filters of one stream, in configured order."""
         return tuple([factory.for_stream(stream) for factory in self.factories])
 
+    def request_steps(
+        self,
+        filters: tuple[HttpFilter, ...],
+        headers: tuple[int, ...],
+        trailers: tuple[int, ...] | None = None,
+    ) -> Steps:
+        """What a held request has before it: `headers` and `trailers` are the positions still to be visited (None: all)."""
+        return Steps(
+            tuple([filters[at].on_request_headers for at in headers]),
+            tuple([(at, filters[at].on_request_data) for at in self.request_data]),
+            tuple(
+                [
+                    (at, filters[at].on_request_trailers)
+                    for at in (self.request_trailers if trailers is None else trailers)
+                ]
+            ),
+        )
+
+    def response_steps(
+        self,
+        filters: tuple[HttpFilter, ...],
+        headers: tuple[int, ...] | None,
+        trailers: tuple[int, ...] | None,
+        last: Steps,
+    ) -> Steps:
+        """The same for a held response. `headers` None: they are through. `last`: the encoder, behind all filters."""
+        head: tuple[HeaderStep, ...] = ()
+        if headers is not None:
+            head = (*[filters[at].on_response_headers for at in headers], *last.headers)
+        places = self.response_trailers if trailers is None else trailers
+        return Steps(
+            head,
+            (*[(-1 - at, filters[at].on_response_data) for at in self.response_data], *last.data),
+            (*[(-1 - at, filters[at].on_response_trailers) for at in places], *last.trailers),
+        )
+
 
 def overrides(filter_type: type[HttpFilter], method: str) -> bool:
     """Whether a filter takes part in a phase: its method is not the default of `PassThrough`."""
     return getattr(filter_type, method) is not getattr(PassThrough, method)
-

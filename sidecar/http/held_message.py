@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sidecar.transport.flow import HOLD, Flow, Held
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 HeaderStep: TypeAlias = "Callable[[Stream, Headers, bool], Flow]"
 DataStep: TypeAlias = "tuple[int, Callable[[Stream, bytes, bool], bytes | Held]]"
 TrailerStep: TypeAlias = "tuple[int, Callable[[Stream, Headers], Flow]]"
+
+
+class Steps(NamedTuple):
+    """What is still to be taken of one direction. No header steps: the headers are through."""
+
+    headers: tuple[HeaderStep, ...]
+    data: tuple[DataStep, ...]
+    trailers: tuple[TrailerStep, ...]
 
 
 class _Kept:
@@ -72,19 +80,17 @@ class HeldMessage:
         stream: Stream,
         headers: Headers,
         headers_end: bool,
-        header_steps: Sequence[HeaderStep],
-        data_steps: Sequence[DataStep],
-        trailer_steps: Sequence[TrailerStep],
+        steps: Steps,
         limit_bytes: int,
         on_full: Callable[[bool], None],
     ) -> None:
-        """`header_steps`: those still to be taken, none if the headers are through. `on_full`: stop and start the source."""
+        """`on_full`: stop and start the source."""
         self._stream = stream
         self._headers = headers
         self._headers_end = headers_end
-        self._header_steps = list(header_steps)
-        self._data_steps = data_steps
-        self._trailer_steps = list(trailer_steps)
+        self._header_steps = list(steps.headers)
+        self._data_steps = steps.data
+        self._trailer_steps = list(steps.trailers)
         self._trailers: Headers | None = None
         self._waiting = _Kept(-1)
         self._kept: list[_Kept] = []

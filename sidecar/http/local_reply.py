@@ -110,7 +110,8 @@ def _before_response(reset: _Reset, transport_failure: str, retried: bool) -> Fa
     return Failure(
         reset.status,
         f"upstream_reset_before_response_started{{{_with_cause(reset.name, transport_failure)}}}",
-        b"upstream connect error or disconnect/reset before headers. %breset reason: %b" % (again, reset.text),
+        b"upstream connect error or disconnect/reset before headers. %breset reason: %b"
+        % (again, reset.text),
         reset.flags,
         reset.overloaded,
     )

@@ -35,7 +35,10 @@ def compile_path_rewrite(
 
 def path_only(path: bytes) -> bytes:
     """The path without query and fragment."""
-    return path.partition(b"?")[0].partition(b"#")[0]
+    query = path.find(b"?")
+    if query >= 0:
+        path = path[:query]
+    return path.partition(b"#")[0] if b"#" in path else path
 
 
 def _regex(rewrite: RegexRewrite) -> PathRewrite:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from config.model.core import DataSource, HeaderMutations
 from config.model.route import (
@@ -18,7 +16,7 @@ from config.model.route import (
 )
 from protocols.http.headers import Headers
 from sidecar.http.header_mutation import compile_request_mutations, compile_response_mutations
-from sidecar.http.path_rewrite import compile_path_rewrite
+from sidecar.http.path_rewrite import compile_path_rewrite, path_only
 from sidecar.http.redirect import Redirect
 from sidecar.http.route import (
     DirectResponseRoute,
@@ -32,8 +30,6 @@ from sidecar.http.route_match import CompiledMatch, RandomValue, matched_prefix
 from sidecar.policy.matching import encode_text
 
 ReadDataSource = Callable[[DataSource], bytes]
-
-_PATH: Final = re.compile(rb"[^?#]*")
 
 
 def inline_only(source: DataSource) -> bytes:
@@ -139,9 +135,7 @@ class _VirtualHost:
     def match(self, headers: Headers, random: RandomValue) -> Route | None:
         if self._require_tls is not TlsRequirement.NONE and self._must_redirect(headers):
             return self._tls_redirect
-        path = headers.path
-        if b"?" in path or b"#" in path:
-            path = _path_of(path)
+        path = path_only(headers.path)
         for entry in self._routes:
             if entry.match.matches(path, headers, random):
                 return entry.choose(random)
@@ -151,7 +145,7 @@ class _VirtualHost:
         if self._require_tls is not TlsRequirement.NONE and self._must_redirect(headers):
             yield "TLS is required: redirect to https"
             return
-        path = _path_of(headers.path)
+        path = path_only(headers.path)
         for index, entry in enumerate(self._routes):
             missed = entry.match.first_miss(path, headers, random)
             label = f"route {index} {entry.name!r}" if entry.name else f"route {index}"
@@ -166,11 +160,6 @@ class _VirtualHost:
         if headers.get(b"x-forwarded-proto") == b"https":
             return False
         return self._require_tls is TlsRequirement.ALL or headers.get(b"x-envoy-internal") != b"true"
-
-
-def _path_of(path: bytes) -> bytes:
-    found = _PATH.match(path)
-    return found[0] if found is not None else path
 
 
 class _Entry:

@@ -20,7 +20,7 @@ from protocols.http import names
 from protocols.http.codec import HttpVersion
 from protocols.http.headers import Headers
 from sidecar.http import local_reply
-from sidecar.http.held_message import HeldMessage
+from sidecar.http.held_message import HeldMessage, Steps
 from sidecar.http.local_reply import Failure
 from sidecar.http.manager_config import BUFFER_LIMIT_BYTES
 from sidecar.http.route import ForwardRoute
@@ -137,7 +137,7 @@ class ActiveStream:
                 if self._early_resume:
                     self._early_resume = False
                     continue
-                self._hold_request(headers, end, phase[phase.index(at) + 1 :])
+                self._hold_request(end, phase[phase.index(at) + 1 :])
                 return
 
     def _take_route(self, route: Route, headers: Headers) -> None:
@@ -176,9 +176,7 @@ class ActiveStream:
         if refusal.close:
             self.manager.close_after_response()
         fields = ((names.LOCATION, refusal.location),) if refusal.location else ()
-        self.reply(
-            refusal.status, refusal.body, details=refusal.details, flags=refusal.flags, headers=fields
-        )
+        self.reply(refusal.status, refusal.body, details=refusal.details, flags=refusal.flags, headers=fields)
 
     def _answer_expectation(self, headers: Headers) -> None:
         """Send `100 Continue` ourselves; the upstream never hears of the expectation (Envoy)."""
@@ -214,7 +212,7 @@ class ActiveStream:
                 return
             if passed is HOLD:
                 if not self._early_resume:
-                    self._hold_request(self.request_headers, end, ()).hold_data(place, data, end)
+                    self._hold_request(end, ()).hold_data(place, data, end)
                     return
                 self._early_resume = False
             else:
@@ -243,7 +241,7 @@ class ActiveStream:
                 if self._early_resume:
                     self._early_resume = False
                     continue
-                self._hold_request(self.request_headers, False, (), phase[place + 1 :]).hold_trailers(trailers)
+                self._hold_request(False, (), phase[place + 1 :]).hold_trailers(trailers)
                 return
 
     def _end_request(self) -> None:
@@ -253,53 +251,28 @@ class ActiveStream:
     # --- holds
 
     def _hold_request(
-        self,
-        headers: Headers | None,
-        end: bool,
-        header_phase: tuple[int, ...],
-        trailer_phase: tuple[int, ...] | None = None,
+        self, end: bool, header_phase: tuple[int, ...], trailer_phase: tuple[int, ...] | None = None
     ) -> HeldMessage:
-        chain, filters = self.config.chain, self._filters
-        assert filters is not None and headers is not None
-        if trailer_phase is None:
-            trailer_phase = chain.request_trailers
-        hold = self._request_hold = HeldMessage(
-            self,
-            headers,
-            end,
-            [filters[at].on_request_headers for at in header_phase],
-            [(at, filters[at].on_request_data) for at in chain.request_data],
-            [(at, filters[at].on_request_trailers) for at in trailer_phase],
-            BUFFER_LIMIT_BYTES,
-            self.pause_request,
-        )
+        headers, filters = self.request_headers, self._filters
+        assert headers is not None and filters is not None
+        steps = self.config.chain.request_steps(filters, header_phase, trailer_phase)
+        hold = HeldMessage(self, headers, end, steps, BUFFER_LIMIT_BYTES, self.pause_request)
+        self._request_hold = hold
         return hold
 
     def _hold_response(
-        self,
-        headers: Headers | None,
-        end: bool,
-        header_phase: tuple[int, ...] | None,
-        trailer_phase: tuple[int, ...] | None = None,
+        self, end: bool, header_phase: tuple[int, ...] | None, trailer_phase: tuple[int, ...] | None = None
     ) -> HeldMessage:
-        chain, filters = self.config.chain, self._filters
-        assert filters is not None and headers is not None
-        if trailer_phase is None:
-            trailer_phase = chain.response_trailers
-        last = len(filters)  # the encoder's place, behind all filters
-        header_steps = None
-        if header_phase is not None:
-            header_steps = [filters[at].on_response_headers for at in header_phase]
-        hold = self._response_hold = HeldMessage(
-            self,
-            headers,
-            end,
-            [*header_steps, self._last_headers] if header_steps is not None else (),
-            [*((-at, filters[at].on_response_data) for at in chain.response_data), (last, self._last_data)],
-            [*((-at, filters[at].on_response_trailers) for at in trailer_phase), (last, self._last_trailers)],
-            BUFFER_LIMIT_BYTES,
-            self.on_downstream_full,
+        headers, filters = self.info.response_headers, self._filters
+        assert headers is not None and filters is not None
+        steps = self.config.chain.response_steps(
+            filters,
+            header_phase,
+            trailer_phase,
+            Steps((self._last_headers,), ((0, self._last_data),), ((0, self._last_trailers),)),
         )
+        hold = HeldMessage(self, headers, end, steps, BUFFER_LIMIT_BYTES, self.on_downstream_full)
+        self._response_hold = hold
         return hold
 
     def _last_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
@@ -381,7 +354,7 @@ class ActiveStream:
                     if self._early_resume:
                         self._early_resume = False
                         continue
-                    self._hold_response(headers, end, phase[place + 1 :])
+                    self._hold_response(end, phase[place + 1 :])
                     return
         self.encode_headers(headers, end)
 
@@ -432,7 +405,7 @@ class ActiveStream:
                     return
                 if passed is HOLD:
                     if not self._early_resume:
-                        self._hold_response(self.info.response_headers, end, None).hold_data(place, data, end)
+                        self._hold_response(end, None).hold_data(place, data, end)
                         return
                     self._early_resume = False
                 else:
@@ -456,11 +429,13 @@ class ActiveStream:
         else:
             if self.idle_timer is not None:
                 self.idle_timer.touch()
-            manager.flush_soon()
+            manager.flush_body(len(data))
 
     def send_response_trailers(self, trailers: Headers) -> None:
-        if self._local_reply or self.finished:
-            return
+        if not self._local_reply and not self.finished:
+            self._respond_trailers(trailers)
+
+    def _respond_trailers(self, trailers: Headers) -> None:
         self.info.response_trailers = trailers
         hold = self._response_hold
         if hold is not None:
@@ -477,9 +452,7 @@ class ActiveStream:
                 if self._early_resume:
                     self._early_resume = False
                     continue
-                self._hold_response(
-                    self.info.response_headers, False, None, phase[place + 1 :]
-                ).hold_trailers(trailers)
+                self._hold_response(False, None, phase[place + 1 :]).hold_trailers(trailers)
                 return
         self.encode_trailers(trailers)
 
@@ -523,7 +496,9 @@ class ActiveStream:
         if status == 400:
             self.manager.close_after_response()  # what follows cannot be trusted to be a request (Envoy)
         head, rest = local_reply.build(self.request_headers, status, body, headers)
-        past_filters = info.response_headers is not None  # a filter answers in place of a response it was shown
+        past_filters = (
+            info.response_headers is not None
+        )  # a filter answers in place of a response it was shown
         self._local_reply = True
         if self._response_hold is not None:
             self._response_hold.drop()
@@ -661,4 +636,3 @@ class ActiveStream:
         self._request_hold = self._response_hold = None
         self.on_response_full = None
         self.idle_timer = self._timers = None
-

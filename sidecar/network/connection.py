@@ -28,7 +28,7 @@ HANDSHAKE_TIMEOUT_S = 10.0
 
 
 class FilterChain:
-    """A live filter chain: everything compiled, ready to take connections."""
+    """A live filter chain: everything compiled, ready to take connections. `tls_stats` with `tls` only."""
 
     __slots__ = ("buffer_limit_bytes", "factories", "handshake_timeout_s", "name", "spec", "tls", "tls_stats")
 
@@ -37,7 +37,7 @@ class FilterChain:
         spec: FilterChainSpec,
         factories: tuple[NetworkFilterFactory, ...],
         tls: ServerTlsContext | None,
-        tls_stats: TlsStats,
+        tls_stats: TlsStats | None,
         buffer_limit_bytes: int,
     ) -> None:
         self.spec = spec
@@ -88,12 +88,12 @@ class DownstreamConnection(Connection):
     def start(self, transport: asyncio.Transport, early: bytes) -> None:
         """Take the socket over from the pending connection, with the bytes it has read."""
         set_nodelay(transport.get_extra_info("socket"))
-        transport.set_write_buffer_limits(high=self._chain.buffer_limit_bytes)
         if self._chain.tls is not None:
             self._handshake_timer = self.timers.after(
                 self._chain.handshake_timeout_s, self._handshake_timed_out
             )
         self.socket.adopt(transport)
+        self.socket.set_write_limit(self._chain.buffer_limit_bytes)
         if early:
             self.socket.data_received(early)
 
@@ -101,7 +101,8 @@ class DownstreamConnection(Connection):
         self._cancel_handshake_timer()
         info = self.info
         assert info is not None
-        count_tls_outcome(self._chain.tls_stats, session, outcome)
+        if self._chain.tls_stats is not None:
+            count_tls_outcome(self._chain.tls_stats, session, outcome)
         if isinstance(outcome, TlsInfo):
             info.tls = outcome
         else:

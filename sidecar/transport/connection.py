@@ -7,7 +7,7 @@ floor builds the downstream one, `sidecar.upstream.connector` the upstream one w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.transport.flow import Flow, Held, ReadGate
 from sidecar.transport.transport_socket import CloseReason, TransportSocket
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sidecar.stream_info import ConnectionInfo, StreamInfo, UpstreamInfo
     from sidecar.transport.timers import Cancellable, Timers
     from stats.metrics import Counter, Gauge
+
+#: A connection that is being closed, and whose peer has taken nothing for so long, is cut off.
+FLUSH_STALL_S: Final = 60.0
 
 
 class NetworkFilter(Protocol):
@@ -81,11 +84,14 @@ class Connection:
 
     `info` describes the downstream connection (None on an upstream one), `upstream` the upstream one. `gate` stops reading.
     `session` gathers the facts of a TCP session for the filters that share it (metrics, access log).
-    The last filter is terminal: what passes it is dropped.
+    The last filter is terminal: what passes it is dropped. Bytes that come before every filter's `on_open` has let the
+    connection go on are kept for it. `on_close` is told from the last filter to the first: those that watch a session
+    learn of its end after the one that made it.
     """
 
     __slots__ = (
         "_delayed_close",
+        "_early",
         "_filters",
         "_on_full_change",
         "_opened",
@@ -129,7 +135,8 @@ class Connection:
         self._filters: list[NetworkFilter] = []
         self._readers: tuple[Callable[[bytes, bool], bytes | Held], ...] = ()
         self._writers: tuple[Callable[[bytes, bool], bytes | Held], ...] = ()
-        self._opened = False
+        self._early: list[bytes] = []
+        self._opened = False  # every filter has let the connection go on
         self._opening = 0
         self._read_end = False
         self._delayed_close: Cancellable | None = None
@@ -157,7 +164,6 @@ class Connection:
     # from the socket
 
     def on_connected(self) -> None:
-        self._opened = True
         self._open_filters()
 
     def _open_filters(self) -> None:
@@ -167,12 +173,20 @@ class Connection:
             if network_filter.on_open() is Flow.HOLD:
                 self.gate.close(ReadGate.FILTER)
                 return
+        self._opened = True
 
     def resume(self) -> None:
         """A filter that answered HOLD lets the connection go on."""
-        self._open_filters()
-        if self._opening == len(self._filters):
-            self.gate.open(ReadGate.FILTER)
+        if self.close_reason is not None:
+            return
+        if not self._opened:
+            self._open_filters()
+            if not self._opened:
+                return
+            early, self._early = self._early, []
+            if early or self._read_end:
+                self._read(b"".join(early), self._read_end)
+        self.gate.open(ReadGate.FILTER)
 
     def on_data(self, data: bytes) -> None:
         self.rx_bytes += len(data)
@@ -186,6 +200,9 @@ class Connection:
             self._read(b"", True)
 
     def _read(self, data: bytes, end: bool) -> None:
+        if not self._opened:
+            self._early.append(data)
+            return
         for reader in self._readers:
             passed = reader(data, end)
             if passed is Flow.HOLD:
@@ -208,13 +225,14 @@ class Connection:
                 found = True
 
     def on_closed(self, reason: CloseReason, details: str) -> None:
-        if self.close_reason is None or self.close_reason is reason:
+        if self.close_reason is None:
             self.close_reason = reason
-            self.close_details = details
+        self.close_details = self.close_details or details
         self._cancel_delayed_close()
         filters, self._filters = self._filters, []
         self._readers = self._writers = ()
-        for network_filter in filters:
+        self._early.clear()
+        for network_filter in reversed(filters):
             network_filter.on_close()
         self.gate.cut()
         self._on_full_change = None
@@ -257,11 +275,33 @@ class Connection:
         return self._read_end
 
     def close(self, details: str = "") -> None:
-        """Flush, then close."""
+        """Flush, then close. A peer that has stopped reading is waited for `FLUSH_STALL_S` at a time."""
         if self.close_reason is None:
             self.close_reason, self.close_details = CloseReason.LOCAL, details
         self.gate.close(ReadGate.CLOSING)
         self.socket.close()
+        waiting_bytes = self.socket.write_buffer_bytes
+        if waiting_bytes:
+            self._watch_flush(waiting_bytes)
+
+    def close_now(self, details: str = "") -> None:
+        """Close without waiting for a peer that does not read (Envoy's NoFlush): what the kernel holds still arrives."""
+        if self.socket.write_buffer_bytes:
+            self.abort(details)
+        else:
+            self.close(details)
+
+    def _watch_flush(self, before_bytes: int) -> None:
+        self._cancel_delayed_close()
+        self._delayed_close = self.timers.after(FLUSH_STALL_S, lambda: self._check_flush(before_bytes))
+
+    def _check_flush(self, before_bytes: int) -> None:
+        self._delayed_close = None
+        waiting_bytes = self.socket.write_buffer_bytes
+        if waiting_bytes and waiting_bytes >= before_bytes:
+            self.abort(self.close_details)
+        elif waiting_bytes:
+            self._watch_flush(waiting_bytes)
 
     def close_after_peer(self, timeout_s: float | None, details: str = "") -> None:
         """Envoy's delayed close: end our side, discard what still comes, close when the peer does or after `timeout_s`.

@@ -48,8 +48,6 @@ def build_context(
         # No tickets with TLS 1.3. With 1.2 they stay on: without them OpenSSL keeps each session in memory instead,
         # 11 KiB with a client certificate. Their keys die with the context, so with the CA that vouched for the client.
         context.num_tickets = 0
-    else:
-        context.options |= ssl.OP_NO_TICKET  # sessions are not resumed
     _set_parameters(context, common.params, server_side, problems)
     _set_alpn(context, alpn, problems)
     for identity in material.identities:

@@ -45,9 +45,8 @@ class SocketOwner(Protocol):
 class TransportSocket(asyncio.Protocol):
     """The raw (plaintext) transport socket, and the base of the TLS one."""
 
-    __slots__ = ("_closing", "_eof_written", "_transport", "owner")
+    __slots__ = ("_closing", "_eof_written", "_paused", "_transport", "owner")
 
-    #: After half-closing, a connection that is being closed waits this long for the peer's end.
     is_tls: bool = False
 
     def __init__(self, owner: SocketOwner | None = None) -> None:
@@ -55,13 +54,24 @@ class TransportSocket(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._closing: CloseReason | None = None
         self._eof_written = False
+        self._paused = False
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tell the owner. uvloop begins to read only after this, forgetting a pause that was asked for meanwhile."""
         if self.owner is not None:
             self.owner.on_connected()
+        if self._paused:
+            asyncio.get_running_loop().call_soon(self._pause_again)
+
+    def _pause_again(self) -> None:
+        if self._paused:
+            self.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         owner = self.owner
@@ -100,11 +110,11 @@ class TransportSocket(asyncio.Protocol):
         """Take over a transport whose `connection_made` another protocol (the accepting one) has seen."""
         self._transport = transport
         transport.set_protocol(self)
-        if self.owner is not None:
-            self.owner.on_connected()
+        self._announce()
 
     def write(self, data: bytes) -> None:
-        if self._transport is not None and not self._eof_written:
+        """After `write_eof` or `close` there is nothing more to say: `data` is dropped."""
+        if self._transport is not None and not self._eof_written and self._closing is None:
             self._transport.write(data)
 
     def write_eof(self) -> None:
@@ -132,14 +142,18 @@ class TransportSocket(asyncio.Protocol):
             transport.abort()
 
     def pause_reading(self) -> None:
+        self._paused = True
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
+        self._paused = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def set_write_limit(self, high_bytes: int) -> None:
+        """Above `high_bytes` the owner is told that it is full, at half of them that it is not. 0: no limit."""
+        high_bytes = high_bytes or _NO_LIMIT_BYTES
         if self._transport is not None:
             self._transport.set_write_buffer_limits(high=high_bytes, low=high_bytes // 2)
 
@@ -156,6 +170,10 @@ class TransportSocket(asyncio.Protocol):
 
 
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
+_NO_LIMIT_BYTES: Final = 1 << 40
+
+#: How the handshake of a connection ended that was closed in the middle of it.
+_UNFINISHED: Final = "TLS_error:|connection closed during the handshake:TLS_error_end"
 
 
 def set_linger_zero(transport: asyncio.Transport) -> None:
@@ -258,23 +276,24 @@ class TlsSocket(TransportSocket):
     def eof_received(self) -> bool:
         if self._closing is not None or self.owner is None:
             return False
-        try:
-            self._session.receive_eof()
-        except TlsError as error:
-            if not self._connected:
-                self._fail(str(error))
-                return False
-        if self._session.peer_closed:
-            return True  # close_notify told the owner already
-        self.owner.on_eof()  # FIN without close_notify: taken as the end, as Envoy does
+        if not self._connected:
+            problem = _UNFINISHED
+            try:
+                self._session.receive_eof()
+            except TlsError as error:
+                problem = str(error)
+            self._fail(problem)
+            return False
+        if not self._session.peer_closed:  # else close_notify told the owner already
+            self.owner.on_eof()  # FIN without close_notify: taken as the end, and we may go on writing, as in Envoy
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._report("TLS_error:|connection closed during the handshake:TLS_error_end")
+        self._report(_UNFINISHED)
         super().connection_lost(exc)
 
     def write(self, data: bytes) -> None:
-        if self._transport is None or self._eof_written:
+        if self._transport is None or self._eof_written or self._closing is not None:
             return
         try:
             self._session.send(data)

@@ -28,8 +28,6 @@ class Resource:
         self.count = 0
         self._open = open_gauge
         self._remaining = remaining
-        if limit == 0:
-            open_gauge.set(1)
         if remaining is not None:
             remaining.set(limit)
 

@@ -221,7 +221,16 @@ def _non_blocking(family: int) -> socket.socket:
 class _Attempt:
     """The time between `connect` and the connection being up; gone afterwards."""
 
-    __slots__ = ("_connection", "_connector", "_host", "_start_ns", "_task", "_timer", "info")
+    __slots__ = (
+        "_connection",
+        "_connector",
+        "_host",
+        "_local_address",
+        "_start_ns",
+        "_task",
+        "_timer",
+        "info",
+    )
 
     def __init__(self, connector: Connector, host: Host) -> None:
         self._connector = connector
@@ -230,8 +239,8 @@ class _Attempt:
         self._task: Task | None = None
         self._timer: Cancellable | None = None
         self._start_ns = connector.timers.now_ns()
+        self._local_address: Address | None = None
         self.info = connector.info_of(host)
-        self.info.connection_id = next_connection_id()
         self.info.connection_state = UpstreamConnectionState()
 
     def start(self, connection: UpstreamConnection, refused: str) -> None:
@@ -260,7 +269,7 @@ class _Attempt:
                     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if error:
                     raise OSError(error, os.strerror(error))
-                self.info.local_address = address_of(sock.getsockname())
+                self._local_address = address_of(sock.getsockname())
             except BaseException:
                 sock.close()
                 raise
@@ -294,8 +303,10 @@ class _Attempt:
         connection = self._connection
         if connection is None:
             return
-        connector = self._connector
+        connector, info = self._connector, self.info
         self.ended()
+        info.connection_id = next_connection_id()
+        info.local_address = self._local_address
         connection.socket.set_write_limit(connector.write_limit_bytes)
         elapsed_ns = connector.timers.now_ns() - self._start_ns
         connector.stats.upstream_cx_connect_ms.record(elapsed_ns // 1_000_000)

@@ -392,7 +392,7 @@ class ActiveClient(PassThroughFilter):
             self.start_idle()
             pool.on_client_idle(self)
         else:
-            if complete and not self._broken and self.codec.must_close:
+            if complete and not self._broken and not receiver.in_tunnel and self.codec.must_close:
                 # The upstream said `connection: close`, or ended the body by closing, which goes with saying so.
                 pool.stats.upstream_cx_close_notify.inc()
             self._close(remote=remote, with_stream=not complete)

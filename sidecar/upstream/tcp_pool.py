@@ -27,7 +27,7 @@ _FLUSH_TIMEOUT_S: Final = 3600.0
 class TcpClient(PassThroughFilter):
     """One connection. Implements `TcpUpstream`, and `Pending` until it is ready."""
 
-    __slots__ = ("_connected", "_flush_timer", "_gone", "_pool", "_sink", "_start_ns", "info")
+    __slots__ = ("_connected", "_ended_last", "_flush_timer", "_gone", "_pool", "_sink", "_start_ns", "info")
 
     def __init__(self, connection: Connection, pool: TcpPool, sink: TcpUpstreamSink) -> None:
         super().__init__(connection)
@@ -36,6 +36,7 @@ class TcpClient(PassThroughFilter):
         self._pool = pool
         self._sink: TcpUpstreamSink | None = sink
         self._connected = False
+        self._ended_last = False  # the upstream had sent its end before we sent ours
         self._gone = False
         self._start_ns = connection.timers.now_ns()
         self._flush_timer: Cancellable | None = None
@@ -55,15 +56,19 @@ class TcpClient(PassThroughFilter):
     # TcpUpstream
 
     def write(self, data: bytes, end: bool = False) -> None:
-        if not self._gone:
-            self.connection.write(data, end)
+        if self._gone:
+            return
+        if end:
+            self._ended_last = self.connection.read_ended
+        self.connection.write(data, end)
 
     def close(self) -> None:
         if self._gone:
             return
         self._sink = None
         connection = self.connection
-        self._end(remote=connection.read_ended and connection.write_ended)
+        # Both ways had ended before: it was closed by whoever ended last.
+        self._end(remote=connection.read_ended and connection.write_ended and not self._ended_last)
         connection.close()
         if connection.socket.write_buffer_bytes:
             self._flush_timer = connection.timers.after(_FLUSH_TIMEOUT_S, connection.abort)

@@ -88,11 +88,12 @@ class TlsSocketFactory:
         def count(outcome: TlsInfo | str) -> None:
             if isinstance(outcome, TlsInfo):
                 self._stats.count_handshake(outcome.version, outcome.cipher)
-            elif session.failure is not None:
-                if session.failure.counter:
-                    getattr(self._stats, session.failure.counter).inc()
-                if session.failure.kind is TlsErrorKind.TRUNCATED:
-                    outcome = ""  # a peer that just went away leaves no reason (as in Envoy)
+            else:
+                failure = session.failure
+                if failure is not None and failure.counter:
+                    getattr(self._stats, failure.counter).inc()
+                if failure is None or failure.kind is TlsErrorKind.TRUNCATED:
+                    outcome = ""  # the handshake was only cut off: there is no reason to tell (as in Envoy)
             finished(outcome)
 
         return TlsSocket(session, self._context.finish, count)

@@ -314,8 +314,6 @@ def _prefixes() -> dict[str, tuple[bytes, bytes]]:
         "one byte that is no Any": (exchange_prefix(b"\xff"), b"\xff"),
         "Any of another type": (exchange_prefix(_any_of_another_type()), b""),
         "cut-off Any": (exchange_prefix(blob[: len(blob) // 2]), blob[: len(blob) // 2]),
-        "length 2^31": (exchange_prefix(b"", length=1 << 31), b""),
-        "length 2^32-1": (exchange_prefix(b"", length=(1 << 32) - 1), b""),
         "twice": (_FRAME + _FRAME, _FRAME),
     }
 
@@ -375,6 +373,18 @@ def test_tcp_prefix(world: World, kind: str) -> None:
         assert message["x-envoy-peer-metadata-id"] == "ratings-id"
         assert message["x-envoy-peer-metadata"]["WORKLOAD_NAME"] == "ratings-v1"
         _wait_received(world, expected + PAYLOAD)
+    world.assert_healthy()
+
+
+@pytest.mark.parametrize("length", [(1 << 20) + 1, 1 << 31, (1 << 32) - 1])
+def test_tcp_prefix_that_promises_too_much(world: World, length: int) -> None:
+    """It is neither waited for nor kept: the connection is closed and the application has seen no byte of it."""
+    world.tcp.received.clear()
+    with _Exchange(world) as client:
+        client.socket.sendall(exchange_prefix(b"", length=length) + PAYLOAD)
+        client.read_frame()
+        assert client.socket.recv(1) == b""
+    assert all(bytes(received) == b"" for received in world.tcp.received)
     world.assert_healthy()
 
 

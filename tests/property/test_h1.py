@@ -6,6 +6,7 @@ What a proxy would write for an accepted request is read again by the same check
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 from pathlib import Path
@@ -23,13 +24,18 @@ from protocols.http.path import EscapedSlashes, PathRules, PathVerdict, apply_pa
 from tests.unit.protocols.http.recorder import Exchange, MiniProxy, Recorder
 
 SETTINGS = CodecSettings(
-    max_head_bytes=2000, enable_trailers=True, accept_http_10=True, allowed_upgrades=frozenset((b"websocket",))
+    max_head_bytes=2000,
+    enable_trailers=True,
+    accept_http_10=True,
+    allowed_upgrades=frozenset((b"websocket",)),
 )
 EXAMPLES = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _CORPUS = json.loads((Path(__file__).parents[1] / "corpora" / "http1.json").read_text(encoding="utf-8"))
 REQUESTS = [
-    text for case in _CORPUS["cases"] if len(text := base64.b64decode(case.get("input_b64", ""))) in range(1, 1000)
+    text
+    for case in _CORPUS["cases"]
+    if len(text := base64.b64decode(case.get("input_b64", ""))) in range(1, 1000)
 ]
 RESPONSES = [
     text
@@ -66,7 +72,7 @@ def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
 
 def cut(data: bytes, points: list[int]) -> list[bytes]:
     edges = [0, *sorted(point % (len(data) + 1) for point in points), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 def unambiguous(text: bytes) -> None:
@@ -131,8 +137,12 @@ def test_mutated_responses(data: bytes, points: list[int], method: bytes, closes
                 refused = error.details
                 assert codec.must_close
             heads = [repr(headers) for headers in sink.headers]
-            ends = [event[0] for event in sink.events if event[-1] is True or event[0] in ("trailers", "reset")]
-            seen.append((refused, heads, sink.body if not refused else b"", ends, codec.must_close, codec.idle))
+            ends = [
+                event[0] for event in sink.events if event[-1] is True or event[0] in ("trailers", "reset")
+            ]
+            seen.append(
+                (refused, heads, sink.body if not refused else b"", ends, codec.must_close, codec.idle)
+            )
     first = seen[0]
     assert seen == [first] * len(seen)
 
@@ -140,7 +150,7 @@ def test_mutated_responses(data: bytes, points: list[int], method: bytes, closes
 @EXAMPLES
 @given(mutated(REQUESTS))
 def test_the_short_way_accepts_what_the_long_way_accepts(data: bytes) -> None:
-    results = []
+    results: list[object] = []
     for read in (read_request_head, head._read_request_head):
         try:
             found = read(data, SETTINGS)
@@ -149,19 +159,30 @@ def test_the_short_way_accepts_what_the_long_way_accepts(data: bytes) -> None:
         else:
             results.append(
                 found
-                and (repr(found.headers), found.version, found.length, found.size, found.keep_alive, found.upgrade)
+                and (
+                    repr(found.headers),
+                    found.version,
+                    found.length,
+                    found.size,
+                    found.keep_alive,
+                    found.upgrade,
+                )
             )
     assert results[0] == results[1]
 
 
 NAMES = st.one_of(
-    st.sampled_from([b"content-length", b"transfer-encoding", b"connection", b"host", b"te", b"x-a", b"X", b""]),
+    st.sampled_from(
+        [b"content-length", b"transfer-encoding", b"connection", b"host", b"te", b"x-a", b"X", b""]
+    ),
     st.binary(max_size=4),
 )
 VALUES = st.one_of(st.sampled_from([b"5", b"0", b"chunked", b"close"]), st.binary(max_size=6))
 FIELDS = st.lists(st.tuples(NAMES, VALUES), max_size=5)
 WORDS = st.one_of(
-    st.sampled_from([b"GET", b"POST", b"CONNECT", b"/p", b"a:80", b"*"]), st.binary(max_size=4), st.just(b"/\x80")
+    st.sampled_from([b"GET", b"POST", b"CONNECT", b"/p", b"a:80", b"*"]),
+    st.binary(max_size=4),
+    st.just(b"/\x80"),
 )
 
 
@@ -213,7 +234,7 @@ def test_written_responses_mean_one_thing(
 
 @EXAMPLES
 @given(
-    st.text("/.%2eEfF5cC\\;a?#0\"|", max_size=30),
+    st.text('/.%2eEfF5cC\\;a?#0"|', max_size=30),
     st.booleans(),
     st.booleans(),
     st.sampled_from(list(EscapedSlashes)),

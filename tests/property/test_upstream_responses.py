@@ -69,7 +69,7 @@ def test_cutting_changes_nothing(whole: bytes, cuts: list[int]) -> None:
             if event[0] == "data" and event[1] == b"" and event[2] is False:
                 continue
             if event[0] == "data" and joined and joined[-1][0] == "data":
-                joined[-1] = ("data", joined[-1][1] + event[1], event[2])  # type: ignore[operator]
+                joined[-1] = ("data", joined[-1][1] + event[1], event[2])
             else:
                 joined.append(event)
         return [event for event in joined if event[0] != "reset"]

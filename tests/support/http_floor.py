@@ -1,10 +1,10 @@
 """A whole HTTP floor without a network: real codecs, routes, clusters and filters; both ends of every connection in hand.
 
-    floor = HttpFloor([route("/", "web")])
-    client = floor.connect()
-    client.send(GET)
-    floor.server("web").expect_request()
-    ...
+floor = HttpFloor([route("/", "web")])
+client = floor.connect()
+client.send(GET)
+floor.server("web").expect_request()
+...
 """
 
 from __future__ import annotations
@@ -237,7 +237,6 @@ class HttpFloor:
         fake.loop = self.loop
         fake.cluster._timers = self.timers
         fake.cluster._connector.timers = self.timers
-        fake.store = self.store
         return fake
 
     def _access_logger(self, spec: AccessLogSpec) -> RecordingLogger:
@@ -287,7 +286,9 @@ class HttpFloor:
         return self.value(f"http.test.{name}")
 
     def value(self, name: str) -> int:
-        stat = self.store.find(name)
+        """Any counter or gauge, or how often a histogram was told something; 0 when it does not exist."""
+        stores = (self.store, *(fake.store for fake in self.fakes.values()))
+        stat = next((found for store in stores if (found := store.find(name)) is not None), None)
         if stat is None:
             return 0
         value = stat.value if hasattr(stat, "value") else stat.count

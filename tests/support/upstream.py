@@ -287,7 +287,7 @@ class FakeCluster:
             self._peers.append(Peer(last.connection))
             return last
 
-        self.cluster._connector.connect = recording  # type: ignore[method-assign]
+        self.cluster._connector.connect = recording
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> FakeTask:
         coroutine.close()

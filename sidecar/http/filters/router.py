@@ -16,6 +16,7 @@ from protocols.http.headers import Headers
 from sidecar.http import local_reply
 from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
 from sidecar.http.local_reply import Failure
+from sidecar.http.request_body import RequestBody
 from sidecar.http.retry import (
     IDEMPOTENT_METHODS,
     RetryConditions,
@@ -50,11 +51,6 @@ if TYPE_CHECKING:
     from sidecar.upstream.api import Cluster, UpstreamStream
     from sidecar.upstream.services import FilterContext
 
-#: A body is kept for a retry up to this size (Envoy: the connection's buffer limit).
-_REPLAY_LIMIT_BYTES: Final = 64 * 1024
-#: And while no connection is ready up to this size; then the client has to wait.
-_WAITING_LIMIT_BYTES: Final = 1024 * 1024
-
 _SERVICE_TIME: Final = b"x-envoy-upstream-service-time"
 _OVERLOADED: Final = ((b"x-envoy-overloaded", b"true"),)
 _VIA_UPSTREAM: Final = "via_upstream"
@@ -68,13 +64,11 @@ class Router(PassThrough):
         "_attempt",
         "_backoff",
         "_body",
-        "_body_size",
         "_cluster",
         "_factory",
         "_headers",
         "_internal",
         "_keeps_body",
-        "_pausing",
         "_per_try_ms",
         "_per_try_timer",
         "_repeated",
@@ -99,10 +93,8 @@ class Router(PassThrough):
         self._timer: Cancellable | None = None
         self._per_try_timer: Cancellable | None = None
         self._backoff: Cancellable | None = None
-        self._body: list[bytes] = []
-        self._body_size = 0
+        self._body: RequestBody | None = None  # None also while there is none
         self._keeps_body = True  # all of the body so far is in `_body`
-        self._pausing = False
         self._trailers: Headers | None = None
         self._request_ended = False
         self._response_started = False
@@ -200,19 +192,20 @@ class Router(PassThrough):
         return Flow.CONTINUE
 
     def _keep(self, data: bytes, sent: bool) -> None:
-        self._body.append(data)
-        self._body_size += len(data)
+        body = self._body
+        if body is None:
+            body = self._body = RequestBody()
+        body.add(data)
         if sent:
-            if self._body_size > _REPLAY_LIMIT_BYTES or not self._may_retry():
+            if body.too_long_to_repeat or not self._may_retry():
                 self._drop_body()
-        elif self._body_size > _WAITING_LIMIT_BYTES and not self._pausing:
-            self._pausing = True
+        elif body.too_long_to_wait and not body.client_waits:
+            body.client_waits = True
             self._pause_request(True)
 
     def _drop_body(self) -> None:
         self._keeps_body = False
-        self._body.clear()
-        self._body_size = 0
+        self._body = None
 
     def _may_retry(self) -> bool:
         """Whether a later failure of the attempt that is now under way could lead to another one."""
@@ -274,27 +267,25 @@ class Router(PassThrough):
             route.set_upstream_host(
                 headers, upstream.info.hostname, insert_original_path=self._factory.inserts_headers
             )
-        trailers = self._trailers
-        body, size = self._body, self._body_size
-        ended = self._request_ended
         attempt.started = True
+        ended = self._request_ended
         if ended:
             info.last_upstream_tx_byte_ns = self._factory.now_ns()
-        if ended and not size and trailers is None:
-            upstream.send_headers(headers, True)
+        body, trailers = self._body, self._trailers
+        if body is None and trailers is None:
+            upstream.send_headers(headers, ended)
         else:
             upstream.send_headers(headers, False)
-            if size or (ended and trailers is None):
-                upstream.send_data(b"".join(body), ended and trailers is None)
+            if body is not None:
+                upstream.send_data(body.join(), ended and trailers is None)
             if trailers is not None:
                 upstream.send_trailers(trailers)
-            if size > _REPLAY_LIMIT_BYTES or not self._may_retry():
-                self._keeps_body = False
-                self._body = []
-                self._body_size = 0
-        if self._pausing:
-            self._pausing = False
-            stream.pause_request(False)
+        if body is not None:
+            if body.client_waits:
+                body.client_waits = False
+                stream.pause_request(False)
+            if body.too_long_to_repeat or not self._may_retry():
+                self._drop_body()
         if self._per_try_ms and ended:
             self._arm_per_try()
 
@@ -356,9 +347,9 @@ class Router(PassThrough):
     def _judge(self, wanted: bool) -> int:
         """Retry if the policy allows it: then -1; else the flags that say why not."""
         retry = self._retry
-        if retry is None or not self._keeps_body:
+        if retry is None:
             return 0
-        verdict = retry.judge(wanted)
+        verdict = retry.judge(wanted and (self._keeps_body or not retry.left))
         if verdict is Verdict.RETRY:
             self._note_tried(self._attempt)
             self._attempt = None
@@ -566,8 +557,8 @@ class Router(PassThrough):
                 timer.cancel()
         self._timer = self._per_try_timer = self._backoff = None
         self._retry_over()
-        self._body.clear()
-        if self._pausing:
+        body, self._body = self._body, None
+        if body is not None and body.client_waits:
             stream.pause_request(False)
         self._stream = None
         self._cluster = None
@@ -600,9 +591,7 @@ class RouterFactory:
 
 
 def _fail(stream: Stream, failure: Failure, fields: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-    stream.reply(
-        failure.status, failure.body, details=failure.details, flags=failure.flags, headers=fields
-    )
+    stream.reply(failure.status, failure.body, details=failure.details, flags=failure.flags, headers=fields)
 
 
 def _server_name(headers: Headers) -> str:

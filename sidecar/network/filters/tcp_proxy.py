@@ -169,7 +169,7 @@ class TcpProxy(PassThroughFilter):
         if retriable and self._attempts < self._factory.max_connect_attempts and self._cluster is not None:
             self._connect(self._cluster, self._factory.match_of(self._session.cluster_name))
             return
-        if retriable and self._factory.max_connect_attempts > 1 and self._cluster is not None:
+        if retriable and self._cluster is not None:
             self._cluster.stats.upstream_cx_connect_attempts_exceeded.inc()
             self._session.add_flag(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED)
         self._session.add_flag(_FAILURE_FLAGS[failure])
@@ -190,8 +190,10 @@ class TcpProxy(PassThroughFilter):
         if upstream is None:
             return
         reason = upstream.connection.close_reason
-        if reason is CloseReason.REMOTE_RESET:
-            self._session.add_flag(ResponseFlag.UPSTREAM_CONNECTION_TERMINATION)
+        if reason is CloseReason.REMOTE_RESET:  # handed on as what it is
+            self._session.add_flag(ResponseFlag.UPSTREAM_REMOTE_RESET)
+            self.connection.abort("upstream_reset")
+            return
         self.connection.close("upstream_closed")
 
     def on_upstream_full(self, full: bool) -> None:
@@ -214,13 +216,13 @@ class TcpProxy(PassThroughFilter):
         self._idle_timer = None
         self._factory.stats.idle_timeout.inc()
         self._session.add_flag(ResponseFlag.STREAM_IDLE_TIMEOUT)
-        self.connection.close("idle_timeout")
+        self.connection.close_now("idle_timeout")
 
     def _on_duration(self) -> None:
         self._duration_timer = None
         self._factory.stats.max_downstream_connection_duration.inc()
         self._session.add_flag(ResponseFlag.DURATION_TIMEOUT)
-        self.connection.close("max_downstream_connection_duration")
+        self.connection.close_now("max_downstream_connection_duration")
 
     def _finish(self) -> None:
         if self._idle_timer is not None:

@@ -122,8 +122,15 @@ def _writer(descriptor: int) -> Callable[[bytes], int]:
     """Writes without blocking; raises OSError."""
     if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         return lambda data: os.write(descriptor, data)
-    duplicate = socket.socket(fileno=os.dup(descriptor))
-    return lambda data: duplicate.send(data, socket.MSG_DONTWAIT)
+
+    def send(data: bytes) -> int:
+        borrowed = socket.socket(fileno=descriptor)
+        try:
+            return borrowed.send(data, socket.MSG_DONTWAIT)
+        finally:
+            borrowed.detach()
+
+    return send
 
 
 class FileAccessLogger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from operator import attrgetter, methodcaller
 from typing import Final, TypeAlias
 
 from protocols.http.headers import Headers
@@ -27,16 +28,10 @@ _PSEUDO: Final[Mapping[bytes, Callable[[Headers], bytes]]] = {
 _FIELD_NAME: Final = re.compile(r":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
-def _request_headers(info: StreamInfo) -> Headers | None:
-    return info.request_headers
-
-
-def _response_headers(info: StreamInfo) -> Headers | None:
-    return info.response_headers
-
-
-def _response_trailers(info: StreamInfo) -> Headers | None:
-    return info.response_trailers
+# attrgetter and methodcaller are calls without a Python frame: most columns of a log line are header fields
+_request_headers: Final[_HeadersOf] = attrgetter("request_headers")
+_response_headers: Final[_HeadersOf] = attrgetter("response_headers")
+_response_trailers: Final[_HeadersOf] = attrgetter("response_trailers")
 
 
 def _header(headers_of: _HeadersOf) -> Builder:
@@ -69,7 +64,7 @@ def _field(name: bytes) -> _FieldOf:
     pseudo = _PSEUDO.get(name)
     if pseudo is not None:
         return lambda headers: pseudo(headers) or None
-    return lambda headers: headers.get(name)
+    return methodcaller("get", name)
 
 
 def _either(first: _FieldOf, second: _FieldOf) -> _FieldOf:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from config.bootstrap import ParsedBootstrap, ParseOptions, Source, parse_bootstrap
 from config.errors import ConfigErrors
 
@@ -33,6 +35,14 @@ SECRETS = f"""
 """
 
 
+_NAMES = re.compile(r"\$([A-Z_]+)")
+
+
+def fill(text: str) -> str:
+    """`text` with the constants of this module in place of `$NAME`."""
+    return _NAMES.sub(lambda match: str(globals()[match[1]]), text)
+
+
 def tcp(
     fields: str = "stat_prefix: x, cluster: c",
     *,
@@ -45,7 +55,7 @@ def tcp(
 ) -> str:
     """A listener `l` with a TCP proxy (or with `filters`) to cluster `c`."""
     only = f'[{{name: tcp, typed_config: {{"@type": {EXTENSIONS}filters.network.tcp_proxy.v3.TcpProxy, {fields}}}}}]'
-    return f"""
+    return fill(f"""
 static_resources:
   clusters:{CLUSTER}{clusters}
   listeners:
@@ -56,7 +66,7 @@ static_resources:
     - {chain}
       filters: {filters or only}
 {top}
-"""
+""")
 
 
 def http(
@@ -107,7 +117,7 @@ def matches(*flows: str) -> str:
     """A listener with one filter chain for each match."""
     chains = "\n".join(f"    - {{filter_chain_match: {flow}, filters: [{ECHO}]}}" for flow in flows)
     inspector = f'[{{name: t, typed_config: {{"@type": {EXTENSIONS}filters.listener.tls_inspector.v3.TlsInspector}}}}]'
-    return f"""
+    return fill(f"""
 static_resources:
   clusters:{CLUSTER}
   listeners:
@@ -116,7 +126,7 @@ static_resources:
     listener_filters: {inspector}
     filter_chains:
 {chains}
-"""
+""")
 
 
 def tls_server(fields: str, top: str = "") -> str:

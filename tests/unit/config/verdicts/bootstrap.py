@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.config.bootstraps import EXTENSIONS, tcp
+from tests.unit.config.bootstraps import tcp
 from tests.unit.config.verdicts.case import Case, Verdict
 
 CASES = [
@@ -196,8 +196,7 @@ CASES = [
     Case(
         "overload dup",
         tcp(
-            top='overload_manager: {resource_monitors: [{name: envoy.resource_monitors.global_downstream_max_connections, typed_config: {"@type": %sresource_monitors.downstream_connections.v3.DownstreamConnectionsConfig, max_active_downstream_connections: 5}},{name: envoy.resource_monitors.global_downstream_max_connections, typed_config: {"@type": %sresource_monitors.downstream_connections.v3.DownstreamConnectionsConfig, max_active_downstream_connections: 5}}]}'
-            % (EXTENSIONS, EXTENSIONS)
+            top='overload_manager: {resource_monitors: [{name: envoy.resource_monitors.global_downstream_max_connections, typed_config: {"@type": $EXTENSIONSresource_monitors.downstream_connections.v3.DownstreamConnectionsConfig, max_active_downstream_connections: 5}},{name: envoy.resource_monitors.global_downstream_max_connections, typed_config: {"@type": $EXTENSIONSresource_monitors.downstream_connections.v3.DownstreamConnectionsConfig, max_active_downstream_connections: 5}}]}'
         ),
         Verdict.REFUSES,
         [
@@ -207,8 +206,7 @@ CASES = [
     Case(
         "overload zero",
         tcp(
-            top='overload_manager: {resource_monitors: [{name: envoy.resource_monitors.global_downstream_max_connections, typed_config: {"@type": %sresource_monitors.downstream_connections.v3.DownstreamConnectionsConfig}}]}'
-            % EXTENSIONS
+            top='overload_manager: {resource_monitors: [{name: envoy.resource_monitors.global_downstream_max_connections, typed_config: {"@type": $EXTENSIONSresource_monitors.downstream_connections.v3.DownstreamConnectionsConfig}}]}'
         ),
         Verdict.REFUSES,
         [
@@ -248,5 +246,46 @@ CASES = [
         [
             "x.yaml:14:48: bootstrap_extensions[0].typed_config: unknown type 'a.b.C' for a bootstrap extension"
         ],
+    ),
+    Case(
+        "admin many",
+        tcp(
+            top='admin: {access_log: [{name: a, typed_config: {"@type": $EXTENSIONSaccess_loggers.file.v3.FileAccessLog, path: /dev/null}}], profile_path: /x, address: {socket_address: {address: 127.0.0.1, port_value: 0}}}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "stats many",
+        tcp(
+            top='stats_flush_interval: 2s\nstats_eviction_interval: 6s\nstats_config: {use_all_default_tags: false, stats_tags: [{tag_name: a, regex: "(a)"},{tag_name: b, fixed_value: c},{tag_name: envoy.cluster_name}], stats_matcher: {inclusion_list: {patterns: [{prefix: a},{suffix: b},{safe_regex: {regex: c}}]}}, histogram_bucket_settings: [{match: {prefix: a}, buckets: [5, 1, 10]}]}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "stats exclusion",
+        tcp(
+            top="stats_flush_on_admin: true\nstats_config: {stats_matcher: {exclusion_list: {patterns: [{exact: a}]}}}"
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "runtime many",
+        tcp(
+            top='layered_runtime: {layers: [{name: a, static_layer: {x: {y: 1, z: true}, "p.q": abc}},{name: b, static_layer: {x: {y: 2}, f: {numerator: 5, denominator: HUNDRED}}},{name: c, admin_layer: {}}]}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "log json",
+        tcp(top='application_log_config: {log_format: {json_format: {msg: "%j", level: "%l"}}}'),
+        Verdict.ACCEPTS,
+    ),
+    Case("log text", tcp(top='application_log_config: {log_format: {text_format: "%v"}}'), Verdict.ACCEPTS),
+    Case(
+        "overload limit",
+        tcp(
+            top='overload_manager: {resource_monitors: [{name: envoy.resource_monitors.global_downstream_max_connections, typed_config: {"@type": $EXTENSIONSresource_monitors.downstream_connections.v3.DownstreamConnectionsConfig, max_active_downstream_connections: 77}},{name: envoy.resource_monitors.fixed_heap, typed_config: {"@type": $EXTENSIONSresource_monitors.fixed_heap.v3.FixedHeapConfig, max_heap_size_bytes: 99}}]}'
+        ),
+        Verdict.ACCEPTS,
     ),
 ]

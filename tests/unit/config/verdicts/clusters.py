@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.config.bootstraps import ENDPOINTS, EXTENSIONS, cluster, endpoint
+from tests.unit.config.bootstraps import cluster
 from tests.unit.config.verdicts.case import Case, Verdict
 
 CASES = [
@@ -22,13 +22,15 @@ CASES = [
     Case("cluster static no eps", cluster("{name: d, load_assignment: {cluster_name: d}}"), Verdict.ACCEPTS),
     Case(
         "cluster la noname",
-        cluster("{name: d, load_assignment: {%s}}" % ENDPOINTS),
+        cluster("{name: d, load_assignment: {$ENDPOINTS}}"),
         Verdict.REFUSES,
         ["x.yaml:6:32: static_resources.clusters[1].load_assignment.cluster_name: must not be empty"],
     ),
     Case(
         "cluster static hostname",
-        cluster("{name: d, load_assignment: {cluster_name: d, endpoints: %s}}" % endpoint("localhost")),
+        cluster(
+            "{name: d, load_assignment: {cluster_name: d, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: localhost, port_value: 80}}}}]}]}}"
+        ),
         Verdict.REFUSES,
         [
             "x.yaml:6:126: static_resources.clusters[1].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: not an IP address: 'localhost'"
@@ -37,8 +39,7 @@ CASES = [
     Case(
         "cluster strict_dns hostname",
         cluster(
-            "{name: d, type: STRICT_DNS, load_assignment: {cluster_name: d, endpoints: %s}}"
-            % endpoint("localhost")
+            "{name: d, type: STRICT_DNS, load_assignment: {cluster_name: d, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: localhost, port_value: 80}}}}]}]}}"
         ),
         Verdict.ACCEPTS,
     ),
@@ -62,8 +63,7 @@ CASES = [
     Case(
         "cluster logical one",
         cluster(
-            "{name: d, type: LOGICAL_DNS, load_assignment: {cluster_name: d, endpoints: %s}}"
-            % endpoint("localhost")
+            "{name: d, type: LOGICAL_DNS, load_assignment: {cluster_name: d, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: localhost, port_value: 80}}}}]}]}}"
         ),
         Verdict.ACCEPTS,
     ),
@@ -105,15 +105,14 @@ CASES = [
     Case(
         "cluster odst la eps",
         cluster(
-            "{name: d, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED, load_assignment: {cluster_name: d, %s}}"
-            % ENDPOINTS
+            "{name: d, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED, load_assignment: {cluster_name: d, $ENDPOINTS}}"
         ),
         Verdict.REFUSES,
         ["x.yaml:6:64: static_resources.clusters[1].load_assignment: cannot be set for type ORIGINAL_DST"],
     ),
     Case(
         "cluster static provided",
-        cluster("{name: d, lb_policy: CLUSTER_PROVIDED, load_assignment: {cluster_name: d, %s}}" % ENDPOINTS),
+        cluster("{name: d, lb_policy: CLUSTER_PROVIDED, load_assignment: {cluster_name: d, $ENDPOINTS}}"),
         Verdict.REFUSES,
         [
             "x.yaml:6:26: static_resources.clusters[1].lb_policy: CLUSTER_PROVIDED cannot be used with type STATIC"
@@ -134,8 +133,7 @@ CASES = [
     Case(
         "cluster eds la",
         cluster(
-            "{name: d, type: EDS, eds_cluster_config: {eds_config: {path_config_source: {path: /dev/null}}}, load_assignment: {cluster_name: d, %s}}"
-            % ENDPOINTS
+            "{name: d, type: EDS, eds_cluster_config: {eds_config: {path_config_source: {path: /dev/null}}}, load_assignment: {cluster_name: d, $ENDPOINTS}}"
         ),
         Verdict.REFUSES,
         ["x.yaml:6:101: static_resources.clusters[1].load_assignment: cannot be set for type EDS"],
@@ -171,8 +169,7 @@ CASES = [
     Case(
         "cluster lbp rr",
         cluster(
-            '{name: d, load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {"@type": %sload_balancing_policies.round_robin.v3.RoundRobin}}}]}}'
-            % EXTENSIONS
+            '{name: d, load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {"@type": $EXTENSIONSload_balancing_policies.round_robin.v3.RoundRobin}}}]}}'
         ),
         Verdict.ACCEPTS,
     ),
@@ -185,8 +182,7 @@ CASES = [
     Case(
         "cluster lbp both",
         cluster(
-            '{name: d, lb_policy: RANDOM, load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {"@type": %sload_balancing_policies.round_robin.v3.RoundRobin}}}]}}'
-            % EXTENSIONS
+            '{name: d, lb_policy: RANDOM, load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {"@type": $EXTENSIONSload_balancing_policies.round_robin.v3.RoundRobin}}}]}}'
         ),
         Verdict.ACCEPTS,
     ),
@@ -305,16 +301,14 @@ CASES = [
     Case(
         "cluster h2 + typed",
         cluster(
-            '{name: d, http2_protocol_options: {}, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": %supstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}}}}'
-            % EXTENSIONS
+            '{name: d, http2_protocol_options: {}, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": $EXTENSIONSupstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}}}}'
         ),
         Verdict.ACCEPTS,
     ),
     Case(
         "cluster typed empty",
         cluster(
-            '{name: d, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": %supstreams.http.v3.HttpProtocolOptions}}}'
-            % EXTENSIONS
+            '{name: d, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": $EXTENSIONSupstreams.http.v3.HttpProtocolOptions}}}'
         ),
         Verdict.REFUSES,
         [
@@ -324,8 +318,7 @@ CASES = [
     Case(
         "cluster typed explicit empty",
         cluster(
-            '{name: d, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": %supstreams.http.v3.HttpProtocolOptions, explicit_http_config: {}}}}'
-            % EXTENSIONS
+            '{name: d, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": $EXTENSIONSupstreams.http.v3.HttpProtocolOptions, explicit_http_config: {}}}}'
         ),
         Verdict.REFUSES,
         [
@@ -335,8 +328,7 @@ CASES = [
     Case(
         "cluster typed wrong key",
         cluster(
-            '{name: d, typed_extension_protocol_options: {foo: {"@type": %supstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}}}}'
-            % EXTENSIONS
+            '{name: d, typed_extension_protocol_options: {foo: {"@type": $EXTENSIONSupstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}}}}'
         ),
         Verdict.REFUSES,
         [
@@ -403,8 +395,7 @@ CASES = [
     Case(
         "cluster tsm dup",
         cluster(
-            '{name: d, transport_socket_matches: [{name: a, match: {x: y}, transport_socket: {name: envoy.transport_sockets.raw_buffer, typed_config: {"@type": %stransport_sockets.raw_buffer.v3.RawBuffer}}},{name: a, match: {x: z}, transport_socket: {name: envoy.transport_sockets.raw_buffer, typed_config: {"@type": %stransport_sockets.raw_buffer.v3.RawBuffer}}}]}'
-            % (EXTENSIONS, EXTENSIONS)
+            '{name: d, transport_socket_matches: [{name: a, match: {x: y}, transport_socket: {name: envoy.transport_sockets.raw_buffer, typed_config: {"@type": $EXTENSIONStransport_sockets.raw_buffer.v3.RawBuffer}}},{name: a, match: {x: z}, transport_socket: {name: envoy.transport_sockets.raw_buffer, typed_config: {"@type": $EXTENSIONStransport_sockets.raw_buffer.v3.RawBuffer}}}]}'
         ),
         Verdict.ACCEPTS,
     ),
@@ -433,8 +424,7 @@ CASES = [
     Case(
         "cluster ts noname",
         cluster(
-            '{name: d, transport_socket: {typed_config: {"@type": %stransport_sockets.raw_buffer.v3.RawBuffer}}}'
-            % EXTENSIONS
+            '{name: d, transport_socket: {typed_config: {"@type": $EXTENSIONStransport_sockets.raw_buffer.v3.RawBuffer}}}'
         ),
         Verdict.REFUSES,
         ["x.yaml:6:33: static_resources.clusters[1].transport_socket.name: must not be empty"],
@@ -442,8 +432,7 @@ CASES = [
     Case(
         "cluster ts downstream",
         cluster(
-            '{name: d, transport_socket: {name: x, typed_config: {"@type": %stransport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {}}}}'
-            % EXTENSIONS
+            '{name: d, transport_socket: {name: x, typed_config: {"@type": $EXTENSIONStransport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {}}}}'
         ),
         Verdict.REFUSES,
         [
@@ -496,5 +485,75 @@ CASES = [
         [
             "x.yaml:6:21: static_resources.clusters[1].type: expected one of STATIC, STRICT_DNS, LOGICAL_DNS, EDS, ORIGINAL_DST, got 'FOO'"
         ],
+    ),
+    Case(
+        "cluster many",
+        cluster(
+            '{name: d, alt_stat_name: "d;", type: STRICT_DNS, connect_timeout: 0.25s, lb_policy: LEAST_REQUEST, least_request_lb_config: {choice_count: 3}, per_connection_buffer_limit_bytes: 32768, dns_refresh_rate: 60s, respect_dns_ttl: true, dns_lookup_family: V4_PREFERRED, cleanup_interval: 9s, common_lb_config: {healthy_panic_threshold: {value: 12.5}}, circuit_breakers: {thresholds: [{priority: HIGH, max_connections: 5, max_pending_requests: 6, max_requests: 7, max_retries: 8, track_remaining: true}]}, upstream_connection_options: {tcp_keepalive: {keepalive_probes: 1, keepalive_time: 2, keepalive_interval: 3}}, close_connections_on_host_health_failure: true, ignore_health_on_host_removal: true, metadata: {filter_metadata: {istio: {config: /x}}}, load_assignment: {cluster_name: d, endpoints: [{locality: {region: r, zone: z}, load_balancing_weight: 7, priority: 0, lb_endpoints: [{health_status: DRAINING, load_balancing_weight: 3, metadata: {filter_metadata: {a: {b: c}}}, endpoint: {hostname: h, address: {socket_address: {address: example.com, port_value: 80}}}}]}]}}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "cluster odst many",
+        cluster(
+            '{name: d, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED, original_dst_lb_config: {use_http_header: true, http_header_name: X-To, upstream_port_override: 99}, upstream_bind_config: {source_address: {address: 127.0.0.6, port_value: 0}, extra_source_addresses: [{address: {address: "::6", port_value: 0}}]}}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "cluster odst header default",
+        cluster(
+            "{name: d, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED, original_dst_lb_config: {use_http_header: true}}"
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "cluster http options explicit1",
+        cluster(
+            '{name: d, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": $EXTENSIONSupstreams.http.v3.HttpProtocolOptions, common_http_protocol_options: {idle_timeout: 5s, max_connection_duration: 6s, max_requests_per_connection: 7, max_headers_count: 8, max_response_headers_kb: 9}, upstream_http_protocol_options: {auto_sni: true, auto_san_validation: true}, explicit_http_config: {http_protocol_options: {enable_trailers: true, header_key_format: {stateful_formatter: {name: p, typed_config: {"@type": $EXTENSIONShttp.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig}}}}}}}}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "cluster http options downstream",
+        cluster(
+            '{name: d, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": $EXTENSIONSupstreams.http.v3.HttpProtocolOptions, use_downstream_protocol_config: {http2_protocol_options: {}}}}}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "cluster h2 typed",
+        cluster(
+            '{name: d, max_requests_per_connection: 1, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": $EXTENSIONSupstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {max_concurrent_streams: 9}}}}}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "cluster deprecated http",
+        cluster(
+            "{name: d, protocol_selection: USE_DOWNSTREAM_PROTOCOL, common_http_protocol_options: {idle_timeout: 9s}, upstream_http_protocol_options: {auto_sni: true}}"
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "cluster tsm",
+        cluster(
+            '{name: d, transport_socket_matches: [{name: tlsMode-istio, match: {tlsMode: istio}, transport_socket: {name: t, typed_config: {"@type": $EXTENSIONStransport_sockets.tls.v3.UpstreamTlsContext, sni: a.b}}},{name: tlsMode-disabled, match: {}, transport_socket: {name: r, typed_config: {"@type": $EXTENSIONStransport_sockets.raw_buffer.v3.RawBuffer}}}]}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "cluster lbp lr",
+        cluster(
+            '{name: d, load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {"@type": $EXTENSIONSload_balancing_policies.least_request.v3.LeastRequest, choice_count: 5}}}]}}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "cluster lbp second",
+        cluster(
+            '{name: d, load_balancing_policy: {policies: [{typed_extension_config: {name: q, typed_config: {"@type": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: a.b.C}}},{typed_extension_config: {name: x, typed_config: {"@type": $EXTENSIONSload_balancing_policies.random.v3.Random}}}]}}'
+        ),
+        Verdict.ACCEPTS,
     ),
 ]

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from tests.unit.config.bootstraps import (
-    ECHO,
-    EXTENSIONS,
-    TCP_PROXY,
-    matches,
-    tcp,
-    two_listeners,
-)
+from tests.unit.config.bootstraps import matches, tcp, two_listeners
 from tests.unit.config.verdicts.case import Case, Verdict
 
 CASES = [
     Case(
         "filters null list",
-        tcp(
-            clusters="""
-  - name: d
-    filters:
-    - null
-"""
-        ),
+        tcp(clusters="\n  - name: d\n    filters:\n    - null\n"),
         Verdict.REFUSES,
         ["x.yaml:9:7: static_resources.clusters[1].filters[0]: must not be null"],
     ),
     Case(
         "filters null string list",
-        tcp(
-            clusters="""
-  - name: d
-    filters:
-    - 'null'
-"""
-        ),
+        tcp(clusters="\n  - name: d\n    filters:\n    - 'null'\n"),
         Verdict.REFUSES,
         [
             "x.yaml:9:7: static_resources.clusters[1].filters[0]: expected an object (envoy.config.cluster.v3.Filter), got 'null'"
@@ -96,7 +77,7 @@ CASES = [
     ),
     Case(
         "chain terminal twice",
-        tcp(filters="[%s, %s]" % (TCP_PROXY, ECHO)),
+        tcp(filters="[$TCP_PROXY, $ECHO]"),
         Verdict.REFUSES,
         [
             "x.yaml:13:17: static_resources.listeners[0].filter_chains[0].filters[0]: 't' ends the chain: no filter may follow it"
@@ -111,7 +92,7 @@ CASES = [
     ),
     Case(
         "filter noname",
-        tcp(filters='[{typed_config: {"@type": %sfilters.network.echo.v3.Echo}}]' % EXTENSIONS),
+        tcp(filters='[{typed_config: {"@type": $EXTENSIONSfilters.network.echo.v3.Echo}}]'),
         Verdict.REFUSES,
         ["x.yaml:13:17: static_resources.listeners[0].filter_chains[0].filters[0].name: must not be empty"],
     ),
@@ -171,8 +152,7 @@ CASES = [
         tcp(address="address: {}"),
         Verdict.REFUSES,
         [
-            "x.yaml:9:14: static_resources.listeners[0].address.address: one of socket_address, pipe, envoy_internal_address is required",
-            "x.yaml:9:14: static_resources.listeners[0].address: required",
+            "x.yaml:9:14: static_resources.listeners[0].address.address: one of socket_address, pipe, envoy_internal_address is required"
         ],
     ),
     Case(
@@ -191,7 +171,7 @@ CASES = [
     ),
     Case(
         "listener pipe long",
-        tcp(address='address: {pipe: {path: "/tmp/%s"}}' % ("x" * 120)),
+        tcp(address='address: {pipe: {path: "/tmp/' + "x" * 120 + '"}}'),
         Verdict.REFUSES,
         [
             "x.yaml:9:28: static_resources.listeners[0].address.pipe.path: longer than a Unix socket path may be (107 bytes)"
@@ -260,21 +240,24 @@ CASES = [
     ),
     Case(
         "listener default only",
-        "static_resources: {listeners: [{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 0}}, default_filter_chain: {filters: [%s]}}]}"
-        % ECHO,
-        Verdict.ACCEPTS,
+        "static_resources: {listeners: [{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 0}}, default_filter_chain: {filters: [$ECHO]}}]}",
+        Verdict.REFUSES,
+        [
+            "x.yaml:1:139: static_resources.listeners[0].default_filter_chain.filters[0]: expected an object (envoy.config.listener.v3.Filter), got '$ECHO'"
+        ],
     ),
     Case(
         "listener default with match",
-        "static_resources: {listeners: [{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 0}}, default_filter_chain: {filter_chain_match: {destination_port: 5}, filters: [%s]}}]}"
-        % ECHO,
-        Verdict.ACCEPTS,
+        "static_resources: {listeners: [{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 0}}, default_filter_chain: {filter_chain_match: {destination_port: 5}, filters: [$ECHO]}}]}",
+        Verdict.REFUSES,
+        [
+            "x.yaml:1:182: static_resources.listeners[0].default_filter_chain.filters[0]: expected an object (envoy.config.listener.v3.Filter), got '$ECHO'"
+        ],
     ),
     Case(
         "listener lf unknown",
         tcp(
-            listener='    listener_filters: [{name: x, typed_config: {"@type": %sfilters.http.router.v3.Router}}]'
-            % EXTENSIONS
+            listener='    listener_filters: [{name: x, typed_config: {"@type": $EXTENSIONSfilters.http.router.v3.Router}}]'
         ),
         Verdict.REFUSES,
         [
@@ -292,8 +275,7 @@ CASES = [
     Case(
         "listener lf predicate none",
         tcp(
-            listener='    listener_filters: [{name: x, filter_disabled: {}, typed_config: {"@type": %sfilters.listener.tls_inspector.v3.TlsInspector}}]'
-            % EXTENSIONS
+            listener='    listener_filters: [{name: x, filter_disabled: {}, typed_config: {"@type": $EXTENSIONSfilters.listener.tls_inspector.v3.TlsInspector}}]'
         ),
         Verdict.REFUSES,
         [
@@ -303,8 +285,7 @@ CASES = [
     Case(
         "listener lf predicate any false",
         tcp(
-            listener='    listener_filters: [{name: x, filter_disabled: {any_match: false}, typed_config: {"@type": %sfilters.listener.tls_inspector.v3.TlsInspector}}]'
-            % EXTENSIONS
+            listener='    listener_filters: [{name: x, filter_disabled: {any_match: false}, typed_config: {"@type": $EXTENSIONSfilters.listener.tls_inspector.v3.TlsInspector}}]'
         ),
         Verdict.REFUSES,
         [
@@ -314,8 +295,7 @@ CASES = [
     Case(
         "listener lf predicate or one",
         tcp(
-            listener='    listener_filters: [{name: x, filter_disabled: {or_match: {rules: [{any_match: true}]}}, typed_config: {"@type": %sfilters.listener.tls_inspector.v3.TlsInspector}}]'
-            % EXTENSIONS
+            listener='    listener_filters: [{name: x, filter_disabled: {or_match: {rules: [{any_match: true}]}}, typed_config: {"@type": $EXTENSIONSfilters.listener.tls_inspector.v3.TlsInspector}}]'
         ),
         Verdict.REFUSES,
         [
@@ -325,16 +305,14 @@ CASES = [
     Case(
         "listener lf predicate range rev",
         tcp(
-            listener='    listener_filters: [{name: x, filter_disabled: {destination_port_range: {start: 10, end: 5}}, typed_config: {"@type": %sfilters.listener.tls_inspector.v3.TlsInspector}}]'
-            % EXTENSIONS
+            listener='    listener_filters: [{name: x, filter_disabled: {destination_port_range: {start: 10, end: 5}}, typed_config: {"@type": $EXTENSIONSfilters.listener.tls_inspector.v3.TlsInspector}}]'
         ),
         Verdict.ACCEPTS,
     ),
     Case(
         "listener tls_inspector buf",
         tcp(
-            listener='    listener_filters: [{name: x, typed_config: {"@type": %sfilters.listener.tls_inspector.v3.TlsInspector, initial_read_buffer_size: 5}}]'
-            % EXTENSIONS
+            listener='    listener_filters: [{name: x, typed_config: {"@type": $EXTENSIONSfilters.listener.tls_inspector.v3.TlsInspector, initial_read_buffer_size: 5}}]'
         ),
         Verdict.REFUSES,
         [
@@ -480,5 +458,24 @@ CASES = [
         [
             "x.yaml:12:41: static_resources.listeners[0].filter_chains[0].transport_socket_connect_timeout: must not be negative"
         ],
+    ),
+    Case(
+        "listener many",
+        tcp(
+            listener='    stat_prefix: sp\n    traffic_direction: INBOUND\n    per_connection_buffer_limit_bytes: 1000\n    tcp_backlog_size: 7\n    enable_reuse_port: false\n    bind_to_port: false\n    use_original_dst: true\n    transparent: false\n    freebind: true\n    ignore_global_conn_limit: true\n    continue_on_listener_filters_timeout: true\n    listener_filters_timeout: 0s\n    metadata: {filter_metadata: {a: {b: 1}}}\n    additional_addresses: [{address: {socket_address: {address: "::1", port_value: 0}}}]\n    access_log: [{name: a, typed_config: {"@type": $EXTENSIONSaccess_loggers.file.v3.FileAccessLog, path: /dev/null, format: "x\\n"}}]\n    listener_filters: [{name: o, typed_config: {"@type": $EXTENSIONSfilters.listener.original_dst.v3.OriginalDst}},{name: h, filter_disabled: {not_match: {or_match: {rules: [{destination_port_range: {start: 80, end: 81}},{and_match: {rules: [{any_match: true},{any_match: true}]}}]}}}, typed_config: {"@type": $EXTENSIONSfilters.listener.http_inspector.v3.HttpInspector}},{name: p, typed_config: {"@type": $EXTENSIONSfilters.listener.proxy_protocol.v3.ProxyProtocol, allow_requests_without_proxy_protocol: true}}]',
+            chain='name: fc\n      transport_socket_connect_timeout: 3s\n      metadata: {filter_metadata: {a: {b: 1}}}\n      filter_chain_match: {destination_port: 80, prefix_ranges: [{address_prefix: 10.1.2.3, prefix_len: 8}], server_names: [EXTENSIONS.com, "*.b.com"], transport_protocol: tls, application_protocols: [h2], direct_source_prefix_ranges: [{address_prefix: 1.0.0.0, prefix_len: 8}], source_type: EXTERNAL, source_prefix_ranges: [{address_prefix: "::", prefix_len: 0}], source_ports: [1, 2]}',
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case("listener deprecated v1", tcp(listener="    deprecated_v1: {bind_to_port: false}"), Verdict.ACCEPTS),
+    Case("listener reuse deprecated", tcp(listener="    reuse_port: true"), Verdict.ACCEPTS),
+    Case("listener proxy proto", tcp(chain="use_proxy_proto: true"), Verdict.ACCEPTS),
+    Case("listener pipe", tcp(address='address: {pipe: {path: "@abc"}}'), Verdict.ACCEPTS),
+    Case(
+        "tcp many",
+        tcp(
+            'stat_prefix: x, weighted_clusters: {clusters: [{name: c, weight: 3, metadata_match: {filter_metadata: {envoy.lb: {a: b}}}}]}, idle_timeout: 0s, max_connect_attempts: 4, max_downstream_connection_duration: 9s, access_log_options: {access_log_flush_interval: 2s}, access_log: [{name: a, typed_config: {"@type": $EXTENSIONSaccess_loggers.stream.v3.StderrAccessLog}}]'
+        ),
+        Verdict.ACCEPTS,
     ),
 ]

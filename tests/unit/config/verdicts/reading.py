@@ -515,4 +515,46 @@ CASES = [
         ["x.yaml:1:1: 1: unknown field in envoy.config.bootstrap.v3.Bootstrap"],
     ),
     Case("bool key struct", "node: {metadata: {true: x, 1: y, ~: z}}", Verdict.ACCEPTS),
+    Case(
+        "net direct",
+        tcp(
+            filters='[{name: d, typed_config: {"@type": $EXTENSIONSfilters.network.direct_response.v3.Config, response: {inline_string: hi}}}]'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "net direct none",
+        tcp(
+            filters='[{name: d, typed_config: {"@type": $EXTENSIONSfilters.network.direct_response.v3.Config}}]'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "net direct bytes",
+        tcp(
+            filters='[{name: d, typed_config: {"@type": $EXTENSIONSfilters.network.direct_response.v3.Config, response: {inline_bytes: "aGk"}}}]'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "http filters grpc_stats",
+        http(
+            filters='[{name: g, typed_config: {"@type": $EXTENSIONSfilters.http.grpc_stats.v3.FilterConfig, emit_filter_state: true}},{name: f, typed_config: {"@type": $EXTENSIONSfilters.http.fault.v3.HTTPFault}},$ROUTER]'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "http router fields",
+        http(
+            filters='[{name: r, typed_config: {"@type": $EXTENSIONSfilters.http.router.v3.Router, suppress_envoy_headers: true, dynamic_stats: false, respect_expected_rq_timeout: true}}]'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "node many",
+        tcp(
+            top='node: {id: i, cluster: k, metadata: {A: 1, B: [x, null, {c: 1.5}], C: yes, D: "5"}, locality: {region: r, zone: z, sub_zone: s}}'
+        ),
+        Verdict.ACCEPTS,
+    ),
 ]

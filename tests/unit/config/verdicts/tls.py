@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.config.bootstraps import CERTIFICATE, KEY, PAIR, SECRETS, tcp, tls_client, tls_server
+from tests.unit.config.bootstraps import SECRETS, tcp, tls_client, tls_server
 from tests.unit.config.verdicts.case import Case, Verdict
 
 CASES = [
@@ -22,12 +22,10 @@ CASES = [
             "x.yaml:12:51: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context: a server needs tls_certificates or tls_certificate_sds_secret_configs"
         ],
     ),
-    Case("tls server ok", tls_server("common_tls_context: {%s}" % PAIR), Verdict.ACCEPTS),
+    Case("tls server ok", tls_server("common_tls_context: {$PAIR}"), Verdict.ACCEPTS),
     Case(
         "tls server nokey",
-        tls_server(
-            "common_tls_context: {tls_certificates: [{certificate_chain: {filename: %s}}]}" % CERTIFICATE
-        ),
+        tls_server("common_tls_context: {tls_certificates: [{certificate_chain: {filename: $CERTIFICATE}}]}"),
         Verdict.REFUSES,
         [
             "x.yaml:12:185: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.tls_certificates[0].private_key: required"
@@ -35,7 +33,7 @@ CASES = [
     ),
     Case(
         "tls server nochain",
-        tls_server("common_tls_context: {tls_certificates: [{private_key: {filename: %s}}]}" % KEY),
+        tls_server("common_tls_context: {tls_certificates: [{private_key: {filename: $KEY}}]}"),
         Verdict.REFUSES,
         [
             "x.yaml:12:185: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.tls_certificates[0].certificate_chain: required"
@@ -43,7 +41,7 @@ CASES = [
     ),
     Case(
         "tls server require noca",
-        tls_server("require_client_certificate: true, common_tls_context: {%s}" % PAIR),
+        tls_server("require_client_certificate: true, common_tls_context: {$PAIR}"),
         Verdict.ACCEPTS,
     ),
     Case(
@@ -100,7 +98,7 @@ CASES = [
     Case(
         "tls server sds+inline",
         tls_server(
-            "common_tls_context: {%s, tls_certificate_sds_secret_configs: [{name: s}]}" % PAIR, top=SECRETS
+            "common_tls_context: {$PAIR, tls_certificate_sds_secret_configs: [{name: s}]}", top=SECRETS
         ),
         Verdict.REFUSES,
         [
@@ -109,7 +107,7 @@ CASES = [
     ),
     Case(
         "tls server cipher bad",
-        tls_server("common_tls_context: {%s, tls_params: {cipher_suites: [ECDHE-FOO]}}" % PAIR),
+        tls_server("common_tls_context: {$PAIR, tls_params: {cipher_suites: [ECDHE-FOO]}}"),
         Verdict.REFUSES,
         [
             "x.yaml:12:311: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.tls_params.cipher_suites[0]: unknown cipher suite 'ECDHE-FOO'"
@@ -117,7 +115,7 @@ CASES = [
     ),
     Case(
         "tls server cipher 1.3 name",
-        tls_server("common_tls_context: {%s, tls_params: {cipher_suites: [TLS_AES_128_GCM_SHA256]}}" % PAIR),
+        tls_server("common_tls_context: {$PAIR, tls_params: {cipher_suites: [TLS_AES_128_GCM_SHA256]}}"),
         Verdict.REFUSES,
         [
             "x.yaml:12:311: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.tls_params.cipher_suites[0]: unknown cipher suite 'TLS_AES_128_GCM_SHA256'; did you mean 'AES128-GCM-SHA256'?"
@@ -126,14 +124,13 @@ CASES = [
     Case(
         "tls server cipher group",
         tls_server(
-            'common_tls_context: {%s, tls_params: {cipher_suites: ["[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-RSA-AES128-GCM-SHA256]"]}}'
-            % PAIR
+            'common_tls_context: {$PAIR, tls_params: {cipher_suites: ["[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-RSA-AES128-GCM-SHA256]"]}}'
         ),
         Verdict.ACCEPTS,
     ),
     Case(
         "tls server cipher alias",
-        tls_server("common_tls_context: {%s, tls_params: {cipher_suites: [HIGH]}}" % PAIR),
+        tls_server("common_tls_context: {$PAIR, tls_params: {cipher_suites: [HIGH]}}"),
         Verdict.ACCEPTS,
         [
             "x.yaml:12:311: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.tls_params.cipher_suites[0]: unknown cipher suite 'HIGH'"
@@ -142,7 +139,7 @@ CASES = [
     ),
     Case(
         "tls server cipher not",
-        tls_server('common_tls_context: {%s, tls_params: {cipher_suites: [ALL, "!aNULL"]}}' % PAIR),
+        tls_server('common_tls_context: {$PAIR, tls_params: {cipher_suites: [ALL, "!aNULL"]}}'),
         Verdict.REFUSES,
         [
             "x.yaml:12:311: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.tls_params.cipher_suites[0]: unknown cipher suite 'ALL'",
@@ -151,7 +148,7 @@ CASES = [
     ),
     Case(
         "tls server curve bad",
-        tls_server("common_tls_context: {%s, tls_params: {ecdh_curves: [P-255]}}" % PAIR),
+        tls_server("common_tls_context: {$PAIR, tls_params: {ecdh_curves: [P-255]}}"),
         Verdict.REFUSES,
         [
             "x.yaml:12:309: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.tls_params.ecdh_curves[0]: unknown curve 'P-255' (known: P-256, P-384, P-521, X25519, X25519MLKEM768); did you mean 'P-256'?"
@@ -160,8 +157,7 @@ CASES = [
     Case(
         "tls server curve names",
         tls_server(
-            "common_tls_context: {%s, tls_params: {ecdh_curves: [P-256, P-384, P-521, X25519, X25519MLKEM768, prime256v1]}}"
-            % PAIR
+            "common_tls_context: {$PAIR, tls_params: {ecdh_curves: [P-256, P-384, P-521, X25519, X25519MLKEM768, prime256v1]}}"
         ),
         Verdict.REFUSES,
         [
@@ -171,8 +167,7 @@ CASES = [
     Case(
         "tls server min>max",
         tls_server(
-            "common_tls_context: {%s, tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_2}}"
-            % PAIR
+            "common_tls_context: {$PAIR, tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_2}}"
         ),
         Verdict.ACCEPTS,
         [
@@ -182,7 +177,7 @@ CASES = [
     ),
     Case(
         "tls server alpn empty",
-        tls_server('common_tls_context: {%s, alpn_protocols: [""]}' % PAIR),
+        tls_server('common_tls_context: {$PAIR, alpn_protocols: [""]}'),
         Verdict.ACCEPTS,
         [
             "x.yaml:12:299: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.alpn_protocols[0]: must have 1 to 255 bytes"
@@ -191,7 +186,7 @@ CASES = [
     ),
     Case(
         "tls server alpn long",
-        tls_server('common_tls_context: {%s, alpn_protocols: ["%s"]}' % (PAIR, "x" * 256)),
+        tls_server('common_tls_context: {$PAIR, alpn_protocols: ["' + "x" * 256 + '"]}'),
         Verdict.REFUSES,
         [
             "x.yaml:12:299: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.alpn_protocols[0]: must have 1 to 255 bytes"
@@ -200,8 +195,7 @@ CASES = [
     Case(
         "tls server san noca",
         tls_server(
-            "common_tls_context: {%s, validation_context: {match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}}"
-            % PAIR
+            "common_tls_context: {$PAIR, validation_context: {match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}}"
         ),
         Verdict.REFUSES,
         [
@@ -211,8 +205,7 @@ CASES = [
     Case(
         "tls server san unspecified",
         tls_server(
-            "common_tls_context: {%s, validation_context: {trusted_ca: {filename: %s}, match_typed_subject_alt_names: [{matcher: {exact: a}}]}}"
-            % (PAIR, CERTIFICATE)
+            "common_tls_context: {$PAIR, validation_context: {trusted_ca: {filename: $CERTIFICATE}, match_typed_subject_alt_names: [{matcher: {exact: a}}]}}"
         ),
         Verdict.REFUSES,
         [
@@ -222,22 +215,20 @@ CASES = [
     Case(
         "tls server san deprecated",
         tls_server(
-            "common_tls_context: {%s, validation_context: {trusted_ca: {filename: %s}, match_subject_alt_names: [{exact: a}]}}"
-            % (PAIR, CERTIFICATE)
+            "common_tls_context: {$PAIR, validation_context: {trusted_ca: {filename: $CERTIFICATE}, match_subject_alt_names: [{exact: a}]}}"
         ),
         Verdict.ACCEPTS,
     ),
     Case(
         "tls server san both",
         tls_server(
-            "common_tls_context: {%s, validation_context: {trusted_ca: {filename: %s}, match_subject_alt_names: [{exact: a}], match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}}"
-            % (PAIR, CERTIFICATE)
+            "common_tls_context: {$PAIR, validation_context: {trusted_ca: {filename: $CERTIFICATE}, match_subject_alt_names: [{exact: a}], match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}}"
         ),
         Verdict.ACCEPTS,
     ),
     Case(
         "tls server expired noca",
-        tls_server("common_tls_context: {%s, validation_context: {allow_expired_certificate: true}}" % PAIR),
+        tls_server("common_tls_context: {$PAIR, validation_context: {allow_expired_certificate: true}}"),
         Verdict.REFUSES,
         [
             "x.yaml:12:303: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.validation_context.allow_expired_certificate: needs trusted_ca"
@@ -246,8 +237,9 @@ CASES = [
     Case(
         "tls server hash bad",
         tls_server(
-            'common_tls_context: {%s, validation_context: {verify_certificate_hash: ["zz%s"]}}'
-            % (PAIR, "0" * 62)
+            'common_tls_context: {$PAIR, validation_context: {verify_certificate_hash: ["zz'
+            + "0" * 62
+            + '"]}}'
         ),
         Verdict.REFUSES,
         [
@@ -257,14 +249,13 @@ CASES = [
     Case(
         "tls server hash colons",
         tls_server(
-            'common_tls_context: {%s, validation_context: {verify_certificate_hash: ["%s"]}}'
-            % (PAIR, ":".join(["AB"] * 32))
+            'common_tls_context: {$PAIR, validation_context: {verify_certificate_hash: ["AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB"]}}'
         ),
         Verdict.ACCEPTS,
     ),
     Case(
         "tls server spki short",
-        tls_server('common_tls_context: {%s, validation_context: {verify_certificate_spki: ["abc"]}}' % PAIR),
+        tls_server('common_tls_context: {$PAIR, validation_context: {verify_certificate_spki: ["abc"]}}'),
         Verdict.REFUSES,
         [
             "x.yaml:12:329: static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context.validation_context.verify_certificate_spki[0]: must have at least 44 characters"
@@ -273,8 +264,7 @@ CASES = [
     Case(
         "tls server spki bad",
         tls_server(
-            'common_tls_context: {%s, validation_context: {verify_certificate_spki: ["%s"]}}'
-            % (PAIR, "!" * 44)
+            'common_tls_context: {$PAIR, validation_context: {verify_certificate_spki: ["' + "!" * 44 + '"]}}'
         ),
         Verdict.REFUSES,
         [
@@ -284,8 +274,7 @@ CASES = [
     Case(
         "tls server combined no default",
         tls_server(
-            "common_tls_context: {%s, combined_validation_context: {validation_context_sds_secret_config: {name: v}}}"
-            % PAIR,
+            "common_tls_context: {$PAIR, combined_validation_context: {validation_context_sds_secret_config: {name: v}}}",
             top=SECRETS,
         ),
         Verdict.REFUSES,
@@ -296,8 +285,7 @@ CASES = [
     Case(
         "tls server combined ok",
         tls_server(
-            "common_tls_context: {%s, combined_validation_context: {default_validation_context: {}, validation_context_sds_secret_config: {name: v}}}"
-            % PAIR,
+            "common_tls_context: {$PAIR, combined_validation_context: {default_validation_context: {}, validation_context_sds_secret_config: {name: v}}}",
             top=SECRETS,
         ),
         Verdict.ACCEPTS,
@@ -305,8 +293,7 @@ CASES = [
     Case(
         "tls server datasource empty",
         tls_server(
-            "common_tls_context: {tls_certificates: [{certificate_chain: {}, private_key: {filename: %s}}]}"
-            % KEY
+            "common_tls_context: {tls_certificates: [{certificate_chain: {}, private_key: {filename: $KEY}}]}"
         ),
         Verdict.REFUSES,
         [
@@ -316,8 +303,7 @@ CASES = [
     Case(
         "tls server bytes bad",
         tls_server(
-            'common_tls_context: {tls_certificates: [{certificate_chain: {inline_bytes: "!!!"}, private_key: {filename: %s}}]}'
-            % KEY
+            'common_tls_context: {tls_certificates: [{certificate_chain: {inline_bytes: "!!!"}, private_key: {filename: $KEY}}]}'
         ),
         Verdict.REFUSES,
         [
@@ -329,8 +315,7 @@ CASES = [
     Case(
         "tls client two certs",
         tls_client(
-            "common_tls_context: {tls_certificates: [{certificate_chain: {filename: %s}, private_key: {filename: %s}},{certificate_chain: {filename: %s}, private_key: {filename: %s}}]}"
-            % (CERTIFICATE, KEY, CERTIFICATE, KEY)
+            "common_tls_context: {tls_certificates: [{certificate_chain: {filename: $CERTIFICATE}, private_key: {filename: $KEY}},{certificate_chain: {filename: $CERTIFICATE}, private_key: {filename: $KEY}}]}"
         ),
         Verdict.REFUSES,
         [
@@ -339,7 +324,7 @@ CASES = [
     ),
     Case(
         "tls client sni long",
-        tls_client('sni: "%s"' % ("x" * 256)),
+        tls_client('sni: "' + "x" * 256 + '"'),
         Verdict.REFUSES,
         [
             "x.yaml:6:156: static_resources.clusters[1].transport_socket.typed_config.sni: must have at most 255 bytes"
@@ -365,16 +350,14 @@ CASES = [
     Case(
         "tls client auto san nosni",
         tls_client(
-            "auto_sni_san_validation: true, common_tls_context: {validation_context: {trusted_ca: {filename: %s}}}"
-            % CERTIFICATE
+            "auto_sni_san_validation: true, common_tls_context: {validation_context: {trusted_ca: {filename: $CERTIFICATE}}}"
         ),
         Verdict.ACCEPTS,
     ),
     Case(
         "secret noname",
         tcp(
-            top="  secrets: [{tls_certificate: {certificate_chain: {filename: %s}, private_key: {filename: %s}}}]"
-            % (CERTIFICATE, KEY)
+            top="  secrets: [{tls_certificate: {certificate_chain: {filename: $CERTIFICATE}, private_key: {filename: $KEY}}}]"
         ),
         Verdict.ACCEPTS,
     ),
@@ -382,8 +365,7 @@ CASES = [
         "secret dup",
         tcp(
             top=SECRETS
-            + "  - name: s\n    tls_certificate: {certificate_chain: {filename: %s}, private_key: {filename: %s}}"
-            % (CERTIFICATE, KEY)
+            + "  - name: s\n    tls_certificate: {certificate_chain: {filename: $CERTIFICATE}, private_key: {filename: $KEY}}"
         ),
         Verdict.REFUSES,
         ["x.yaml:20:11: static_resources.secrets[2].name: there is another secret 's'"],
@@ -392,8 +374,7 @@ CASES = [
         "secret same name diff kind",
         tcp(
             top=SECRETS
-            + "  - name: v\n    tls_certificate: {certificate_chain: {filename: %s}, private_key: {filename: %s}}"
-            % (CERTIFICATE, KEY)
+            + "  - name: v\n    tls_certificate: {certificate_chain: {filename: $CERTIFICATE}, private_key: {filename: $KEY}}"
         ),
         Verdict.ACCEPTS,
     ),
@@ -402,5 +383,19 @@ CASES = [
         tcp(top="  secrets: [{name: a}]"),
         Verdict.REFUSES,
         ["x.yaml:14:13: static_resources.secrets[0]: a secret needs tls_certificate or validation_context"],
+    ),
+    Case(
+        "tls server many",
+        tls_server(
+            'require_client_certificate: true, require_sni: true, disable_stateless_session_resumption: true, common_tls_context: {$PAIR, alpn_protocols: [h2, http/1.1], tls_params: {tls_minimum_protocol_version: TLSv1_2, tls_maximum_protocol_version: TLSv1_3, cipher_suites: [ECDHE-ECDSA-AES128-GCM-SHA256], ecdh_curves: [P-256]}, validation_context: {trusted_ca: {filename: $CERTIFICATE}, match_typed_subject_alt_names: [{san_type: URI, matcher: {prefix: "spiffe://td/"}},{san_type: IP_ADDRESS, matcher: {exact: 1.2.3.4}},{san_type: EMAIL, matcher: {suffix: x}},{san_type: DNS, matcher: {safe_regex: {regex: a}}}], verify_certificate_spki: ["NvqYIYSbgK2vCJpQhObf77vv+bQWtc5ek5RIOwPiC9A="], allow_expired_certificate: true, trust_chain_verification: ACCEPT_UNTRUSTED}}'
+        ),
+        Verdict.ACCEPTS,
+    ),
+    Case(
+        "tls client many",
+        tls_client(
+            "sni: a.b, auto_host_sni: true, max_session_keys: 3, common_tls_context: {$PAIR, alpn_protocols: [istio], validation_context: {trusted_ca: {filename: $CERTIFICATE}}}"
+        ),
+        Verdict.ACCEPTS,
     ),
 ]

@@ -27,7 +27,7 @@ def feed(data: bytes, step: int) -> tuple[bytes, ChunkGuard]:
         (b"5\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
         (b"A\r\n0123456789\r\n000\r\n\r\n", b"A\r\n0123456789\r\n000\r\n\r\n"),
         (b"5;a=b\r\nhello\r\n0;z\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
-        (b"5 \t\r\nhello\r\n0 ; q=\"x;\"\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
+        (b'5 \t\r\nhello\r\n0 ; q="x;"\r\n\r\n', b"5\r\nhello\r\n0\r\n\r\n"),
         (b"2\r\n\r\n\r\n3;\xff\r\nabc\r\n0\r\nX: 1\r\n\r\n", b"2\r\n\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
         (b"0000000000000001\r\nx\r\n0\r\n\r\n", b"0000000000000001\r\nx\r\n0\r\n\r\n"),
         (b"0\r\n\r\n", b"0\r\n\r\n"),

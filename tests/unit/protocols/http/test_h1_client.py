@@ -9,7 +9,7 @@ import pytest
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http.codec import Codec, CodecSettings, HttpVersion, ResetReason
 from protocols.http.headers import Headers
-from tests.unit.protocols.http.recorder import CODECS, Recorder, codec_name
+from tests.unit.protocols.http.recorder import CODECS, Recorder, closes, codec_name, idle
 
 SETTINGS = CodecSettings()
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -32,7 +32,9 @@ def codec(module: ModuleType, sink: Recorder) -> Codec:
     return made
 
 
-def ask(codec: Codec, method: bytes = b"GET", fields: list[tuple[bytes, bytes]] | None = None, end: bool = True) -> int:
+def ask(
+    codec: Codec, method: bytes = b"GET", fields: list[tuple[bytes, bytes]] | None = None, end: bool = True
+) -> int:
     stream_id = codec.new_stream()
     codec.send_headers(stream_id, Headers.request(method, b"/p", b"a", fields or []), end)
     return stream_id
@@ -40,20 +42,21 @@ def ask(codec: Codec, method: bytes = b"GET", fields: list[tuple[bytes, bytes]] 
 
 def kinds(sink: Recorder) -> list[tuple[object, ...]]:
     return [
-        (e[0], e[2].status, e[3]) if e[0] == "headers" and isinstance(e[2], Headers) else e for e in sink.take()
+        (e[0], e[2].status, e[3]) if e[0] == "headers" and isinstance(e[2], Headers) else e
+        for e in sink.take()
     ]
 
 
 def test_two_exchanges(codec: Codec, sink: Recorder) -> None:
-    assert codec.idle
+    assert idle(codec)
     assert ask(codec) == 1
     assert codec.take_output() == b"GET /p HTTP/1.1\r\nhost: a\r\n\r\n"
-    assert not codec.idle
+    assert not idle(codec)
     codec.receive(OK[:-1])
     codec.receive(OK[-1:])
     assert kinds(sink) == [("headers", 200, False), ("data", 1, b"o", False), ("data", 1, b"k", True)]
-    assert codec.idle
-    assert not codec.must_close
+    assert idle(codec)
+    assert not closes(codec)
     assert ask(codec, b"POST", end=False) == 2
     codec.send_data(2, b"hello", True)
     assert codec.take_output() == (
@@ -88,8 +91,8 @@ def test_framing(codec: Codec, sink: Recorder, method: bytes, text: bytes, body:
     codec.receive(text)
     assert sink.body == body
     assert sink.events[-1][-1] is True
-    assert codec.idle
-    assert not codec.must_close
+    assert idle(codec)
+    assert not closes(codec)
 
 
 def test_a_body_that_runs_to_the_close(codec: Codec, sink: Recorder) -> None:
@@ -103,7 +106,7 @@ def test_a_body_that_runs_to_the_close(codec: Codec, sink: Recorder) -> None:
         ("data", 1, b"lo", False),
         ("data", 1, b"", True),
     ]
-    assert codec.must_close
+    assert closes(codec)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_a_body_that_runs_to_the_close(codec: Codec, sink: Recorder) -> None:
 def test_the_upstreams_wish_to_close(codec: Codec, text: bytes) -> None:
     ask(codec)
     codec.receive(text)
-    assert codec.must_close
+    assert closes(codec)
     with pytest.raises(LocalProtocolError):
         codec.new_stream()
 
@@ -125,15 +128,15 @@ def test_http_1_0_keep_alive(codec: Codec) -> None:
     ask(codec)
     codec.receive(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n")
     assert codec.version(1) is HttpVersion.HTTP10
-    assert not codec.must_close
+    assert not closes(codec)
 
 
 def test_shutdown(codec: Codec) -> None:
     ask(codec)
     codec.shutdown()
-    assert not codec.must_close
+    assert not closes(codec)
     codec.receive(OK)
-    assert codec.must_close
+    assert closes(codec)
 
 
 def test_interim_responses(codec: Codec, sink: Recorder) -> None:
@@ -150,10 +153,10 @@ def test_interim_responses(codec: Codec, sink: Recorder) -> None:
 def test_an_answer_before_the_request_is_complete(codec: Codec) -> None:
     ask(codec, b"POST", end=False)
     codec.receive(OK)
-    assert codec.must_close
+    assert closes(codec)
     codec.send_data(1, b"x", True)
-    assert not codec.must_close
-    assert codec.idle
+    assert not closes(codec)
+    assert idle(codec)
 
 
 # --- poisoning
@@ -175,9 +178,9 @@ def test_surplus_bytes_end_the_connection(module: ModuleType, method: bytes, tex
 
         def _again(self, end: bool) -> None:
             if end:
-                assert codec.must_close
+                assert closes(client)
                 with pytest.raises(LocalProtocolError):
-                    codec.new_stream()
+                    client.new_stream()
 
         def on_headers(self, stream_id: int, headers: Headers, end: bool) -> None:
             super().on_headers(stream_id, headers, end)
@@ -188,13 +191,13 @@ def test_surplus_bytes_end_the_connection(module: ModuleType, method: bytes, tex
             self._again(end)
 
     pool = Pool()
-    codec = module.client_codec(pool, SETTINGS)
-    ask(codec, method)
+    client = module.client_codec(pool, SETTINGS)
+    ask(client, method)
     with pytest.raises(RemoteProtocolError):
-        codec.receive(text)
+        client.receive(text)
     assert len(pool.headers) == 1
     assert pool.events[-1][-1] is True
-    assert codec.must_close
+    assert closes(client)
 
 
 def test_unasked_bytes(module: ModuleType, sink: Recorder) -> None:
@@ -216,13 +219,13 @@ def test_the_pool_may_use_the_connection_again_inside_the_callback(module: Modul
         def on_data(self, stream_id: int, data: bytes, end: bool) -> None:
             super().on_data(stream_id, data, end)
             if end and stream_id == 1:
-                ask(codec)
+                ask(client)
 
     pool = Pool()
-    codec = module.client_codec(pool, SETTINGS)
-    ask(codec)
-    codec.receive(OK)
-    codec.receive(OK)
+    client = module.client_codec(pool, SETTINGS)
+    ask(client)
+    client.receive(OK)
+    client.receive(OK)
     assert [event[1] for event in pool.events] == [1, 1, 2, 2]
 
 
@@ -250,7 +253,7 @@ def test_an_upgrade_refused_by_the_upstream(codec: Codec, sink: Recorder) -> Non
     upgrade(codec)
     codec.receive(OK)
     assert kinds(sink) == [("headers", 200, False), ("data", 1, b"ok", True)]
-    assert codec.must_close
+    assert closes(codec)
 
 
 def test_a_101_nobody_asked_for(codec: Codec, sink: Recorder) -> None:
@@ -268,7 +271,7 @@ def test_connect(codec: Codec, sink: Recorder) -> None:
     assert kinds(sink) == [("headers", 200, False), ("data", 1, b"raw", False)]
     codec.send_data(1, b"up", True)
     assert codec.take_output() == b"up"
-    assert codec.must_close
+    assert closes(codec)
 
 
 # --- ends
@@ -280,7 +283,7 @@ def test_closed_before_any_byte_of_the_response(codec: Codec, sink: Recorder) ->
     sink.take()
     codec.receive_eof()
     assert sink.take() == [("reset", 1, ResetReason.CONNECTION_TERMINATION)]
-    assert codec.must_close
+    assert closes(codec)
 
 
 @pytest.mark.parametrize(
@@ -296,20 +299,20 @@ def test_a_truncated_response(codec: Codec, sink: Recorder, text: bytes) -> None
     codec.receive(text)
     with pytest.raises(RemoteProtocolError):
         codec.receive_eof()
-    assert codec.must_close
+    assert closes(codec)
     assert not any(event[-1] is True for event in sink.events)
 
 
 def test_closed_between_exchanges(codec: Codec, sink: Recorder) -> None:
     codec.receive_eof()
-    assert codec.must_close
+    assert closes(codec)
     assert sink.events == []
 
 
 def test_reset(codec: Codec, sink: Recorder) -> None:
     ask(codec)
     codec.reset(1, ResetReason.LOCAL_RESET)
-    assert codec.must_close
+    assert closes(codec)
     codec.receive(OK)
     assert sink.events == []
 

@@ -9,7 +9,7 @@ import pytest
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http.codec import Codec, CodecSettings, HttpVersion, ResetReason
 from protocols.http.headers import Headers
-from tests.unit.protocols.http.recorder import CODECS, Recorder, codec_name
+from tests.unit.protocols.http.recorder import CODECS, Recorder, closes, codec_name, idle
 
 SETTINGS = CodecSettings(allowed_upgrades=frozenset((b"websocket",)))
 GET = b"GET /p HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -48,13 +48,13 @@ def ok(codec: Codec, stream_id: int) -> bytes:
 
 
 def test_an_exchange(codec: Codec, sink: Recorder) -> None:
-    assert codec.idle
+    assert idle(codec)
     codec.receive(GET)
     assert kinds(sink) == [("headers", 1, True)]
-    assert not codec.idle
+    assert not idle(codec)
     assert ok(codec, 1) == OK_EMPTY
-    assert codec.idle
-    assert not codec.must_close
+    assert idle(codec)
+    assert not closes(codec)
     codec.receive(POST + b"hel")
     codec.receive(b"lo")
     assert kinds(sink) == [("headers", 2, False), ("data", 2, b"hel", False), ("data", 2, b"lo", True)]
@@ -68,7 +68,9 @@ def test_chunked_response(codec: Codec) -> None:
     codec.send_data(1, b"", False)
     codec.send_data(1, b"x" * 16, True)
     assert codec.take_output() == (
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n10\r\n" + b"x" * 16 + b"\r\n0\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n10\r\n"
+        + b"x" * 16
+        + b"\r\n0\r\n\r\n"
     )
     assert codec.take_output() == b""
 
@@ -80,7 +82,7 @@ def test_trailers_are_written_when_enabled(module: ModuleType, sink: Recorder) -
         codec.send_headers(1, Headers.response(200), False)
         codec.send_trailers(1, Headers([(b"x-t", b"1")]))
         assert codec.take_output() == b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + end
-        assert codec.idle
+        assert idle(codec)
 
 
 def test_trailers_are_told_when_enabled(module: ModuleType) -> None:
@@ -115,28 +117,28 @@ def test_hundreds_of_pipelined_requests_do_not_recurse(module: ModuleType) -> No
     class Hall(Recorder):
         def on_headers(self, stream_id: int, headers: Headers, end: bool) -> None:
             super().on_headers(stream_id, headers, end)
-            codec.send_headers(stream_id, Headers.response(200), True)
-            codec.proceed()
+            server.send_headers(stream_id, Headers.response(200), True)
+            server.proceed()
 
     hall = Hall()
-    codec = module.server_codec(hall, SETTINGS)
-    codec.receive(GET * 3000)
+    server = module.server_codec(hall, SETTINGS)
+    server.receive(GET * 3000)
     assert len(hall.events) == 3000
-    assert codec.take_output() == OK_EMPTY * 3000
+    assert server.take_output() == OK_EMPTY * 3000
 
 
 def test_an_answer_inside_the_callback_without_proceed_holds_the_rest(module: ModuleType) -> None:
     class Hall(Recorder):
         def on_headers(self, stream_id: int, headers: Headers, end: bool) -> None:
             super().on_headers(stream_id, headers, end)
-            codec.send_headers(stream_id, Headers.response(200), True)
+            server.send_headers(stream_id, Headers.response(200), True)
 
     hall = Hall()
-    codec = module.server_codec(hall, SETTINGS)
-    codec.receive(GET + GET)
+    server = module.server_codec(hall, SETTINGS)
+    server.receive(GET + GET)
     assert len(hall.events) == 1
-    assert not codec.wants_input
-    codec.proceed()
+    assert not server.wants_input
+    server.proceed()
     assert len(hall.events) == 2
 
 
@@ -146,7 +148,7 @@ def test_an_answer_inside_the_callback_without_proceed_holds_the_rest(module: Mo
 def test_the_clients_wish_to_close(codec: Codec, sink: Recorder, line: bytes) -> None:
     codec.receive(b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n" + GET)
     assert ok(codec, 1) == OK_CLOSE
-    assert codec.must_close
+    assert closes(codec)
     codec.proceed()
     codec.receive(GET)
     assert kinds(sink) == [("headers", 1, True)]
@@ -156,19 +158,19 @@ def test_the_halls_wish_to_close(codec: Codec) -> None:
     codec.receive(GET)
     codec.send_headers(1, Headers.response(200, [(b"connection", b"close")]), True)
     assert codec.take_output() == OK_CLOSE
-    assert codec.must_close
+    assert closes(codec)
 
 
 def test_shutdown(module: ModuleType, sink: Recorder) -> None:
     codec = module.server_codec(sink, SETTINGS)
     codec.receive(GET)
     codec.shutdown()
-    assert not codec.must_close
+    assert not closes(codec)
     assert ok(codec, 1) == OK_CLOSE
-    assert codec.must_close
+    assert closes(codec)
     codec = module.server_codec(sink, SETTINGS)
     codec.shutdown()
-    assert codec.must_close
+    assert closes(codec)
 
 
 def test_interim_responses(codec: Codec) -> None:
@@ -185,7 +187,7 @@ def test_an_answer_before_the_request_is_complete(codec: Codec, sink: Recorder) 
     sink.take()
     codec.send_headers(1, Headers.response(403), True)
     assert codec.take_output() == b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    assert codec.must_close
+    assert closes(codec)
     codec.receive(b"llo" + GET)
     assert sink.take() == []
 
@@ -194,11 +196,11 @@ def test_a_body_that_goes_on_after_the_answer_began(codec: Codec, sink: Recorder
     codec.receive(POST)
     codec.send_headers(1, Headers.response(200), False)
     codec.send_data(1, b"a", False)
-    assert not codec.must_close
+    assert not closes(codec)
     codec.receive(b"hello")
     assert sink.events[-1] == ("data", 1, b"hello", True)
     codec.send_data(1, b"b", True)
-    assert codec.must_close
+    assert closes(codec)
 
 
 def test_head_requests_get_no_body(codec: Codec) -> None:
@@ -206,7 +208,7 @@ def test_head_requests_get_no_body(codec: Codec) -> None:
     codec.send_headers(1, Headers.response(200, [(b"content-length", b"5")]), False)
     codec.send_data(1, b"hello", True)
     assert codec.take_output() == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
-    assert codec.idle
+    assert idle(codec)
 
 
 @pytest.mark.parametrize("sent", [b"hell", b"hello!"])
@@ -215,7 +217,7 @@ def test_a_body_must_match_its_length(codec: Codec, sent: bytes) -> None:
     codec.send_headers(1, Headers.response(200, [(b"content-length", b"5")]), False)
     with pytest.raises(LocalProtocolError):
         codec.send_data(1, sent, True)
-    assert codec.must_close
+    assert closes(codec)
 
 
 def test_http_1_0(module: ModuleType, sink: Recorder) -> None:
@@ -227,12 +229,12 @@ def test_http_1_0(module: ModuleType, sink: Recorder) -> None:
     codec.send_headers(1, Headers.response(200), False)
     codec.send_data(1, b"abc", True)
     assert codec.take_output() == b"HTTP/1.0 200 OK\r\nconnection: close\r\n\r\nabc"
-    assert codec.must_close
+    assert closes(codec)
 
     codec = module.server_codec(sink, settings)
     codec.receive(b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
     assert ok(codec, 1) == b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n"
-    assert codec.idle
+    assert idle(codec)
 
 
 # --- upgrades
@@ -258,19 +260,19 @@ def test_a_tunnel_opens_with_the_answer(codec: Codec, sink: Recorder, together: 
     assert sink.take() == [("data", 1, b"more", False)]
     codec.send_data(1, b"raw", False)
     assert codec.take_output() == b"raw"
-    assert not codec.must_close
+    assert not closes(codec)
     codec.receive_eof()
     assert sink.take() == [("data", 1, b"", True)]
     codec.send_data(1, b"last", True)
     assert codec.take_output() == b"last"
-    assert codec.must_close
+    assert closes(codec)
 
 
 def test_an_upgrade_that_is_refused(codec: Codec, sink: Recorder) -> None:
     codec.receive(UPGRADE + GET)
     codec.send_headers(1, Headers.response(403), True)
     assert codec.take_output() == b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    assert codec.must_close
+    assert closes(codec)
     codec.proceed()
     assert len(sink.events) == 1
 
@@ -280,7 +282,7 @@ def test_only_allowed_protocols_are_switched_to(codec: Codec) -> None:
     with pytest.raises(LocalProtocolError):
         codec.send_headers(1, SWITCHING, False)
     codec.send_headers(1, Headers.response(403), True)
-    assert codec.must_close
+    assert closes(codec)
 
 
 def test_no_switch_without_a_request_for_it(codec: Codec) -> None:
@@ -304,22 +306,24 @@ def test_connect(codec: Codec, sink: Recorder) -> None:
 def test_a_bad_head_is_answered_under_a_new_id(codec: Codec, sink: Recorder) -> None:
     with pytest.raises(RemoteProtocolError):
         codec.receive(b"GET p HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
-    assert not codec.must_close
+    assert not closes(codec)
     codec.receive(GET)
     assert sink.take() == []
     stream_id = codec.new_stream()
     codec.send_headers(stream_id, Headers.response(400), True)
-    assert codec.take_output() == b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    assert codec.must_close
+    assert (
+        codec.take_output() == b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    )
+    assert closes(codec)
     with pytest.raises(LocalProtocolError):
         codec.new_stream()
 
 
 def test_a_head_that_never_comes_whole_can_be_answered(codec: Codec, sink: Recorder) -> None:
     codec.receive(GET[:10])
-    assert not codec.idle
+    assert not idle(codec)
     codec.send_headers(codec.new_stream(), Headers.response(408), True)
-    assert codec.must_close
+    assert closes(codec)
     codec.receive(GET[10:])
     assert sink.take() == []
 
@@ -329,7 +333,7 @@ def test_a_bad_body_is_answered_in_its_stream(codec: Codec, sink: Recorder) -> N
     with pytest.raises(RemoteProtocolError):
         codec.receive(text + b"5\r\nhelloXY")
     codec.send_headers(1, Headers.response(400), True)
-    assert codec.must_close
+    assert closes(codec)
 
 
 def test_a_server_begins_nothing(codec: Codec) -> None:
@@ -357,21 +361,21 @@ def test_the_client_goes_away(module: ModuleType) -> None:
     for text in (POST + b"he", UPGRADE):
         codec, sink = after(text)
         assert sink.take() == [("reset", 1, ResetReason.CONNECTION_TERMINATION)]
-        assert codec.must_close
+        assert closes(codec)
     codec, sink = after(GET)  # half-closed: the answer may still be wanted
     assert sink.take() == []
     assert ok(codec, 1) == OK_CLOSE
-    assert codec.must_close
+    assert closes(codec)
     codec, sink = after(GET[:7])
     assert sink.take() == []
-    assert codec.must_close
+    assert closes(codec)
 
 
 def test_reset(codec: Codec, sink: Recorder) -> None:
     codec.receive(POST)
     sink.take()
     codec.reset(1, ResetReason.LOCAL_RESET)
-    assert codec.must_close
+    assert closes(codec)
     codec.receive(b"hello")
     assert sink.take() == []
 

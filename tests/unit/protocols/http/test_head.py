@@ -47,8 +47,15 @@ def test_a_plain_head() -> None:
     headers = found.headers
     assert (headers.method, headers.path, headers.authority) == (b"GET", b"/a?b=c", b"A.example:80")
     assert list(headers.items()) == [(b"x-one", b"1"), (b"x-two", b"two")]
-    assert (found.version, found.length, found.keep_alive, found.upgrade) == (HttpVersion.HTTP11, 0, True, b"")
-    assert found.size == len(b"GET /a?b=c HTTP/1.1\r\nHost: A.example:80\r\nX-One: 1\r\nX-Two:  two \t\r\n\r\n")
+    assert (found.version, found.length, found.keep_alive, found.upgrade) == (
+        HttpVersion.HTTP11,
+        0,
+        True,
+        b"",
+    )
+    assert found.size == len(
+        b"GET /a?b=c HTTP/1.1\r\nHost: A.example:80\r\nX-One: 1\r\nX-Two:  two \t\r\n\r\n"
+    )
 
 
 @pytest.mark.parametrize("method", sorted(METHODS - {b"CONNECT"}))
@@ -76,7 +83,12 @@ def test_octets_in_a_target(octet: int) -> None:
 @pytest.mark.parametrize("octet", range(256))
 def test_octets_in_a_host(octet: int) -> None:
     """Recorded from Envoy 1.40. A bare CR is deleted from values."""
-    good = b"!$%&'()*+,-.:;=@[]_~\r" + bytes(range(0x30, 0x3A)) + bytes(range(0x41, 0x5B)) + bytes(range(0x61, 0x7B))
+    good = (
+        b"!$%&'()*+,-.:;=@[]_~\r"
+        + bytes(range(0x30, 0x3A))
+        + bytes(range(0x41, 0x5B))
+        + bytes(range(0x61, 0x7B))
+    )
     text = b"GET / HTTP/1.1\r\nHost: a" + bytes((octet,)) + b"b\r\n\r\n"
     if octet in good:
         assert request(text).headers.authority == (b"a" + bytes((octet,)) + b"b").replace(b"\r", b"")
@@ -187,7 +199,11 @@ def test_framing(fields: list[bytes], length: int) -> None:
         ([b"Content-Length:"], 400, "http1.codec_error"),
         ([b"Content-Length: 18446744073709551616"], 400, "http1.codec_error"),
         ([b"Content-Length: " + b"9" * 5000], 400, "http1.codec_error"),
-        ([b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"], 501, "http1.invalid_transfer_encoding"),
+        (
+            [b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"],
+            501,
+            "http1.invalid_transfer_encoding",
+        ),
         ([b"Transfer-Encoding: gzip, chunked"], 501, "http1.invalid_transfer_encoding"),
         ([b"Transfer-Encoding:"], 501, "http1.invalid_transfer_encoding"),
         (
@@ -285,7 +301,11 @@ def test_underscores() -> None:
 def test_http_1_0_when_allowed() -> None:
     settings = CodecSettings(accept_http_10=True, default_host_for_http_10=b"d.example")
     found = request(b"GET / HTTP/1.0\r\n\r\n", settings)
-    assert (found.version, found.keep_alive, found.headers.authority) == (HttpVersion.HTTP10, False, b"d.example")
+    assert (found.version, found.keep_alive, found.headers.authority) == (
+        HttpVersion.HTTP10,
+        False,
+        b"d.example",
+    )
     assert request(b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", settings).keep_alive
     assert request(b"GET / HTTP/1.0\r\nConnection: x, keep-alive\r\n\r\n", settings).keep_alive
     assert refused(b"GET / HTTP/2.0\r\n\r\n", settings) == (426, "low_version")
@@ -417,7 +437,9 @@ def test_switching_protocols_keeps_its_fields() -> None:
 
 
 def test_trailers() -> None:
-    trailers = read_trailers(b"X-T: 1\r\nGrpc-Status: 0\r\nHost: b\r\nContent-Length: 3\r\nAuthorization: x\r\n", SETTINGS)
+    trailers = read_trailers(
+        b"X-T: 1\r\nGrpc-Status: 0\r\nHost: b\r\nContent-Length: 3\r\nAuthorization: x\r\n", SETTINGS
+    )
     assert list(trailers.items()) == [(b"x-t", b"1"), (b"grpc-status", b"0")]
 
 

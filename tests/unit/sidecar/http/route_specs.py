@@ -33,7 +33,9 @@ def route(
     return RouteSpec(spec, action or RouteAction(cluster="back"), name or path, **fields)
 
 
-def host(*routes: RouteSpec, domains: tuple[str, ...] = ("*",), name: str = "v", **fields: Any) -> VirtualHost:
+def host(
+    *routes: RouteSpec, domains: tuple[str, ...] = ("*",), name: str = "v", **fields: Any
+) -> VirtualHost:
     return VirtualHost(name, domains, routes or (route(),), **fields)
 
 

@@ -31,7 +31,8 @@ XFF = b"x-forwarded-for"
         (b"2001:DB8:0::1", 0, ("2001:db8::1", True)),
         (b"[2001:db8::1]", 0, None),
         (b"1.2.3.04", 0, None),
-        ("١.2.3.4".encode(), 0, None),
+        (b"fe80::1%eth0", 0, None),
+        ("\u0661.2.3.4".encode(), 0, None),
         (b"1.2.3.4\x00", 0, None),
     ],
 )

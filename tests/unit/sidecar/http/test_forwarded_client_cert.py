@@ -83,7 +83,9 @@ def test_repeated_lines_are_joined() -> None:
 
 def test_each_connection_has_its_own_element() -> None:
     rule = compile_xfcc(Details.SANITIZE_SET, SetCurrentClientCertDetails(uri=True))
-    other = dataclasses.replace(MTLS, peer=dataclasses.replace(CERTIFICATE, sha256="ff", uri_sans=("spiffe://o",)))
+    other = dataclasses.replace(
+        MTLS, peer=dataclasses.replace(CERTIFICATE, sha256="ff", uri_sans=("spiffe://o",))
+    )
     for tls, expected in ((MTLS, b"ae6e18"), (other, b"ff"), (MTLS, b"ae6e18")):
         headers = Headers()
         rule(headers, tls)
@@ -125,7 +127,9 @@ PAIR = re.compile(r'([A-Za-z]+)=((?:[^,;="\\]|(?<=:)/)*|"(?:[^"\\]|\\.)*")(?:;|$
 )
 def test_names_cannot_break_out_of_their_field(name: str) -> None:
     peer = dataclasses.replace(CERTIFICATE, uri_sans=(name,), dns_sans=(name,))
-    element = xfcc_element(dataclasses.replace(MTLS, peer=peer, local=None), SetCurrentClientCertDetails(uri=True, dns=True))
+    element = xfcc_element(
+        dataclasses.replace(MTLS, peer=peer, local=None), SetCurrentClientCertDetails(uri=True, dns=True)
+    )
     text = element.decode()
     assert not re.search(r"[\x00-\x1f\x7f]", text)
     assert [key for key, _ in PAIR.findall(text)] == ["Hash", "URI", "DNS"]

@@ -97,9 +97,7 @@ def levels(*, most_specific_wins: bool) -> RouteTable:
     )
 
 
-CLIENT = tuple(
-    (name, b"client") for name in (b"x-rm", b"x-rm2", b"x-rmadd", b"x-lvl", b"x-ov")
-)
+CLIENT = tuple((name, b"client") for name in (b"x-rm", b"x-rm2", b"x-rmadd", b"x-lvl", b"x-ov"))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +145,10 @@ def test_levels_of_request_edits_apply_in_envoys_order(
 
 @pytest.mark.parametrize(
     ("wins", "levels_of_header", "overwritten"),
-    [(False, ["up", "route", "vhost", "global"], "global"), (True, ["up", "global", "vhost", "route"], "route")],
+    [
+        (False, ["up", "route", "vhost", "global"], "global"),
+        (True, ["up", "global", "vhost", "route"], "route"),
+    ],
 )
 def test_levels_of_response_edits(wins: bool, levels_of_header: list[str], overwritten: str) -> None:
     found = forward(levels(most_specific_wins=wins), request(b"/lvl"))
@@ -162,7 +163,9 @@ def test_values_are_formats_and_see_the_headers_as_they_came() -> None:
     mutations = HeaderMutations(
         request_add=(
             overwrite("x-in", "new"),
-            append("x-fmt", "%REQ(x-in)%|%REQ(missing)%|%REQ(:PATH)%|%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%|%%"),
+            append(
+                "x-fmt", "%REQ(x-in)%|%REQ(missing)%|%REQ(:PATH)%|%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%|%%"
+            ),
             append("x-missing", "%REQ(missing)%"),
             append("x-kept", "%REQ(missing)%", keep_empty=True),
             append("x-empty", ""),
@@ -200,14 +203,22 @@ PATH_REWRITES = [
     (route("/pre/", RouteAction("c", prefix_rewrite="/")), b"/pre/a?b=/pre/", b"/a?b=/pre/"),
     (route("/pre2", RouteAction("c", prefix_rewrite="/new")), b"/pre2x?y=1", b"/newx?y=1"),
     (route("/exact", RouteAction("c", prefix_rewrite="/ex2"), Kind.PATH), b"/exact?x=1", b"/ex2?x=1"),
-    (route("/rep/.*", RouteAction("c", prefix_rewrite="/whole"), Kind.SAFE_REGEX), b"/rep/x?q=1", b"/whole?q=1"),
+    (
+        route("/rep/.*", RouteAction("c", prefix_rewrite="/whole"), Kind.SAFE_REGEX),
+        b"/rep/x?q=1",
+        b"/whole?q=1",
+    ),
     (
         route("/sep", RouteAction("c", prefix_rewrite="/S"), Kind.PATH_SEPARATED_PREFIX),
         b"/sep/a?b",
         b"/S/a?b",
     ),
     (
-        route("/re/.*", RouteAction("c", regex_rewrite=RegexRewrite(r"/re/(\w+)/(\w+)", r"/\2/\1/\0")), Kind.SAFE_REGEX),
+        route(
+            "/re/.*",
+            RouteAction("c", regex_rewrite=RegexRewrite(r"/re/(\w+)/(\w+)", r"/\2/\1/\0")),
+            Kind.SAFE_REGEX,
+        ),
         b"/re/aa/bb/re/cc/dd?c=/re/x/y",
         b"/bb/aa//re/aa/bb/dd/cc//re/cc/dd?c=/re/x/y",
     ),
@@ -342,7 +353,12 @@ def test_facts_of_the_action_are_taken_over() -> None:
         )
     )
     found = forward(routes, request(b"/a"))
-    assert (found.name, found.virtual_host, found.metadata, found.stat_prefix) == ("named", "host", metadata, "st")
+    assert (found.name, found.virtual_host, found.metadata, found.stat_prefix) == (
+        "named",
+        "host",
+        metadata,
+        "st",
+    )
     assert (found.cluster_not_found_status, found.timeout_s, found.idle_timeout_s) == (404, None, 0.0)
     assert (found.max_stream_duration_s, found.priority) == (7.0, RoutingPriority.HIGH)
     assert (found.retry_policy, found.upgrades, found.metadata_match) == (own, {"websocket": False}, match)

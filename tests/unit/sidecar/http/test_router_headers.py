@@ -94,7 +94,7 @@ def test_retry_headers_are_read_and_removed() -> None:
     assert len(headers) == 0
 
 
-@pytest.mark.parametrize("count", [b"", b"-1", b"+1", b"1e3", b"9" * 30, "٣".encode()])
+@pytest.mark.parametrize("count", [b"", b"-1", b"+1", b"1e3", b"9" * 30, "\u0663".encode()])
 def test_bad_retry_count_is_none(count: bytes) -> None:
     assert take_retry_headers(Headers([(b"x-envoy-max-retries", count)])).max_retries is None
 

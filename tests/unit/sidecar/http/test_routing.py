@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import pytest
@@ -174,9 +173,7 @@ def test_grpc(content_type: bytes, expected: str) -> None:
 
 
 def test_runtime_fraction() -> None:
-    routes = table(
-        host(route(name="some", match={"runtime_fraction": Percent(0.25)}), route(name="rest"))
-    )
+    routes = table(host(route(name="some", match={"runtime_fraction": Percent(0.25)}), route(name="rest")))
     found = Counter(name_of(find(routes, request(), random)) for random in range(0, 1_000_000, 1000))
     assert found == {"some": 250, "rest": 750}
 
@@ -270,21 +267,12 @@ def test_explain_says_what_match_does() -> None:
 
 
 def test_many_virtual_hosts_cost_no_more_than_few() -> None:
-    def microseconds(count: int) -> float:
-        hosts = [
-            host(route(), domains=(f"svc{index}.ns", f"*.svc{index}.example"), name=f"h{index}")
-            for index in range(count)
-        ]
-        routes, headers = table(*hosts), request(b"/", b"x.svc5.example")
-        best = 1e9
-        for _ in range(5):
-            start = time.perf_counter()
-            for _ in range(300):
-                routes.match(headers, lambda: 0)
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    # suffixes of different lengths are one look-up each, whatever the number of hosts
-    assert microseconds(2000) < 5 * microseconds(10)
-
-
+    hosts = [
+        host(route(name=f"h{index}"), domains=(f"svc{index}.ns", f"*.svc{index:04}.example"))
+        for index in range(2000)
+    ]
+    routes = table(*hosts)
+    assert name_of(find(routes, request(b"/", b"svc1999.ns"))) == "h1999"
+    assert name_of(find(routes, request(b"/", b"x.svc1999.example"))) == "h1999"
+    # one look-up for each length of wildcard, whatever the number of hosts
+    assert len(routes._suffixes) == 1

@@ -90,7 +90,7 @@ def test_matches_what_envoy_matches(matcher: HeaderMatcher, names: str) -> None:
         (b"5x", False),
         (b"", False),
         (b"5_0", False),
-        ("٥".encode(), False),
+        ("\u0665".encode(), False),
         (b"9" * 30, False),
     ],
 )
@@ -136,10 +136,8 @@ def test_all_of() -> None:
     assert not both(Headers([(b"x-a", b"")]))
 
 
-QUERIES = "|?q|?q=|?q=a|?q=b&q=a|?q=a&q=b|?q=a%20b|?q=a+b|?q=%61|?%71=a|?Q=a|?q=12|?r=1;q=a|?q=a=b|?&q=a".split(
-    "|"
-)
 EVERYWHERE = "?q ?q= ?q=a ?q=b&q=a ?q=a&q=b ?q=a%20b ?q=a+b ?q=%61 ?q=12 ?q=a=b ?&q=a"
+QUERIES = ["", "?%71=a", "?Q=a", "?r=1;q=a", *EVERYWHERE.split()]
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def original_dst_spec(**fields: object) -> ClusterSpec:
         DiscoveryType.ORIGINAL_DST,
         lb_policy=LbPolicy.CLUSTER_PROVIDED,
         cleanup_interval_s=5.0,
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
 
 

@@ -16,7 +16,7 @@ ANSWERED = [("ready",), ("headers", 200, False), ("data", b"hi", True)]
 
 def exchange(**options: object) -> tuple[FakeCluster, RecordingSink, Peer]:
     """A GET that was sent and waits for its answer."""
-    fake = FakeCluster(static_spec(http_options=UpstreamHttpOptions(**options)))  # type: ignore[arg-type]
+    fake = FakeCluster(static_spec(http_options=UpstreamHttpOptions(**options)))
     sink = fake.request()
     peer = fake.peers[0].accept()
     peer.transport.take()
@@ -45,7 +45,7 @@ class TestAnswers:
         for at in range(0, len(OK), size):
             peer.send(OK[at : at + size])
         assert sink.events[0] == ("headers", 200, False)
-        assert b"".join(event[1] for event in sink.events[1:]) == b"hi"  # type: ignore[misc]
+        assert b"".join(event[1] for event in sink.events[1:]) == b"hi"
         assert sink.events[-1][-1] is True
         assert fake.active_gauges().keys() == {"upstream_cx_active", "connections", "host cx_active"}
 

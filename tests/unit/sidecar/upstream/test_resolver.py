@@ -72,7 +72,7 @@ def test_rounds() -> None:
         tasks = []
 
         def spawn(coroutine: object) -> asyncio.Task[None]:
-            tasks.append(asyncio.ensure_future(coroutine))  # type: ignore[call-overload]
+            tasks.append(asyncio.ensure_future(coroutine))
             return tasks[0]
 
         refresh.start(spawn)
@@ -97,7 +97,7 @@ def test_a_cluster_is_initialized_after_the_first_round() -> None:
         tasks = []
 
         def spawn(coroutine: object) -> asyncio.Task[None]:
-            tasks.append(asyncio.ensure_future(coroutine))  # type: ignore[call-overload]
+            tasks.append(asyncio.ensure_future(coroutine))
             return tasks[0]
 
         fake.cluster._spawn = spawn

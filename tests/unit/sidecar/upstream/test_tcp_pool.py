@@ -35,10 +35,10 @@ def test_a_session() -> None:
     sink.upstream.write(b"ping")
     peer.send(b"pong")
     assert peer.transport.take() == b"ping"
-    peer.end()
-    assert sink.events == [("data", b"pong", False), ("data", b"", True)]
     sink.upstream.write(b"more", True)
     assert peer.transport.take() == b"more" and peer.transport.eof
+    peer.end()
+    assert sink.events == [("data", b"pong", False), ("data", b"", True)]
     sink.upstream.close()
     assert peer.transport.closed
     peer.gone()
@@ -54,6 +54,16 @@ def test_a_session() -> None:
         "upstream_rq_pending_total": 1,
         "upstream_rq_total": 1,
     }
+
+
+def test_the_upstream_ended_first() -> None:
+    """It is closed by whoever ended last: by us."""
+    fake, sink, peer = connected()
+    assert sink.upstream is not None
+    peer.end()
+    sink.upstream.write(b"", True)
+    sink.upstream.close()
+    assert fake.value("upstream_cx_destroy_local_with_active_rq") == 1
 
 
 def test_closed_from_here() -> None:

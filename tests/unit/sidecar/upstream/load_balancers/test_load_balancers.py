@@ -37,7 +37,7 @@ class Setup:
     def __init__(self, kind: type[LoadBalancer], *levels: Iterable[Host], threshold: float = 0.5) -> None:
         self.panics = Store().root.counter("lb_healthy_panic")
         chance = random.Random(7)
-        self.balancer = kind(PrioritySelection(threshold, self.panics, chance), chance)  # type: ignore[call-arg]
+        self.balancer = kind(PrioritySelection(threshold, self.panics, chance), chance)
         self.balancer.update(HostSet(tuple(map(tuple, levels))))
 
     def chosen(self, times: int) -> Counter[int]:

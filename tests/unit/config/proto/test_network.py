@@ -1,0 +1,91 @@
+"""Network filters as specs."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.model.access_log import FileAccessLogSpec
+from config.model.core import DataSource, Metadata
+from config.model.network import DirectResponseNetworkSpec, EchoSpec, TcpProxySpec, WeightedTcpCluster
+from tests.unit.config.bootstraps import ECHO, EXTENSIONS, parse, tcp
+
+
+def filters(**parts: str) -> tuple[object, ...]:
+    return parse(tcp(**parts)).bootstrap.listeners[0].filter_chains[0].filters
+
+
+def test_tcp_proxy() -> None:
+    log = f'{{name: a, typed_config: {{"@type": {EXTENSIONS}access_loggers.stream.v3.StderrAccessLog}}}}'
+    assert filters(
+        fields="stat_prefix: x, weighted_clusters: {clusters: [{name: c, weight: 3, metadata_match: {filter_metadata: "
+        "{envoy.lb: {a: b}}}}]}, idle_timeout: 0s, max_connect_attempts: 4, max_downstream_connection_duration: 9s, "
+        f"access_log_options: {{access_log_flush_interval: 2s}}, access_log: [{log}]"
+    ) == (
+        TcpProxySpec(
+            stat_prefix="x",
+            weighted_clusters=(WeightedTcpCluster("c", 3, Metadata({"envoy.lb": {"a": "b"}})),),
+            idle_timeout_s=None,
+            max_connect_attempts=4,
+            max_downstream_connection_duration_s=9.0,
+            access_log=(FileAccessLogSpec("/dev/stderr"),),
+            access_log_flush_interval_s=2.0,
+        ),
+    )
+
+
+def test_deprecated_access_log_flush_interval() -> None:
+    (spec,) = filters(fields="stat_prefix: x, cluster: c, access_log_flush_interval: 4s")
+    assert spec == TcpProxySpec("x", "c", access_log_flush_interval_s=4.0)
+
+
+def test_a_cluster_that_does_not_exist_is_a_warning() -> None:
+    parsed = parse(tcp("stat_prefix: x, cluster: zork"))
+    assert [str(warning) for warning in parsed.warnings] == [
+        (
+            "x.yaml:13:154: static_resources.listeners[0].filter_chains[0].filters[0].typed_config.cluster: "
+            "unknown cluster 'zork'"
+        )
+    ]
+
+
+def test_nothing_is_said_about_clusters_that_may_be_dynamic() -> None:
+    parsed = parse(tcp("stat_prefix: x, cluster: zork", top="dynamic_resources: {cds_config: {ads: {}}}"))
+    assert [warning.path for warning in parsed.warnings] == ["dynamic_resources"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (", response: {inline_string: hi}", DataSource(inline=b"hi")),
+        (", response: {inline_bytes: aGk}", DataSource(inline=b"hi")),
+        (", response: {environment_variable: X}", DataSource(environment_variable="X")),
+        ("", DataSource(inline=b"")),
+    ],
+)
+def test_direct_response(fields: str, expected: DataSource) -> None:
+    kind = f"{EXTENSIONS}filters.network.direct_response.v3.Config"
+    found = filters(filters=f'[{{name: d, typed_config: {{"@type": {kind}{fields}}}}}]')
+    assert found == (DirectResponseNetworkSpec(expected),)
+
+
+def test_echo() -> None:
+    assert filters(filters=f"[{ECHO}]") == (EchoSpec(),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("path: /x", FileAccessLogSpec("/x")),
+        ('path: /x, format: "a\\n"', FileAccessLogSpec("/x", "a\n")),
+        ('path: /x, log_format: {text_format: "b"}', FileAccessLogSpec("/x", "b")),
+        ("path: /x, log_format: {text_format_source: {inline_string: c}}", FileAccessLogSpec("/x", "c")),
+        ('path: /x, log_format: {text_format: ""}', FileAccessLogSpec("/x")),
+    ],
+)
+def test_access_log_formats(fields: str, expected: FileAccessLogSpec) -> None:
+    log = (
+        f'{{name: a, typed_config: {{"@type": {EXTENSIONS}access_loggers.file.v3.FileAccessLog, {fields}}}}}'
+    )
+    (spec,) = filters(fields=f"stat_prefix: x, cluster: c, access_log: [{log}]")
+    assert isinstance(spec, TcpProxySpec)
+    assert spec.access_log == (expected,)
