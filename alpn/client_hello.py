@@ -51,6 +51,10 @@ class NotTls:
     reason: str
 
 
+#: What comes of a first message that is larger than anybody may send.
+TOO_LONG: Final = NotTls("ClientHello is too long")
+
+
 def parse_client_hello(data: bytes) -> ClientHello | Incomplete | NotTls:
     """Judge everything received so far; call again with more after `Incomplete`. Raises nothing.
 
@@ -71,7 +75,7 @@ def _collect(data: bytes) -> bytes | Incomplete | NotTls:
     have = 0
     wanted = -1
     at = 0
-    cut_short = INCOMPLETE if len(data) < MAX_CLIENT_HELLO_BYTES else NotTls("ClientHello is too long")
+    cut_short = INCOMPLETE if len(data) < MAX_CLIENT_HELLO_BYTES else TOO_LONG
     for _ in range(_MAX_RECORDS):
         header = data[at : at + _RECORD_HEADER_BYTES]
         problem = _record_problem(header)
@@ -90,7 +94,7 @@ def _collect(data: bytes) -> bytes | Incomplete | NotTls:
             if have >= 4:
                 wanted = 4 + int.from_bytes(start[1:4], "big")
                 if wanted > MAX_CLIENT_HELLO_BYTES:
-                    return NotTls("ClientHello is too long")
+                    return TOO_LONG
         if 0 <= wanted <= have:
             return b"".join(pieces)[4:wanted]
         if len(body) < length:

@@ -56,6 +56,7 @@ class Store:
 
     __slots__ = (
         "_bounds_for",
+        "_evictable",
         "_extract",
         "_rejects",
         "_shared",
@@ -77,6 +78,7 @@ class Store:
         self._bounds_for = bounds_for
         #: id of a stat -> how many scopes hold it, where more than one
         self._shared: Final[dict[int, int]] = {}
+        self._evictable: Final[list[Scope]] = []
         #: full name -> handle; for reading only
         self.counters: Final[dict[str, Counter]] = {}
         self.gauges: Final[dict[str, Gauge]] = {}
@@ -103,6 +105,11 @@ class Store:
             or self.histograms.get(name)
             or self.text_readouts.get(name)
         )
+
+    def evict_unused(self) -> None:
+        """`Scope.evict_unused` for every scope that is evictable (bootstrap `stats_eviction_interval`)."""
+        for scope in self._evictable:
+            scope.evict_unused()
 
     def reset_counters(self) -> None:
         """Admin `/reset_counters`: all counters back to 0; they stay used, as in Envoy. Histograms go on."""
@@ -140,8 +147,8 @@ class Scope:
         self._own: dict[tuple[type[Stat], str], Stat] = {}
         self.generation = 0
 
-    def scope(self, name: str, verbatim: bool = False) -> Scope:
-        """A scope below this one, retired with it. `name` is cleaned by `sanitize`.
+    def scope(self, name: str, verbatim: bool = False, *, evictable: bool = False) -> Scope:
+        """A scope below this one, retired with it. `name` is cleaned by `sanitize`. `evictable`: see `Store.evict_unused`.
 
         `verbatim` keeps colons: Envoy cleans the prefixes of listeners, connection managers and clusters, but not those of
         some HTTP filters, so the router counts in `http.a:b.` where the connection manager counts in `http.a_b.`.
@@ -151,6 +158,8 @@ class Scope:
         child = Scope(self.store, f"{self.prefix}{clean}." if clean else self.prefix, parent)
         if parent is not None:
             self._children.append(child)
+        if evictable:
+            self.store._evictable.append(child)
         return child
 
     def counter(self, name: str) -> Counter:
@@ -222,6 +231,8 @@ class Scope:
         for stat in self._own.values():
             self.store._release(stat)
         self._own.clear()
+        if self in self.store._evictable:
+            self.store._evictable.remove(self)
 
     def evict_unused(self) -> None:
         """Take off the list what was not touched since the last call (bootstrap `stats_eviction_interval`).

@@ -152,6 +152,9 @@ def _position(source: Source, node: yaml.Node) -> Position:
 def _syntax_position(source: Source, error: yaml.YAMLError) -> Position:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is not None:
+        lines = source.text.split("\n")
+        if mark.line >= len(lines):  # the reader supplies a last line break
+            return Position(source.name, len(lines), len(lines[-1]) + 1)
         return Position(source.name, mark.line + 1, mark.column + 1)
     offset = getattr(error, "position", 0)
     before = source.text[:offset] if isinstance(offset, int) else ""

@@ -21,6 +21,8 @@ _SIZE_LINE_START: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:([ \t]*)(;[\t -~\x
 #: An extension means nothing to anybody; whoever sends a long one wants something else.
 _SIZE_LINE_LIMIT: Final = 16 * 1024
 
+_LAST_OF_ALL: Final = b"\r\n0\r\n\r\n"
+
 _SIZE: Final = 0
 _DATA: Final = 1
 _DATA_END: Final = 2
@@ -71,6 +73,11 @@ class ChunkGuard:
                 end = start + length
                 if not length:
                     self._state = _TRAILERS
+                elif data.startswith(_LAST_OF_ALL, end):  # the common end: the last chunk, no trailers
+                    end += len(_LAST_OF_ALL)
+                    self.done = True
+                    self.surplus = data[end:]
+                    return self._canonical(data, copied, end, canonical)
                 elif data[end : end + 2] == b"\r\n":  # the whole chunk is here
                     position = end + 2
                 else:

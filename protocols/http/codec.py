@@ -59,7 +59,8 @@ class CodecSettings:
 
     `max_head_bytes` bounds a request or response head (start line and fields; trailers too), refused with 431 also while
     still incomplete. `max_headers` bounds the number of fields. `accept_http_10` off: 426 (Envoy's answer to every
-    version but 1.1). `allowed_upgrades`: lower-case tokens for which `Upgrade` may switch protocols; with others 403.
+    version but 1.1). `allowed_upgrades`: lower-case tokens for which `Upgrade` may switch protocols; the codec writes a 101
+    for no other (the hall answers 403).
     """
 
     max_head_bytes: int = 60 * 1024

@@ -38,13 +38,24 @@ class _Pieces:
         self.complete = True
 
 
-class _ChunkedBody:
-    __slots__ = ("_guard", "_parser", "_pieces", "done", "surplus", "trailers")
+class _Decoder:
+    """The parser of one connection; it goes from one complete message to the next, as it does in any server."""
 
-    def __init__(self, settings: CodecSettings) -> None:
+    __slots__ = ("collected", "parser")
+
+    def __init__(self) -> None:
+        self.collected = _Pieces()
+        self.parser = httptools.HttpRequestParser(self.collected)
+
+
+class _ChunkedBody:
+    __slots__ = ("_collected", "_guard", "_parser", "done", "surplus", "trailers")
+
+    def __init__(self, settings: CodecSettings, decoder: _Decoder) -> None:
         self._guard = ChunkGuard(settings)
-        self._pieces = _Pieces()
-        self._parser = httptools.HttpRequestParser(self._pieces)
+        self._collected = decoder.collected
+        self._collected.complete = False
+        self._parser = decoder.parser
         self._parser.feed_data(_CANONICAL_HEAD)
         self.done = False
         self.surplus = b""
@@ -53,7 +64,7 @@ class _ChunkedBody:
     def feed(self, data: bytes) -> bytes:
         guard = self._guard
         canonical = guard.feed(data)
-        collected = self._pieces
+        collected = self._collected
         try:
             self._parser.feed_data(canonical)
         except httptools.HttpParserError as error:
@@ -71,8 +82,14 @@ class _ChunkedBody:
 
 
 def _body_readers(settings: CodecSettings) -> BodyReaders:
+    decoders: list[_Decoder] = []  # made when the first chunked body comes
+
     def body_reader(length: int) -> BodyReader:
-        return CountedBody(length) if length >= 0 else _ChunkedBody(settings)
+        if length >= 0:
+            return CountedBody(length)
+        if not decoders:
+            decoders.append(_Decoder())
+        return _ChunkedBody(settings, decoders[0])
 
     return body_reader
 

@@ -19,6 +19,7 @@ from stats.families import Http1CodecStats, HttpStats, ListenerHttpStats, Tracin
 if TYPE_CHECKING:
     from sidecar.telemetry.access_log.api import AccessLogger
     from sidecar.upstream.services import FilterContext
+    from stats.metrics import Counter
 
 #: Bytes that wait for a filter, or for an upstream connection, before the source is stopped (Envoy's default).
 BUFFER_LIMIT_BYTES: Final = 1024 * 1024
@@ -34,6 +35,7 @@ class ManagerConfig:
     """The live form of an HttpConnectionManagerSpec."""
 
     __slots__ = (
+        "_response_counters",
         "access_loggers",
         "chain",
         "codec_settings",
@@ -68,6 +70,11 @@ class ManagerConfig:
             if listener_scope is not None
             else None
         )
+        families = [self.stats, *([self.listener_stats] if self.listener_stats is not None else ())]
+        self._response_counters: Final = tuple(
+            tuple(counter for family in families for counter in _counters_of(family, first_digit))
+            for first_digit in range(10)
+        )
         self.codec_type: Final = spec.codec_type
         self.has_stream_timeouts: Final = bool(
             spec.request_timeout_s or spec.request_headers_timeout_s or spec.max_stream_duration_s
@@ -96,10 +103,9 @@ class ManagerConfig:
         return self.codec_type in (CodecType.AUTO, CodecType.HTTP2)
 
     def count_response(self, status: int) -> None:
-        """A response head left, final or interim."""
-        self.stats.count_response(status)
-        if self.listener_stats is not None:
-            self.listener_stats.count_response(status)
+        """A response head left, final or interim: `downstream_rq_completed` and its class, here and for the listener."""
+        for counter in self._response_counters[status // 100]:
+            counter.inc()
 
     def upgrade_allowed(self, token: bytes, route_upgrades: Mapping[str, bool] | None) -> bool:
         """Whether `Upgrade: token` may leave HTTP; the route's word counts more than the connection manager's."""
@@ -108,6 +114,14 @@ class ManagerConfig:
             if allowed is not None:
                 return allowed
         return self.upgrades.get(token, False)
+
+
+def _counters_of(family: HttpStats | ListenerHttpStats, first_digit: int) -> list[Counter]:
+    """What a response whose status begins with this digit moves."""
+    counters = [family.downstream_rq_completed]
+    if 1 <= first_digit <= 5:
+        counters.append(getattr(family, f"downstream_rq_{first_digit}xx"))
+    return counters
 
 
 def codec_settings(spec: HttpConnectionManagerSpec) -> CodecSettings:

@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from config.model.core import Address, SocketAddress
+from config.model.listener import ListenerFilterConfig, OriginalDstSpec
 from sidecar.listener.filter_chain import FilterChainMatcher
 from sidecar.listener.pending import PendingConnection
 from sidecar.listener.predicate import compile_predicate
@@ -30,7 +31,10 @@ logger = logging.getLogger(__name__)
 
 
 class ConnectionLimit:
-    """The global limit of downstream connections (overload manager); None: no limit."""
+    """The global limit of downstream connections (overload manager); None: no limit.
+
+    Counts from the moment of acceptance, on listeners that do not ignore the limit.
+    """
 
     __slots__ = ("active", "maximum")
 
@@ -38,12 +42,30 @@ class ConnectionLimit:
         self.maximum = maximum
         self.active = 0
 
-    def full(self) -> bool:
-        return self.maximum is not None and self.active >= self.maximum
+    def take(self) -> bool:
+        """One more connection, if there is room."""
+        if self.maximum is not None and self.active >= self.maximum:
+            return False
+        self.active += 1
+        return True
+
+    def give_back(self) -> None:
+        self.active -= 1
+
+
+def _listener_filters(spec: ListenerSpec) -> tuple[ListenerFilterConfig, ...]:
+    """The configured ones; `use_original_dst` brings the original_dst filter with it, as in Envoy."""
+    filters = spec.listener_filters
+    if spec.use_original_dst and not any(isinstance(each.spec, OriginalDstSpec) for each in filters):
+        filters = (*filters, ListenerFilterConfig("envoy.filters.listener.original_dst", OriginalDstSpec()))
+    return filters
 
 
 class Listener:
-    """One listener. `matcher` chooses the filter chain; `find_successor` the listener that `use_original_dst` hands over to."""
+    """One listener. `matcher` chooses the filter chain; `find_successor` the listener that `use_original_dst` hands over to.
+
+    `access_loggers` get an entry for each connection when it ends, also for one that no filter chain takes.
+    """
 
     def __init__(
         self,
@@ -65,7 +87,8 @@ class Listener:
         self.matcher = matcher
         self.connections: set[DownstreamConnection] = set()
         self.draining = False
-        self._limit = limit
+        #: what accepted connections count against; they still do after a hand-over to another listener
+        self.limit = None if spec.ignore_global_conn_limit else limit
         self._find_successor = find_successor
         self._access_loggers = access_loggers
         self._pending: set[PendingConnection] = set()
@@ -73,7 +96,7 @@ class Listener:
         self._servers: list[asyncio.AbstractServer] = []
         self._filters = tuple(
             (build_listener_filter(each, scope), compile_predicate(each.filter_disabled))
-            for each in spec.listener_filters
+            for each in _listener_filters(spec)
         )
 
     # sockets
@@ -141,21 +164,22 @@ class Listener:
     # the life of a connection
 
     def admit(self, pending: PendingConnection) -> bool:
-        """Count a connection in, or refuse it."""
-        if not self.spec.ignore_global_conn_limit and self._limit.full():
+        """Count an accepted connection against `limit`, or refuse it."""
+        if self.limit is not None and not self.limit.take():
             self.stats.downstream_global_cx_overflow.inc()
             return False
         self.take_over(pending)
         return True
 
     def take_over(self, pending: PendingConnection) -> None:
+        """From now on the connection is inspected for this listener."""
         self._pending.add(pending)
         self.stats.downstream_pre_cx_active.inc()
 
     def release(self, pending: PendingConnection) -> None:
-        if pending in self._pending:
-            self._pending.discard(pending)
-            self.stats.downstream_pre_cx_active.dec()
+        """The inspection is over."""
+        self._pending.discard(pending)
+        self.stats.downstream_pre_cx_active.dec()
 
     def create_filters(self, info: ConnectionInfo) -> tuple[ListenerFilter, ...]:
         """The filters for a new connection, less those disabled for its destination port."""
@@ -170,17 +194,24 @@ class Listener:
         found = self._find_successor(info.local_address)
         return None if found is self else found
 
-    def serve(self, transport: asyncio.Transport, info: ConnectionInfo, early: bytes) -> None:
-        """Give an inspected connection to its filter chain."""
+    def serve(
+        self,
+        transport: asyncio.Transport,
+        info: ConnectionInfo,
+        early: bytes,
+        limit: ConnectionLimit | None = None,
+    ) -> None:
+        """Give an inspected connection to its filter chain. `limit` gets its place back when the connection is gone."""
         chain = self.matcher.match(info)
         if chain is None:
             self.stats.no_filter_chain_match.inc()
             logger.debug("[C%d] no filter chain matches, closing", info.id)
             self._log_refused(info)
             transport.close()
+            if limit is not None:
+                limit.give_back()
             return
-        self._limit.active += 1
-        connection = DownstreamConnection(chain, info, self.timers, self.stats, self._ended)
+        connection = DownstreamConnection(chain, info, self.timers, self.stats, self._ended, limit)
         self._worker_stats.downstream_cx_total.inc()
         self._worker_stats.downstream_cx_active.inc()
         self.connections.add(connection)
@@ -196,19 +227,20 @@ class Listener:
             access_logger.log(stream_info)
 
     def _ended(self, connection: DownstreamConnection) -> None:
-        self._limit.active -= 1
+        if connection.limit is not None:
+            connection.limit.give_back()
         self.connections.discard(connection)
         self.stats.downstream_cx_active.dec()
         self._worker_stats.downstream_cx_active.dec()
         self.stats.downstream_cx_destroy.inc()
-        info = connection.info
-        assert info is not None
-        self.stats.downstream_cx_length_ms.record(
-            (self.timers.now_ns() - info.start_monotonic_ns) // 1_000_000
-        )
-        if self._access_loggers and connection.failed_transport() and connection.session is not None:
+        info, session = connection.info, connection.session
+        assert info is not None and session is not None, "a downstream connection has both"
+        now_ns = self.timers.now_ns()
+        self.stats.downstream_cx_length_ms.record((now_ns - info.start_monotonic_ns) // 1_000_000)
+        if self._access_loggers:
+            session.end_ns = session.end_ns or now_ns
             for access_logger in self._access_loggers:
-                access_logger.log(connection.session)
+                access_logger.log(session)
 
 
 class ListenerSet:
@@ -216,9 +248,13 @@ class ListenerSet:
 
     def __init__(self) -> None:
         self._by_name: dict[str, Listener] = {}
+        self._by_address: dict[Address, Listener] = {}
 
     def add(self, listener: Listener) -> None:
+        """Of two with the same address the first one is found by it."""
         self._by_name[listener.name] = listener
+        for address in (listener.spec.address, *listener.spec.additional_addresses):
+            self._by_address.setdefault(address, listener)
 
     def __iter__(self) -> Iterator[Listener]:
         return iter(self._by_name.values())
@@ -232,10 +268,7 @@ class ListenerSet:
             return None
         wildcards = ("::", "0.0.0.0") if ":" in destination.address else ("0.0.0.0", "::")
         for wanted in (destination.address, *wildcards):
-            for listener in self._by_name.values():
-                if not listener.draining and SocketAddress(wanted, destination.port) in (
-                    listener.spec.address,
-                    *listener.spec.additional_addresses,
-                ):
-                    return listener
+            listener = self._by_address.get(SocketAddress(wanted, destination.port))
+            if listener is not None and not listener.draining:
+                return listener
         return None

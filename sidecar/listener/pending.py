@@ -10,7 +10,7 @@ from sidecar.stream_info import ConnectionInfo
 from sidecar.transport.sockets import address_of
 
 if TYPE_CHECKING:
-    from sidecar.listener.listener import Listener
+    from sidecar.listener.listener import ConnectionLimit, Listener
     from sidecar.transport.timers import Cancellable
 
 
@@ -20,7 +20,17 @@ class PendingConnection(asyncio.Protocol):
     Bytes are kept, not consumed: the connection that follows gets all of them (less what a filter declared its own).
     """
 
-    __slots__ = ("_filters", "_listener", "_position", "_seen", "_timer", "_transport", "info")
+    __slots__ = (
+        "_filters",
+        "_handed_over",
+        "_limit",
+        "_listener",
+        "_position",
+        "_seen",
+        "_timer",
+        "_transport",
+        "info",
+    )
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -29,7 +39,9 @@ class PendingConnection(asyncio.Protocol):
         self._position = 0
         self._seen = b""
         self._timer: Cancellable | None = None
-        self.info: ConnectionInfo | None = None
+        self._handed_over = False
+        self._limit: ConnectionLimit | None = None
+        self.info: ConnectionInfo | None = None  # while the connection is ours
 
     # asyncio.Protocol
 
@@ -38,6 +50,7 @@ class PendingConnection(asyncio.Protocol):
         if not self._listener.admit(self):
             transport.close()
             return
+        self._limit = self._listener.limit
         self.info = ConnectionInfo(
             address_of(transport.get_extra_info("peername")),
             address_of(transport.get_extra_info("sockname")),
@@ -133,8 +146,9 @@ class PendingConnection(asyncio.Protocol):
         info, transport = self.info, self._transport
         assert info is not None and transport is not None
         self._cancel_timer()
-        successor = self._listener.successor(info)
+        successor = self._listener.successor(info) if not self._handed_over else None
         if successor is not None:
+            self._handed_over = True
             self._listener.release(self)
             info.listener_name = successor.name
             info.listener_direction = successor.spec.traffic_direction
@@ -142,8 +156,9 @@ class PendingConnection(asyncio.Protocol):
             self._begin(successor)
             return
         listener, seen = self._listener, self._seen
+        limit, self._limit = self._limit, None
         self._end()
-        listener.serve(transport, info, seen)
+        listener.serve(transport, info, seen, limit)
 
     def _reject(self) -> None:
         transport = self._transport
@@ -162,6 +177,9 @@ class PendingConnection(asyncio.Protocol):
         if self.info is not None:
             self.info = None
             self._listener.release(self)
+        if self._limit is not None:
+            self._limit.give_back()
+            self._limit = None
         self._transport = None
         self._filters = ()
         self._seen = b""

@@ -20,10 +20,13 @@ logger = logging.getLogger(__name__)
 class AccessLogs:
     """Opens, flushes, reopens and closes. `get` raises OSError (file) and FormatError (format) at configuration time."""
 
-    def __init__(self, stats: FilesystemStats, timers: Timers, *, flush_interval_s: float) -> None:
+    def __init__(
+        self, stats: FilesystemStats, timers: Timers, *, flush_interval_s: float, flush_at_bytes: int
+    ) -> None:
         self._stats = stats
         self._timers = timers
         self._flush_interval_s = flush_interval_s
+        self._flush_at_bytes = flush_at_bytes
         self._files: dict[str, LogFile] = {}
         self._counted: dict[str, tuple[int, int, int]] = {}
         self._timer: Cancellable | None = None
@@ -32,7 +35,7 @@ class AccessLogs:
         render = compile_format(spec.format if spec.format is not None else DEFAULT_FORMAT)
         file = self._files.get(spec.path)
         if file is None:
-            file = self._files[spec.path] = LogFile(spec.path)
+            file = self._files[spec.path] = LogFile(spec.path, self._flush_at_bytes)
             self._counted[spec.path] = (0, 0, 0)
         return FileAccessLogger(file, render)
 
@@ -78,3 +81,4 @@ class AccessLogs:
         for file in self._files.values():
             file.close()
         self._files.clear()
+        self._timer = None

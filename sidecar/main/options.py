@@ -43,6 +43,7 @@ class Options:
     component_log_levels: tuple[tuple[str, str], ...] = ()
     log_format: str = DEFAULT_LOG_FORMAT
     log_format_set: bool = False
+    log_format_escaped: bool = False
     log_path: str = ""
     service_node: str = ""
     service_cluster: str = ""
@@ -174,6 +175,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         component_log_levels=_component_levels(known.component_log_level),
         log_format=known.log_format if known.log_format is not None else DEFAULT_LOG_FORMAT,
         log_format_set=known.log_format is not None,
+        log_format_escaped=known.log_format_escaped,
         log_path=known.log_path,
         service_node=known.service_node,
         service_cluster=known.service_cluster,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from config.bootstrap import ParsedBootstrap
 from config.model.access_log import AccessLogSpec
@@ -22,8 +23,10 @@ from protocols.peer_metadata import peer_from_node
 from sidecar.listener.filter_chain import FilterChainMatcher
 from sidecar.listener.listener import ConnectionLimit, Listener, ListenerSet
 from sidecar.main.access_logs import AccessLogs
+from sidecar.main import log
 from sidecar.main.options import DrainStrategy, Options
 from sidecar.main.server_state import ServerState, StateKeeper
+from sidecar.main.standing_stats import Watchdog, make_standing_stats
 from sidecar.main.start_error import StartError
 from sidecar.main.stats_config import build_store
 from sidecar.network.connection import FilterChain
@@ -43,6 +46,7 @@ from stats.families import (
     ListenerManagerStats,
     ListenerPerHandlerStats,
     ListenerStats,
+    SslSocketFactoryStats,
     TlsStats,
 )
 from stats.store import Store, sanitize
@@ -50,7 +54,10 @@ from stats.store import Store, sanitize
 logger = logging.getLogger(__name__)
 
 #: How often housekeeping runs: uptime, memory gauges, expired things.
-_HOUSEKEEPING_S = 1.0
+_HOUSEKEEPING_S: Final = 1.0
+
+#: At the end connections are waited for this long: only for callbacks, not for peers.
+_LAST_TURNS_S: Final = 1.0
 
 
 def read_data_source(source: DataSource) -> bytes:
@@ -82,16 +89,19 @@ class Process:
         self.drain = DrainState()
         self.store: Store = build_store(self.bootstrap.stats, options.stats_tags)
         self.state = StateKeeper(self.store, self.started_s)
+        self.watchdog = Watchdog(self.store)
         self.listeners = ListenerSet()
         self.limit = ConnectionLimit(self.bootstrap.global_max_downstream_connections)
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         scope = self.store.root
+        make_standing_stats(scope, parsed)
         self.listener_manager_stats = ListenerManagerStats(scope.scope("listener_manager"))
         self.access_logs = AccessLogs(
             FilesystemStats(scope.scope("filesystem")),
             self.timers,
             flush_interval_s=options.file_flush_interval_ms / 1000,
+            flush_at_bytes=options.file_flush_min_size_kb * 1024,
         )
         self.services: Services | None = None
 
@@ -150,7 +160,11 @@ class Process:
         prefix = spec.stat_prefix or sanitize(str(spec.address))
         scope = services.scope.scope(f"listener.{prefix}")
         context = FilterContext(services, spec.traffic_direction, spec.name, scope)
-        tls_stats = TlsStats(scope.scope("ssl"))
+        chains = [*spec.filter_chains, *filter(None, [spec.default_filter_chain])]
+        tls_stats = None
+        if any(each.tls is not None for each in chains):
+            tls_stats = TlsStats(scope.scope("ssl"))
+            SslSocketFactoryStats(scope.scope("server_ssl_socket_factory"))
 
         def chain(chain_spec: FilterChainSpec) -> FilterChain:
             return FilterChain(
@@ -218,51 +232,60 @@ class Process:
         """End `run` at once."""
         self._stop.set()
 
-    def shutdown(self) -> None:
-        """Close what is open and write what is buffered; the loop may end after this."""
+    async def shutdown(self) -> None:
+        """Close what is open, let connections tell of their end, write what is buffered; the loop may end after this."""
         for listener in self.listeners:
             listener.stop_accepting()
             listener.close_connections()
         if self.services is not None:
             self.clusters.close()
-        self.access_logs.close()
-        for task in list(self._tasks):
+        deadline_s = self.loop.time() + _LAST_TURNS_S
+        while self.active_connections and self.loop.time() < deadline_s:
+            await asyncio.sleep(0)
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.access_logs.close()
 
-    def drain_listeners(self, *, inbound_only: bool, graceful: bool, exit_after: bool) -> None:
-        """Ask connections to end and stop accepting: at once, or (graceful) only after the drain time.
+    def drain_listeners(self, *, inbound_only: bool, graceful: bool, skip_exit: bool) -> None:
+        """Admin `/drain_listeners`: ask connections to end, and stop accepting: at once, or (graceful) after the drain time.
 
-        `exit_after` False keeps the listeners for ever (admin `skip_exit`).
+        `skip_exit` keeps the listeners for ever. A drain that is going on is not begun anew. The state of the server stays
+        what it is, as in Envoy.
         """
         directions = frozenset({TrafficDirection.INBOUND}) if inbound_only else frozenset(TrafficDirection)
         drain_time_s = float(self.options.drain_time_s)
-        self.drain.begin(directions, self._drain_chance(drain_time_s))
-        self.state.enter(ServerState.DRAINING)
-        concerned = [each for each in self.listeners if each.spec.traffic_direction in directions]
-        self.listener_manager_stats.total_listeners_draining.set(len(concerned))
-
-        def stop_accepting() -> None:
-            for listener in concerned:
-                if listener.is_bound:
-                    listener.stop_accepting()
-                    self.listener_manager_stats.listener_stopped.inc()
-
+        news = not all(map(self.drain.is_draining, directions))
+        if news:
+            self.drain.begin(directions, self._drain_chance(drain_time_s))
+        if skip_exit:
+            return
         if not graceful:
-            stop_accepting()
-        elif exit_after:
-            self.timers.after(drain_time_s, stop_accepting)
+            self._stop_accepting(directions)
+        elif news:
+            self.timers.after(drain_time_s, lambda: self._stop_accepting(directions))
+
+    def begin_exit(self) -> None:
+        """A signal asked for the end: nothing new is accepted, connections end as soon as they have nothing to do."""
+        self.state.enter(ServerState.DRAINING)
+        self.drain.begin(frozenset(TrafficDirection))
+        self._stop_accepting(frozenset(TrafficDirection))
+        for listener in self.listeners:
+            listener.drain_connections()
+
+    def _stop_accepting(self, directions: frozenset[TrafficDirection]) -> None:
+        for listener in self.listeners:
+            if listener.spec.traffic_direction in directions and not listener.draining:
+                listener.stop_accepting()
+                self.listener_manager_stats.listener_stopped.inc()
 
     def _drain_chance(self, drain_time_s: float) -> Callable[[], bool] | None:
         """Gradual: the chance to close grows from 0 to 1 over the drain time. Immediate: always."""
-        if self.options.drain_strategy is DrainStrategy.IMMEDIATE or drain_time_s <= 0:
+        if self.options.drain_strategy is DrainStrategy.IMMEDIATE or not drain_time_s:
             return None
         begin_s = self.timers.now()
         return lambda: random.random() * drain_time_s < self.timers.now() - begin_s
-
-    def close_idle_connections(self) -> None:
-        """While draining: connections on which nothing is going on may end now."""
-        for listener in self.listeners:
-            listener.drain_connections()
 
     @property
     def active_connections(self) -> int:
@@ -281,7 +304,37 @@ class Process:
             self.state.count_bug()
             logger.error("background task %s failed", task.get_name(), exc_info=error)
 
+    def reopen_logs(self) -> None:
+        """After log rotation (SIGUSR1, admin `/reopen_logs`)."""
+        log.reopen()
+        self.access_logs.reopen()
+
+    def refresh_stats(self) -> None:
+        """Bring the gauges up to date that nobody moves: before they are shown, and once a second."""
+        self.state.refresh(total_connections=self.active_connections)
+
     async def _housekeeping(self) -> None:
+        flush_s, eviction_s = self.bootstrap.stats_flush_interval_s, self.bootstrap.stats_eviction_interval_s
+        started_s = self.loop.time()
+        flush_at_s = started_s
+        evict_at_s = started_s + eviction_s if eviction_s else math.inf
         while True:
-            self.state.refresh(total_connections=self.active_connections)
+            now_s = self.loop.time()
+            self.refresh_stats()
+            if now_s >= flush_at_s:
+                flush_at_s = now_s + flush_s
+                self.state.refresh_certificates(self._certificate_ends())
+            if now_s >= evict_at_s:
+                evict_at_s = now_s + (eviction_s or math.inf)
+                self.store.evict_unused()
             await asyncio.sleep(_HOUSEKEEPING_S)
+            self.watchdog.count(self.loop.time() - now_s - _HOUSEKEEPING_S)
+
+    def _certificate_ends(self) -> list[float]:
+        """When the certificates in use end, CAs included, as POSIX seconds."""
+        assert self.services is not None
+        return [
+            each.expiration_time
+            for context in self.services.tls.certificates(time.time())
+            for each in (*context.ca, *context.chain)
+        ]

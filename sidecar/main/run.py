@@ -18,10 +18,11 @@ from config.bootstrap import ParsedBootstrap, ParseOptions, Source, parse_bootst
 from config.errors import ConfigErrors
 from config.model.core import Node
 from sidecar.main import log
-from sidecar.main.admin.build import build_admin
+from sidecar.main.admin.build import Admin, build_admin
 from sidecar.main.options import Mode, Options, OptionsError, parse_options
 from sidecar.main.process import Process
 from sidecar.main.start_error import StartError
+from sidecar.transport.sockets import raise_descriptor_limit
 from sidecar.version import VERSION_LINE
 
 logger = logging.getLogger(__name__)
@@ -40,11 +41,11 @@ def run(arguments: Sequence[str], sources: Sequence[Source] = ()) -> int:
         log.set_up(
             options.log_level,
             options.component_log_levels,
-            log.SpdlogFormatter(options.log_format),
+            log.SpdlogFormatter(options.log_format, escape=options.log_format_escaped),
             options.log_path,
         )
     except OSError as error:
-        return _report([f"sidecar-proxy: --log-path {options.log_path}: {error.strerror}"])
+        return _report([f"--log-path {options.log_path}: {error.strerror}"])
     for warning in options.warnings:
         logger.warning("%s", warning)
     try:
@@ -52,7 +53,7 @@ def run(arguments: Sequence[str], sources: Sequence[Source] = ()) -> int:
     except ConfigErrors as errors:
         return _report(str(errors).splitlines())
     except OSError as error:
-        return _report([f"{error.filename}: {error.strerror}"])
+        return _report([f"{error.filename or options.config_path}: {error.strerror}"])
     return serve(parsed, options, options.config_path or ", ".join(each.name for each in sources))
 
 
@@ -93,7 +94,9 @@ def serve(parsed: ParsedBootstrap, options: Options, name: str) -> int:
     """Start, run until told to stop, drain; or only check (`--mode validate`). `name`: of the configuration."""
     log_format = parsed.bootstrap.log_format
     if log_format.text is not None or log_format.json is not None:
-        log.set_formatter(log.SpdlogFormatter(log_format.text, log_format.json))
+        log.set_formatter(
+            log.SpdlogFormatter(log_format.text, log_format.json, escape=options.log_format_escaped)
+        )
     for warning in parsed.warnings:
         logger.warning("%s", warning)
     logger.info("initializing sidecar-proxy %s", VERSION_LINE)
@@ -103,32 +106,33 @@ def serve(parsed: ParsedBootstrap, options: Options, name: str) -> int:
 
 async def _main(parsed: ParsedBootstrap, options: Options, name: str) -> int:
     loop = asyncio.get_running_loop()
-    process = Process(parsed, options, loop)
+    try:
+        process = Process(parsed, options, loop)
+    except ValueError as error:
+        return _report([f"stats_config: {error}"])
     loop.set_exception_handler(_loop_failure(process))
+    admin: Admin | None = None
     try:
         process.build()
-    except StartError as error:
-        return _report(error.problems)
-    if options.mode is Mode.VALIDATE:
-        sys.stdout.write(f"configuration '{name}' OK\n")
-        return 0
-    signals = SignalHandler(process, loop)
-    admin = build_admin(process)
-    try:
+        if options.mode is Mode.VALIDATE:
+            sys.stdout.write(f"configuration '{name}' OK\n")
+            return 0
+        raise_descriptor_limit()
+        SignalHandler(process, loop).install()
+        admin = build_admin(process)
         if admin is not None:
             await admin.start(loop)
         await process.start()
+        if options.mode is not Mode.INIT_ONLY:
+            gc.collect()
+            gc.freeze()  # what the configuration made stays for ever: spare the collector the walk
+            await process.run()
     except StartError as error:
         return _report(error.problems)
-    if options.mode is not Mode.INIT_ONLY:
-        gc.collect()
-        gc.freeze()  # what the configuration made stays for ever: spare the collector the walk
-        signals.install()
-        await process.run()
-    if admin is not None:
-        admin.close()
-    process.shutdown()
-    await asyncio.sleep(0)  # let transports close
+    finally:
+        if admin is not None:
+            admin.close()
+        await process.shutdown()
     logger.info("exiting")
     return 0
 
@@ -159,24 +163,33 @@ class SignalHandler:
     def install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._terminate, number)
-        self._loop.add_signal_handler(signal.SIGUSR1, self._process.access_logs.reopen)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._process.reopen_logs)
         self._loop.add_signal_handler(signal.SIGHUP, lambda: logger.info("caught and eating SIGHUP"))
 
     def _terminate(self, number: int) -> None:
         self._asked += 1
         name = signal.Signals(number).name
+        process = self._process
         if self._asked > 1:
             logger.warning("caught a second %s, ending at once", name)
-            self._process.stop()
+            process.stop()
             return
-        logger.warning("caught %s, draining for at most %d s", name, self._process.options.drain_time_s)
-        self._process.spawn(self._drain(), "drain")
+        if not process.active_connections:
+            logger.warning("caught %s", name)
+            process.stop()
+            return
+        logger.warning(
+            "caught %s, waiting at most %d s for %d connections; a second signal ends at once",
+            name,
+            process.options.drain_time_s,
+            process.active_connections,
+        )
+        process.spawn(self._drain(), "drain")
 
     async def _drain(self) -> None:
         process = self._process
-        process.drain_listeners(inbound_only=False, graceful=False, exit_after=True)
+        process.begin_exit()
         deadline_s = self._loop.time() + process.options.drain_time_s
-        process.close_idle_connections()
         while process.active_connections and self._loop.time() < deadline_s:
             await asyncio.sleep(_DRAIN_POLL_S)
         process.stop()

@@ -5,10 +5,14 @@ from __future__ import annotations
 import enum
 import resource
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from stats.families import ServerStats
 from stats.store import Store
+
+#: What `days_until_first_cert_expiring` says without any certificate (Envoy: the largest uint32).
+_NO_CERTIFICATE_DAYS: Final = 2**32 - 1
 
 _PAGE_BYTES: Final = resource.getpagesize()
 
@@ -33,7 +37,7 @@ class StateKeeper:
         self.health_check_failed = False
         self.stats.concurrency.set(1)
         self.stats.hot_restart_epoch.set(0)
-        self.stats.days_until_first_cert_expiring.set(2**32 - 1)
+        self.stats.days_until_first_cert_expiring.set(_NO_CERTIFICATE_DAYS)
         self.stats.state.set(self.state.value)
         self.stats.live.set(0)
 
@@ -70,6 +74,11 @@ class StateKeeper:
         stats.memory_physical_size.set(resident)
         stats.memory_allocated.set(resident)
         stats.memory_heap_size.set(resident)
+
+    def refresh_certificates(self, ends_s: Sequence[float]) -> None:
+        """`ends_s`: when each certificate in use ends, as POSIX seconds."""
+        days = max(0, int((min(ends_s) - time.time()) // 86400)) if ends_s else _NO_CERTIFICATE_DAYS
+        self.stats.days_until_first_cert_expiring.set(days)
 
     def count_bug(self) -> None:
         """Something happened that cannot happen; the process goes on."""

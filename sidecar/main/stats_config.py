@@ -22,8 +22,8 @@ _KINDS: Final = {
 
 def build_store(spec: StatsSpec, command_line_tags: Iterable[tuple[str, str]] = ()) -> Store:
     """Raises ValueError for what the translation could not judge (a default tag that does not exist)."""
-    rules = [TagRule(each.tag_name, each.regex, each.fixed_value) for each in spec.tags]
-    rules += [TagRule(name, fixed_value=value) for name, value in command_line_tags]
+    rules = [TagRule(name, fixed_value=value) for name, value in command_line_tags]
+    rules += [TagRule(each.tag_name, each.regex, each.fixed_value) for each in spec.tags]
     return Store(
         TagProducer(rules, spec.use_all_default_tags),
         make_rejects(spec.matcher.reject_all, _names(spec.matcher.inclusion), _names(spec.matcher.exclusion)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sidecar.stream_info import ConnectionInfo, StreamInfo, TlsInfo
 from sidecar.transport.connection import Connection, NetworkFilterFactory
@@ -25,6 +25,12 @@ logger = logging.getLogger(__name__)
 
 #: A client that does not finish its TLS handshake is not waited for longer than this, unless the chain says otherwise.
 HANDSHAKE_TIMEOUT_S = 10.0
+
+
+class Limit(Protocol):
+    """What a connection was counted against when it was accepted."""
+
+    def give_back(self) -> None: ...
 
 
 class FilterChain:
@@ -53,9 +59,9 @@ class FilterChain:
 
 
 class DownstreamConnection(Connection):
-    """A connection from a client, from the moment its filter chain is known."""
+    """A connection from a client, from the moment its filter chain is known. `limit` is for its listener to keep."""
 
-    __slots__ = ("_chain", "_handshake_timer", "_on_end", "_stats")
+    __slots__ = ("_chain", "_handshake_timer", "_on_end", "_stats", "limit")
 
     def __init__(
         self,
@@ -64,7 +70,9 @@ class DownstreamConnection(Connection):
         timers: Timers,
         stats: ListenerStats,
         on_end: Callable[[DownstreamConnection], None],
+        limit: Limit | None = None,
     ) -> None:
+        self.limit = limit
         self._chain = chain
         self._stats = stats
         self._on_end: Callable[[DownstreamConnection], None] | None = on_end
@@ -125,7 +133,3 @@ class DownstreamConnection(Connection):
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end(self)
-
-    def failed_transport(self) -> bool:
-        """The TLS handshake failed: nothing ever reached a filter."""
-        return self.close_reason is CloseReason.TRANSPORT_FAILURE

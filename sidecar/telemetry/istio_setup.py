@@ -22,7 +22,7 @@ def set_up_istio_stats(
     spec: IstioStatsSpec, root: Scope, node: Node, direction: TrafficDirection
 ) -> IstioStatsSetup:
     """One for each configured filter. Loading a configuration is what sets `istio_build`."""
-    metrics = IstioMetrics(root.scope(NAMESPACE), plans_of(spec))
+    metrics = IstioMetrics(root.scope(NAMESPACE, evictable=True), plans_of(spec))
     version = node.metadata.get("ISTIO_VERSION")
     set_build(root.scope(NAMESPACE), version if isinstance(version, str) else "")
     rules = LabelRules(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import stat
 import struct
@@ -37,24 +38,34 @@ def address_of(name: object) -> Address:
 
 
 def original_destination(sock: socket.socket) -> Address | None:
-    """Where a connection was going before a nat REDIRECT rule took it; None when it was not redirected."""
+    """Where a connection was going before a REDIRECT or TPROXY rule took it; None when none did.
+
+    Connection tracking also knows where a connection was going that came straight to us: that is no redirection, and to
+    take it for one would let a proxy connect to itself for ever.
+    """
     try:
-        if sock.family == socket.AF_INET:
-            raw = sock.getsockopt(SOL_IP, SO_ORIGINAL_DST, 16)
-            port, packed = struct.unpack_from("!2xH4s", raw)
-            return SocketAddress(socket.inet_ntop(socket.AF_INET, packed), port)
-        if sock.family == socket.AF_INET6:
-            local = address_of(sock.getsockname())
-            if isinstance(local, SocketAddress) and ":" not in local.address:  # a mapped IPv4 connection
-                raw = sock.getsockopt(SOL_IP, SO_ORIGINAL_DST, 16)
-                port, packed = struct.unpack_from("!2xH4s", raw)
-                return SocketAddress(socket.inet_ntop(socket.AF_INET, packed), port)
+        local = address_of(sock.getsockname())
+        if not isinstance(local, SocketAddress):
+            return None
+        is_v6 = ":" in local.address  # not so for IPv4 on an IPv6 socket
+        if _is_transparent(sock):
+            return local  # TPROXY leaves the destination as it is
+        if is_v6:
             raw = sock.getsockopt(SOL_IPV6, SO_ORIGINAL_DST, 28)
             port, packed = struct.unpack_from("!2xH4x16s", raw)
-            return SocketAddress(socket.inet_ntop(socket.AF_INET6, packed), port)
+            original = SocketAddress(socket.inet_ntop(socket.AF_INET6, packed), port)
+        else:
+            raw = sock.getsockopt(SOL_IP, SO_ORIGINAL_DST, 16)
+            port, packed = struct.unpack_from("!2xH4s", raw)
+            original = SocketAddress(socket.inet_ntop(socket.AF_INET, packed), port)
     except OSError:
         return None
-    return None
+    return original if original != local else None
+
+
+def _is_transparent(sock: socket.socket) -> bool:
+    level, option = (SOL_IPV6, IPV6_TRANSPARENT) if sock.family == socket.AF_INET6 else (SOL_IP, IP_TRANSPARENT)
+    return bool(sock.getsockopt(level, option))
 
 
 def listen(
@@ -115,8 +126,11 @@ def _refuse_shared_port(sock: socket.socket, address: SocketAddress, reuse_port:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if sock.family == socket.AF_INET6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        for option in ((SOL_IP, IP_TRANSPARENT), (SOL_IP, IP_FREEBIND)):
-            if sock.family == socket.AF_INET and sock.getsockopt(*option):
+        transparent = (
+            (SOL_IPV6, IPV6_TRANSPARENT) if sock.family == socket.AF_INET6 else (SOL_IP, IP_TRANSPARENT)
+        )
+        for option in (transparent, (SOL_IP, IP_FREEBIND)):
+            if sock.getsockopt(*option):
                 probe.setsockopt(*option, 1)
         probe.bind((address.address, address.port))
     finally:
@@ -156,6 +170,17 @@ def _unlink_stale(path: str) -> None:
         os.unlink(path)
     finally:
         probe.close()
+
+
+def raise_descriptor_limit() -> int:
+    """Take as many file descriptors as the system lets this process have; returns their number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # not allowed, or more than the kernel's own limit
+            return soft
+    return hard
 
 
 def set_nodelay(sock: socket.socket | None) -> None:

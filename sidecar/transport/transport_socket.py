@@ -60,23 +60,20 @@ class TransportSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._announce()
-
-    def _announce(self) -> None:
-        """Tell the owner. uvloop begins to read only after this, forgetting a pause that was asked for meanwhile."""
         if self.owner is not None:
             self.owner.on_connected()
-        if self._paused:
-            asyncio.get_running_loop().call_soon(self._pause_again)
-
-    def _pause_again(self) -> None:
-        if self._paused:
-            self.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         owner = self.owner
+        if self._paused:
+            self._pause_again()
         if owner is not None and self._closing is None:
             owner.on_data(data)
+
+    def _pause_again(self) -> None:
+        """uvloop begins to read only after `connection_made`, and forgets a pause that was asked for meanwhile."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         owner = self.owner
@@ -110,7 +107,8 @@ class TransportSocket(asyncio.Protocol):
         """Take over a transport whose `connection_made` another protocol (the accepting one) has seen."""
         self._transport = transport
         transport.set_protocol(self)
-        self._announce()
+        if self.owner is not None:
+            self.owner.on_connected()
 
     def write(self, data: bytes) -> None:
         """After `write_eof` or `close` there is nothing more to say: `data` is dropped."""
@@ -225,6 +223,8 @@ class TlsSocket(TransportSocket):
         self._pump(b"")
 
     def data_received(self, data: bytes) -> None:
+        if self._paused:
+            self._pause_again()
         if self._closing is None and self.owner is not None:
             self._pump(data)
 

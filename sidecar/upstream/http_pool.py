@@ -120,15 +120,16 @@ class Http1Pool:
 
     def new_stream(self, sink: UpstreamSink) -> Pending:
         idle = self._idle
-        while idle and not self.pending:
+        if idle and not self.pending:
             client = idle.pop()
             if client.connection.close_reason is None:
                 self._attach(client, sink)
                 return NOTHING_PENDING
-            client.close_idle()
+            idle.append(client)  # a filter has just closed it: `serve_pending` sorts it out
         breaker, stats = self._breaker, self.stats
         if not breaker.pending.can_create:
             stats.upstream_rq_pending_overflow.inc()
+            self._check_emptied()
             sink.on_pool_failure(UpstreamFailure.OVERFLOW, "", self.config.connector.info_of(None))
             return NOTHING_PENDING
         waiting = _PendingStream(self, sink)
@@ -137,7 +138,7 @@ class Http1Pool:
         stats.upstream_rq_pending_active.inc()
         breaker.pending.inc()
         self.host.rq_pending_active += 1
-        self._connect_for_pending()
+        self.serve_pending()
         return waiting
 
     def _attach(self, client: ActiveClient, sink: UpstreamSink) -> None:
@@ -291,6 +292,6 @@ class Http1Pool:
         self._check_emptied()
 
     def _check_emptied(self) -> None:
-        """A drained pool that has become empty is forgotten."""
-        if self._draining and self.is_empty:
+        """An empty pool is forgotten: its key may hold a name that a client made up."""
+        if self.is_empty:
             self.config.on_emptied(self.host, self._key)

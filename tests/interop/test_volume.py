@@ -35,7 +35,7 @@ MAX_GROWTH_BYTES = 20 * MIB
 CONNECTIONS = 2000
 MAX_BYTES_PER_CONNECTION = 40 * 1024
 STALLED = 30
-BUFFER_LIMIT_BYTES = 128 * 1024
+BUFFER_LIMIT_BYTES = 256 * 1024  # not less than what the event loop reads at once
 
 _UNLIMITED = {
     "thresholds": [{"max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000}]

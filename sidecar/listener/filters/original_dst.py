@@ -23,7 +23,7 @@ class OriginalDst:
     def on_accept(self, info: ConnectionInfo, socket: Any) -> Peek:
         if socket is not None:
             address = original_destination(socket)
-            if address is not None and address != info.local_address:  # a direct connection keeps its own
+            if address is not None:
                 info.local_address = address
                 info.local_address_restored = True
         return Peek.DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alpn.client_hello import MAX_CLIENT_HELLO_BYTES, ClientHello, Incomplete, parse_client_hello
+from alpn.client_hello import MAX_CLIENT_HELLO_BYTES, TOO_LONG, ClientHello, Incomplete, parse_client_hello
 from config.model.listener import TlsInspectorSpec
 from sidecar.listener.api import ListenerFilterFactory, Peek
 from sidecar.stream_info import ConnectionInfo
@@ -33,11 +33,15 @@ class TlsInspector:
         found = parse_client_hello(seen)
         if isinstance(found, Incomplete):
             return Peek.MORE
+        self._stats.bytes_processed.record(min(len(seen), self.max_bytes))
         if isinstance(found, ClientHello):
             self._count(found)
             info.transport_protocol = "tls"
             info.requested_server_name = found.server_name
             info.application_protocols = found.alpn
+        elif found is TOO_LONG:
+            self._stats.client_hello_too_large.inc()
+            return Peek.REJECT
         else:
             self._stats.tls_not_found.inc()
             info.transport_protocol = "raw_buffer"

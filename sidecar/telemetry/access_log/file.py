@@ -29,6 +29,7 @@ class LogFile:
 
     __slots__ = (
         "_descriptor",
+        "_flush_at_bytes",
         "_lines",
         "_owned",
         "_remainder",
@@ -41,8 +42,9 @@ class LogFile:
         "write_failures",
     )
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, flush_at_bytes: int = FLUSH_AT_BYTES) -> None:
         self.path = path
+        self._flush_at_bytes = flush_at_bytes
         self._lines: list[bytes] = []
         self._remainder = b""  # the rest of a partial write: always first to go
         self.waiting_bytes = 0
@@ -62,7 +64,7 @@ class LogFile:
         self._lines.append(line)
         self.waiting_bytes = waiting
         self.entries += 1
-        if waiting >= FLUSH_AT_BYTES and not self._remainder:
+        if waiting >= self._flush_at_bytes and not self._remainder:
             self.flush()
 
     def flush(self) -> None:

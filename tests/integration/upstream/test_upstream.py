@@ -7,7 +7,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -289,11 +289,12 @@ class TestConnecting:
         """A listener whose backlog is full drops SYNs."""
 
         async def test() -> None:
-            with socket.socket() as full:
+            with ExitStack() as stack:
+                full = stack.enter_context(socket.socket())
                 full.bind(("127.0.0.1", 0))
                 full.listen(0)
-                fillers = [socket.socket() for _ in range(3)]
-                for filler in fillers:
+                for _ in range(3):
+                    filler = stack.enter_context(socket.socket())
                     filler.setblocking(False)
                     filler.connect_ex(full.getsockname())
                 async with world() as w:
@@ -302,8 +303,6 @@ class TestConnecting:
                     sink = await get(clusters)
                     assert sink.events == [("failure", UpstreamFailure.CONNECT_TIMEOUT, "")]
                     assert 0.09 < w.loop.time() - start < 1
-                for filler in fillers:
-                    filler.close()
 
         run(test())
 

@@ -334,6 +334,35 @@ class TestProtocols:
 
 
 class TestEnd:
+    def test_empty_pools_are_forgotten(self) -> None:
+        fake = limited(max_pending_requests=1)
+        (host,) = fake.cluster.hosts()
+        fake.request()
+        fake.request(priority=RoutingPriority.HIGH)
+        assert len(host.pools) == 2
+        fake.peers[0].accept().send(OK)
+        fake.peers[0].end()
+        fake.peers[1].refuse()
+        assert host.pools == {}
+        fake = limited(max_pending_requests=0)
+        fake.request()
+        (host,) = fake.cluster.hosts()
+        assert host.pools == {}
+
+    def test_a_connection_that_a_filter_has_just_closed_is_not_used(self) -> None:
+        fake = FakeCluster()
+        fake.request()
+        peer = fake.peers[0].accept()
+        peer.send(OK)
+        peer.connection.close("by a filter")
+        sink = fake.request()
+        assert sink.events == []
+        assert len(fake.peers) == 2
+        peer.gone()
+        fake.peers[1].accept().send(OK)
+        assert sink.events == ANSWERED
+        assert fake.value("upstream_cx_destroy") == 1
+
     def test_drain(self) -> None:
         fake = FakeCluster()
         busy = fake.request()

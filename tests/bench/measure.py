@@ -1,0 +1,107 @@
+"""Interleaved measurements of both proxies, and facts about the process that matter in a pod."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.world import PATHS, BenchWorld, run_load
+from tests.support.bootstraps import bootstrap
+from tests.support.limits import raise_descriptor_limit
+from tests.support.ports import free_port
+from tests.support.process import Proxy, ProxyCommand, start_proxy
+
+IDLE_CONNECTIONS = 1000
+IDLE_SECONDS = 4.0
+WARM_UP_SECONDS = 1.0
+
+
+@dataclass
+class Measured:
+    """CPU seconds of the proxy per 1000 requests, and requests per second, one value for each repetition."""
+
+    cpu_per_1000: list[float] = field(default_factory=list)
+    per_second: list[float] = field(default_factory=list)
+
+    @property
+    def median_cpu(self) -> float:
+        return statistics.median(self.cpu_per_1000)
+
+    @property
+    def median_rate(self) -> float:
+        return statistics.median(self.per_second)
+
+
+def measure_paths(
+    world: BenchWorld, *, repetitions: int, seconds: float, connections: int, tell: Callable[[str], None]
+) -> dict[tuple[str, str], Measured]:
+    """(path, proxy) to its measurements. The proxies take turns, so that both meet the same state of the machine."""
+    results = {(path, name): Measured() for path in PATHS for name in world.proxies}
+    for path in PATHS:
+        for name in world.proxies:
+            run_load(path, world.ports[name][path], WARM_UP_SECONDS, connections)
+        for repetition in range(repetitions):
+            for name in sorted(world.proxies, reverse=bool(repetition % 2)):
+                measured = results[(path, name)]
+                _measure_once(
+                    world.proxies[name], path, world.ports[name][path], seconds, connections, measured
+                )
+                tell(
+                    f"{path:5} {name:8} {measured.cpu_per_1000[-1]:.4f} CPU s per 1000, {measured.per_second[-1]:.0f}/s"
+                )
+    return results
+
+
+def _measure_once(
+    proxy: Proxy, path: str, port: int, seconds: float, connections: int, measured: Measured
+) -> None:
+    before, started = proxy.cpu_seconds(), time.monotonic()
+    answered = run_load(path, port, seconds, connections)
+    elapsed = time.monotonic() - started
+    measured.cpu_per_1000.append((proxy.cpu_seconds() - before) * 1000 / answered)
+    measured.per_second.append(answered / elapsed)
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """What a pod pays for a sidecar that does little."""
+
+    start_s: float
+    """From exec to `/ready`, with an empty bootstrap."""
+    idle_rss_bytes: int
+    idle_cpu_ratio: float
+    """CPU used while nothing happens, as a part of one core."""
+    bytes_per_connection: float
+    """Resident memory of an idle, once used HTTP connection."""
+
+
+def measure_pod_facts(command: ProxyCommand, world: BenchWorld, name: str, directory: Path) -> PodFacts:
+    admin_port = free_port()
+    started = time.monotonic()
+    empty = start_proxy(command, bootstrap(admin_port), directory, admin_port, name=f"empty-{name}")
+    start_s = time.monotonic() - started
+    before = empty.cpu_seconds()
+    time.sleep(IDLE_SECONDS)
+    idle_cpu_ratio = (empty.cpu_seconds() - before) / IDLE_SECONDS
+    idle_rss_bytes = empty.rss_bytes()
+    empty.terminate()
+    return PodFacts(start_s, idle_rss_bytes, idle_cpu_ratio, _bytes_per_connection(world, name))
+
+
+def _bytes_per_connection(world: BenchWorld, name: str) -> float:
+    raise_descriptor_limit(2 * IDLE_CONNECTIONS + 200)
+    proxy, port = world.proxies[name], world.ports[name]["http"]
+    with ExitStack() as stack:
+        before = proxy.rss_bytes()
+        for _ in range(IDLE_CONNECTIONS):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            received = b""
+            while not received.endswith(b"xxxx"):
+                received += connection.recv(65536)
+        return (proxy.rss_bytes() - before) / IDLE_CONNECTIONS

@@ -1,0 +1,62 @@
+"""A stream meets a filter only in the phases the filter takes part in."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from protocols.http.headers import Headers
+from sidecar.http.api import HttpFilter, PassThrough, Stream
+from sidecar.http.filter_chain import FilterChain, overrides
+from sidecar.transport.flow import CONTINUE, Flow, Held
+
+
+class Heads(PassThrough):
+    def on_request_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
+        return CONTINUE
+
+    def on_response_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
+        return CONTINUE
+
+
+class Bodies(PassThrough):
+    def on_request_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held:
+        return data
+
+    def on_stream_end(self, stream: Stream) -> None:
+        return None
+
+
+class MoreHeads(Heads):
+    """Inherits what it takes part in."""
+
+
+class Factory:
+    def __init__(self, filter_type: type[HttpFilter]) -> None:
+        self.filter_type = filter_type
+
+    def for_stream(self, stream: Stream) -> HttpFilter:
+        return self.filter_type()
+
+
+def test_phases() -> None:
+    chain = FilterChain([Factory(Heads), Factory(Bodies), Factory(MoreHeads), Factory(PassThrough)])
+    assert chain.request_headers == (0, 2)
+    assert chain.response_headers == (2, 0)
+    assert chain.request_data == (1,)
+    assert chain.response_data == ()
+    assert chain.stream_end == (1,)
+    assert chain.request_trailers == chain.response_trailers == ()
+
+
+def test_every_stream_has_its_own_filters() -> None:
+    chain = FilterChain([Factory(Heads), Factory(Bodies)])
+    stream = cast(Stream, None)
+    first, second = chain.new_filters(stream), chain.new_filters(stream)
+    assert [type(each) for each in first] == [Heads, Bodies]
+    assert first[0] is not second[0]
+
+
+def test_overrides() -> None:
+    assert overrides(Heads, "on_request_headers")
+    assert overrides(MoreHeads, "on_request_headers")
+    assert not overrides(Heads, "on_request_data")
