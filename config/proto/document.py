@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import yaml
 
@@ -22,7 +22,8 @@ Plain: TypeAlias = object
 
 MAX_VALUES: Final = 5_000_000  # expanded through aliases
 MAX_DEPTH: Final = 200
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_HARMLESS_DEPTH: Final = 4000
+_FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
 _WORDS: Final = {
@@ -36,6 +37,19 @@ _WORDS: Final = {
 _INTEGER: Final = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|[0-9]+)\Z", re.ASCII)
 _JSON_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z", re.ASCII)
 _SURROGATES: Final = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+
+
+class _Loader(_FASTEST):  # type: ignore[misc]  # whichever the installed library has
+    """Gives no node a type: that is decided here, as Envoy does."""
+
+    def resolve(self, kind: object, value: object, implicit: object) -> str:
+        return ""
+
+    def descend_resolver(self, current_node: object, current_index: object) -> None:
+        pass
+
+    def ascend_resolver(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +118,11 @@ class _Reader:
             return _scalar(node, self._json)
         if self._left < 0 or id(node) in self._open or len(self._open) > MAX_DEPTH:
             if self._left >= 0:
-                reason = "an alias that contains itself" if id(node) in self._open else "nested too deeply"
+                reason = (
+                    "an alias that contains itself"
+                    if id(node) in self._open
+                    else f"nested more than {MAX_DEPTH} levels deep"
+                )
                 self._problems.error(at, reason, self._position(node))
             return None
         self._open.add(id(node))
@@ -152,12 +170,13 @@ def _position(source: Source, node: yaml.Node) -> Position:
 def _syntax_position(source: Source, error: yaml.YAMLError) -> Position:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is not None:
-        lines = source.text.split("\n")
-        if mark.line >= len(lines):  # the reader supplies a last line break
-            return Position(source.name, len(lines), len(lines[-1]) + 1)
         return Position(source.name, mark.line + 1, mark.column + 1)
     offset = getattr(error, "position", 0)
-    before = source.text[:offset] if isinstance(offset, int) else ""
+    return _offset_position(source, offset if isinstance(offset, int) else 0)
+
+
+def _offset_position(source: Source, offset: int) -> Position:
+    before = source.text[:offset]
     return Position(source.name, before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1)
 
 
@@ -171,18 +190,44 @@ def _join_surrogates(text: str) -> str:
     return _SURROGATES.sub(join, text)
 
 
+def _is_too_deep(text: str) -> bool:
+    """Nesting that the reader, which recurses in C, could not survive.
+
+    Flow collections nest no deeper than there are opening brackets, block collections no deeper than twice the longest
+    line; only a text that could be too deep is read once more, event by event.
+    """
+    brackets = text.count("[") + text.count("{")
+    if brackets + 2 * max(map(len, text.split("\n"))) < _HARMLESS_DEPTH:
+        return False
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return False
+
+
 def read_document(source: Source, problems: Problems, at: Path) -> Document | None:
     """The text as plain values. Syntax errors are reported, one for each text, and give `None`."""
     try:
-        root = yaml.compose(_join_surrogates(source.text), Loader=_LOADER)
+        text = _join_surrogates(source.text)
+        if _is_too_deep(text):
+            problems.error(at, f"nested more than {MAX_DEPTH} levels deep", Position(source.name, 1, 1))
+            return None
+        root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
         context = getattr(error, "context", None)
-        text = f"{context}: {reason}" if context else str(reason)
-        problems.error(at, f"not valid YAML or JSON: {text}", _syntax_position(source, error))
+        what = f"{context}: {reason}" if context else str(reason)
+        problems.error(at, f"not valid YAML or JSON: {what}", _syntax_position(source, error))
         return None
     except (UnicodeError, RecursionError, ValueError) as error:
-        problems.error(at, f"not valid YAML or JSON: {error}", Position(source.name, 1, 1))
+        broken = error.start if isinstance(error, UnicodeEncodeError) else 0
+        reason = "not valid UTF-8" if isinstance(error, UnicodeError) else f"not valid YAML or JSON: {error}"
+        problems.error(at, reason, _offset_position(source, broken))
         return None
     if root is None:
         problems.error(at, "the configuration is empty", Position(source.name, 1, 1))
@@ -240,7 +285,7 @@ class DocumentLocator:
             places = self._find(steps[:length])
             if places:
                 document, key, value = places[-1]
-                return _position(document.source, key if of_key else value)
+                return _position(document.source, key if of_key and length == len(steps) else value)
         return None
 
     def _find(self, steps: tuple[Step, ...]) -> list[_Place]:

@@ -252,10 +252,12 @@ def _rules_of(
     return tuple(fields), tuple(oneofs)
 
 
-def _report(value: Any, checks: list[Check], at: Path) -> None:
+def _report(value: Any, checks: list[Check], at: Path, step: str | int | None = None) -> None:
+    """Judge a value, which is the field or item `step` of `at` if that is given."""
     for check in checks:
         if (reason := check(value)) is not None:
-            at.error(reason)
+            where = at if step is None else at.index(step) if isinstance(step, int) else at.field(step)
+            where.error(reason)
             return
 
 
@@ -267,19 +269,21 @@ def check_rules(message: Message, at: Path) -> None:
             at.field(name).error(f"one of {members} is required")
     for rules in fields:
         field = rules.field
-        field_at = at.field(field.name)
+        name = field.name
         if field.is_repeated:
-            _check_repeated(getattr(message, field.name), rules, field_at)
+            values = getattr(message, name)
+            if values or rules.list_checks:
+                _check_repeated(values, rules, at.field(name))
         elif not rules.is_message:
-            if not field.has_presence or message.HasField(field.name):
-                _report(getattr(message, field.name), rules.item_checks, field_at)
-        elif message.HasField(field.name):
-            value = getattr(message, field.name)
-            if rules.item_checks:
-                _report(value.value if rules.is_wrapper else value, rules.item_checks, field_at)
-            check_rules(value, field_at)
-        elif rules.required and (field.containing_oneof is None):
-            field_at.error("required")
+            if not field.has_presence or message.HasField(name):
+                _report(getattr(message, name), rules.item_checks, at, name)
+        elif message.HasField(name):
+            value = getattr(message, name)
+            _report(value.value if rules.is_wrapper else value, rules.item_checks, at, name)
+            if not rules.is_wrapper:
+                check_rules(value, at.field(name))
+        elif rules.required and field.containing_oneof is None:
+            at.field(name).error("required")
 
 
 def _check_repeated(values: Any, rules: _FieldRules, at: Path) -> None:
@@ -295,8 +299,6 @@ def _check_repeated(values: Any, rules: _FieldRules, at: Path) -> None:
     if not (rules.is_message or rules.item_checks):
         return
     for index, value in enumerate(values):
-        item_at = at.index(index)
-        if rules.item_checks:
-            _report(value, rules.item_checks, item_at)
+        _report(value, rules.item_checks, at, index)
         if rules.is_message:
-            check_rules(value, item_at)
+            check_rules(value, at.index(index))

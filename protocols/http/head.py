@@ -6,7 +6,7 @@ joined, bare LF taken, bare CR deleted from values, a duplicate Content-Length r
 laxer than the law (two Host fields), the law.
 
 Two ways through: clean heads (CRLF lines, no folds, a plain target) take the short one, which is a few C calls and
-remembers lines it has seen; everything else takes the long one, which is the authority. The short one accepts nothing
+knows lines it has seen (`head_lines`); everything else takes the long one, which is the authority. The short one accepts nothing
 that the long one does not, with the same result.
 """
 
@@ -18,18 +18,23 @@ from typing import Final
 from protocols.errors import RemoteProtocolError
 from protocols.http import names
 from protocols.http.codec import CodecSettings, HttpVersion, UnderscorePolicy
+from protocols.http.head_lines import (
+    AUTHORITY,
+    HEAD_CHARS,
+    HOSTS,
+    METHODS,
+    REQUEST_LINES,
+    STATUS_LINES,
+    TOKEN,
+    field_of,
+    intern,
+)
 from protocols.http.headers import Headers
 
 #: Body lengths that are not a number of bytes.
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 
-#: The methods Envoy's codec takes unless custom methods are allowed.
-METHODS: Final = frozenset(
-    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH NOTIFY OPTIONS "
-    b"PATCH POST PROPFIND PROPPATCH PURGE PUT REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK "
-    b"UNSUBSCRIBE".split()
-)
 _METHOD_STARTS: Final = frozenset(method[0] for method in METHODS)
 
 CODEC_ERROR: Final = "http1.codec_error"
@@ -41,21 +46,12 @@ HEAD_END: Final = re.compile(rb"\n\r?\n")
 #: An HTTP/0.9 request is complete after its only line.
 _SIMPLE_REQUEST: Final = re.compile(rb"[!-~]+[ \t\r]+[!-~]+[ \t\r]*\n")
 
-_TOKEN_CHARS: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
-_TOKEN: Final = re.compile(rb"[" + _TOKEN_CHARS + rb"]+")
-#: Field values: HTAB, SP, visible ASCII, obs-text (RFC 9110 section 5.5). With CR and LF: all a head may hold at all.
-_NOT_IN_HEAD: Final = bytes(set(range(256)) - {9, 10, 13} - set(range(32, 127)) - set(range(128, 256)))
-_HEAD_CHARS: Final = bytes(set(range(256)) - set(_NOT_IN_HEAD))
-VALUE_CHARS: Final = bytes(set(_HEAD_CHARS) - {10, 13})
-_PLAIN_REQUEST_LINE: Final = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.1")
-_PLAIN_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t -~\x80-\xff]*)?")
 _TARGET: Final = re.compile(rb"[!-~]+")
 _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _BLANK: Final = re.compile(rb"[ \t\r]+")
 _ABSOLUTE_FORM: Final = re.compile(
     rb"[hH][tT][tT][pP]([sS]?)://(?:[A-Za-z0-9\-_.!~*'()%;:&=+$,]*@)?([^/?]*)([!-~]*)"
 )
-_AUTHORITY: Final = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:@\[\]]*")
 #: The authority of an absolute-form or authority-form target, which Envoy takes from fewer characters than Host.
 _URL_AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9\-.]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 _DIGITS: Final = re.compile(rb"[0-9]+")
@@ -76,25 +72,6 @@ _NOT_A_TRAILER: Final = names.FRAMING_OR_HOP_BY_HOP | {
     names.PROXY_AUTHORIZATION,
     names.X_FORWARDED_CLIENT_CERT,
 }
-
-#: Different in every message, or not to be kept in memory for longer than needed.
-_NOT_REMEMBERED: Final = frozenset(
-    (
-        names.AUTHORIZATION,
-        names.COOKIE,
-        names.DATE,
-        names.PROXY_AUTHORIZATION,
-        names.SET_COOKIE,
-        names.X_FORWARDED_CLIENT_CERT,
-        names.X_REQUEST_ID,
-        b"traceparent",
-        b"x-b3-spanid",
-        b"x-b3-traceid",
-    )
-)
-_REMEMBERED_LINES: Final = 2048
-_REMEMBERED_LINE_BYTES: Final = 256
-_REMEMBERED_NAME_BYTES: Final = 64
 
 
 class MessageHead:
@@ -122,101 +99,6 @@ _ALLOW: Final = UnderscorePolicy.ALLOW
 _SPECIAL: Final = names.FRAMING_OR_HOP_BY_HOP
 
 
-class _Names(dict[bytes, bytes]):
-    """Field names checked before, as received -> lower-case. KeyError for what is not a token."""
-
-    def __missing__(self, name: bytes) -> bytes:
-        if _TOKEN.fullmatch(name) is None:
-            raise KeyError
-        lower = _intern(name.lower())
-        if len(name) <= _REMEMBERED_NAME_BYTES:
-            if len(self) >= _REMEMBERED_LINES:
-                self.clear()
-            self[name] = lower
-        return lower
-
-
-class _Fields(dict[bytes, tuple[bytes, bytes]]):
-    """Field lines checked before: the line -> lower-case name, value. KeyError for what is not plain."""
-
-    def __missing__(self, line: bytes) -> tuple[bytes, bytes]:
-        name, colon, value = line.partition(b":")
-        name = _NAMES[name]
-        if not colon or value.translate(None, VALUE_CHARS):
-            raise KeyError
-        pair = (name, value.strip(b" \t"))
-        if name not in _NOT_REMEMBERED and len(line) <= _REMEMBERED_LINE_BYTES:
-            if len(self) >= _REMEMBERED_LINES:
-                self.clear()
-            self[line] = pair
-        return pair
-
-
-class _Hosts(dict[bytes, bytes]):
-    """Good values of Host. KeyError for others."""
-
-    def __missing__(self, host: bytes) -> bytes:
-        if _AUTHORITY.fullmatch(host) is None:
-            raise KeyError
-        if len(host) <= _REMEMBERED_LINE_BYTES:
-            if len(self) >= _REMEMBERED_LINES:
-                self.clear()
-            self[host] = host
-        return host
-
-
-class _RequestLines(dict[bytes, tuple[bytes, bytes]]):
-    """Request lines checked before: the line -> method, target. KeyError for what is not plain."""
-
-    def __missing__(self, line: bytes) -> tuple[bytes, bytes]:
-        match = _PLAIN_REQUEST_LINE.fullmatch(line)
-        if match is None or match[1] not in METHODS or match[1] == names.CONNECT:
-            raise KeyError
-        method, target = match.groups()
-        pair = (_intern(method), target)
-        if len(line) <= _REMEMBERED_LINE_BYTES:
-            if len(self) >= _REMEMBERED_LINES:
-                self.clear()
-            self[line] = pair
-        return pair
-
-
-class _StatusLines(dict[bytes, tuple[HttpVersion, int]]):
-    """Status lines checked before: the line -> version, status. KeyError for what is not one."""
-
-    def __missing__(self, line: bytes) -> tuple[HttpVersion, int]:
-        match = _PLAIN_STATUS_LINE.fullmatch(line)
-        if match is None:
-            raise KeyError
-        pair = (_HTTP11 if match[1] == b"1" else _HTTP10, int(match[2]))
-        if len(line) <= _REMEMBERED_LINE_BYTES:
-            if len(self) >= _REMEMBERED_LINES:
-                self.clear()
-            self[line] = pair
-        return pair
-
-
-def _vocabulary() -> dict[bytes, bytes]:
-    words = [value for value in vars(names).values() if isinstance(value, bytes)]
-    return {word: word for word in [*words, *METHODS]}
-
-
-_VOCABULARY: Final = _vocabulary()
-
-
-def _intern(word: bytes) -> bytes:
-    """The constant of that value if there is one: look-ups then meet the same object, with its hash known."""
-    return _VOCABULARY.get(word, word)
-
-
-_NAMES: Final = _Names()
-_FIELDS: Final = _Fields()
-_HOSTS: Final = _Hosts()
-_REQUEST_LINES: Final = _RequestLines()
-_STATUS_LINES: Final = _StatusLines()
-_field: Final = _FIELDS.__getitem__
-
-
 def read_request_head(data: bytes, settings: CodecSettings) -> MessageHead | None:
     """Check the request head at the start of `data`; None: not complete yet.
 
@@ -228,10 +110,10 @@ def read_request_head(data: bytes, settings: CodecSettings) -> MessageHead | Non
         return _read_request_head(data, settings)
     lines = data[:end].split(b"\r\n")
     try:
-        method, path = _REQUEST_LINES[lines[0]]
-        pairs = list(map(_field, lines[1:]))
+        method, path = REQUEST_LINES[lines[0]]
+        pairs = list(map(field_of, lines[1:]))
         fields = dict(pairs)
-        host = _HOSTS[fields[names.HOST]]
+        host = HOSTS[fields[names.HOST]]
     except KeyError:
         return _read_request_head(data, settings)
     count = len(pairs)
@@ -290,7 +172,7 @@ def _head_size(data: bytes, settings: CodecSettings) -> int:
 
 
 def _check_characters(text: bytes) -> None:
-    if text.translate(None, _HEAD_CHARS):
+    if text.translate(None, HEAD_CHARS):
         raise RemoteProtocolError(INVALID_CHARACTERS)
 
 
@@ -302,7 +184,7 @@ def _check_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     version = parts[2] if len(parts) == 3 else b""
     if version and not _VERSION.fullmatch(version):
         raise RemoteProtocolError(CODEC_ERROR)
-    return _intern(parts[0]), parts[1], version
+    return intern(parts[0]), parts[1], version
 
 
 def _read_fields(text: bytes) -> list[tuple[bytes, bytes]]:
@@ -316,7 +198,7 @@ def _read_fields(text: bytes) -> list[tuple[bytes, bytes]]:
         if line in (b"", b"\r"):
             continue
         name, colon, value = line.partition(b":")
-        if not colon or _TOKEN.fullmatch(name) is None:
+        if not colon or TOKEN.fullmatch(name) is None:
             raise RemoteProtocolError(CODEC_ERROR)
         if index < count and lines[index][:1] in (b" ", b"\t"):
             folded = [value]
@@ -324,7 +206,7 @@ def _read_fields(text: bytes) -> list[tuple[bytes, bytes]]:
                 folded.append(lines[index])
                 index += 1
             value = b"".join(folded)
-        pairs.append((_intern(name.lower()), value.replace(b"\r", b"").strip(b" \t")))
+        pairs.append((intern(name.lower()), value.replace(b"\r", b"").strip(b" \t")))
     return pairs
 
 
@@ -367,7 +249,7 @@ def _check_request(head: MessageHead, count: int, settings: CodecSettings) -> No
         raise RemoteProtocolError("http1.too_many_headers", status=431)
     host = headers.get(names.HOST)
     if host is not None:
-        if not _AUTHORITY.fullmatch(host) or len(headers.get_all(names.HOST)) > 1:
+        if not AUTHORITY.fullmatch(host) or len(headers.get_all(names.HOST)) > 1:
             raise RemoteProtocolError("http.invalid_authority")
         headers.authority = host
         headers.remove(names.HOST)
@@ -514,8 +396,8 @@ def read_response_head(data: bytes, settings: CodecSettings) -> MessageHead | No
         return _read_response_head(data, settings)
     lines = data[:end].split(b"\r\n")
     try:
-        version, status = _STATUS_LINES[lines[0]]
-        pairs = list(map(_field, lines[1:]))
+        version, status = STATUS_LINES[lines[0]]
+        pairs = list(map(field_of, lines[1:]))
     except KeyError:
         return _read_response_head(data, settings)
     headers = Headers(pairs)
@@ -534,7 +416,7 @@ def _read_response_head(data: bytes, settings: CodecSettings) -> MessageHead | N
     _check_characters(data[:size])
     line, _, rest = data[:size].partition(b"\n")
     try:
-        version, status = _STATUS_LINES[line.rstrip(b"\r")]
+        version, status = STATUS_LINES[line.rstrip(b"\r")]
     except KeyError:
         raise RemoteProtocolError(CODEC_ERROR) from None
     pairs = _read_fields(rest)

@@ -18,13 +18,13 @@ from typing import Final
 from protocols.errors import LocalProtocolError
 from protocols.http import names
 from protocols.http.codec import HttpVersion
-from protocols.http.head import CHUNKED, METHODS, UNTIL_CLOSE, VALUE_CHARS
+from protocols.http.head import CHUNKED, UNTIL_CLOSE
+from protocols.http.head_lines import METHODS, TOKEN, VALUE_CHARS
 from protocols.http.headers import Headers
 
 #: Length of a body that is not sent whatever the fields say: HEAD, 204, 304.
 NO_BODY: Final = -3
 
-_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _LENGTH_DIGITS: Final = 20  # 2 ** 64 has as many
 
@@ -92,7 +92,7 @@ def write_request_head(headers: Headers, end: bool, upgrade: bool) -> tuple[byte
             tail = _EMPTY_END
         if not target.startswith(b"/") and target != b"*":
             raise LocalProtocolError("a target that may not be written")
-    if method not in METHODS and _TOKEN.fullmatch(method) is None:
+    if method not in METHODS and TOKEN.fullmatch(method) is None:
         raise LocalProtocolError("a method that may not be written")
     start = b"".join((method, b" ", target, b" HTTP/1.1\r\nhost: ", authority))
     if not target or start.count(b" ") != _SPACES or b"\t" in start or not start.isascii():

@@ -62,10 +62,6 @@ class Stream(Protocol):
     def reset(self, details: str, flags: int = 0) -> None:
         """The response cannot be finished: end the stream so that the client can tell."""
 
-    @property
-    def response_full(self) -> bool:
-        """The client takes no more for now."""
-
     def pause_request(self, full: bool) -> None:
         """Terminal filter: the upstream takes no more (True), or takes again (False)."""
 

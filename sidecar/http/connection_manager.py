@@ -68,6 +68,9 @@ class RequestSink:
         """HTTP/2 only."""
 
 
+#: When the process ends, a request that is on its way on an idle connection is waited for this long.
+_EXIT_GRACE_S: Final = 0.25
+
 #: A piece of body of this size is worth a write of its own.
 WRITE_AT_ONCE_BYTES: Final = 16 * 1024
 
@@ -500,11 +503,6 @@ class ConnectionManager(PassThroughFilter):
             self._pauses = 0
             self.connection.gate.open(ReadGate.STREAM)
 
-    @property
-    def write_full(self) -> bool:
-        """The client does not take what it is sent."""
-        return self.connection.write_full
-
     def _on_write_full(self, full: bool) -> None:
         for stream in tuple(self._streams.values()):
             stream.on_downstream_full(full)
@@ -552,9 +550,22 @@ class ConnectionManager(PassThroughFilter):
             self._draining = True
             self._drain_timer = self.config.timers.after(self.config.spec.drain_timeout_s, self._on_drained)
 
+    def on_drain(self) -> None:
+        """The process ends: the next response is the last one, and an idle connection is closed when that had its chance."""
+        if self._closing:
+            return
+        self._draining = True
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+        self._drain_timer = self.config.timers.after(_EXIT_GRACE_S, self._on_drained)
+
     def _on_drained(self) -> None:
         self._drain_timer = None
-        if not self._streams and self._opening is None and not self._closing:
+        if self._closing:
+            return
+        if self._streams or self._opening is not None:  # its head may have left before the drain began: look again
+            self._drain_timer = self.config.timers.after(_EXIT_GRACE_S, self._on_drained)
+        else:
             self._close()
 
 

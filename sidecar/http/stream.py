@@ -380,10 +380,12 @@ class ActiveStream:
             manager.on_upgraded()
         if end:
             manager.on_response_ended(self)
-        else:
-            if self.idle_timer is not None:
-                self.idle_timer.touch()
-            manager.flush_soon()
+            return
+        if self.idle_timer is not None:
+            self.idle_timer.touch()
+        manager.flush_soon()
+        if manager.connection.write_full:
+            self.on_downstream_full(True)
 
     def send_response_data(self, data: bytes, end: bool) -> None:
         if not self._local_reply and not self.finished:
@@ -548,10 +550,6 @@ class ActiveStream:
 
     def pause_request(self, full: bool) -> None:
         self.manager.pause_request(full)
-
-    @property
-    def response_full(self) -> bool:
-        return self.manager.write_full
 
     def on_downstream_full(self, full: bool) -> None:
         """The client takes no more, or takes again."""

@@ -87,11 +87,15 @@ class Listener:
         self.matcher = matcher
         self.connections: set[DownstreamConnection] = set()
         self.draining = False
+        #: called whenever the last connection has gone
+        self.on_idle: Callable[[], None] | None = None
         #: what accepted connections count against; they still do after a hand-over to another listener
         self.limit = None if spec.ignore_global_conn_limit else limit
         self._find_successor = find_successor
         self._access_loggers = access_loggers
         self._pending: set[PendingConnection] = set()
+        #: where it really listens: port 0 becomes a number when it is bound
+        self.local_addresses: list[Address] = [spec.address, *spec.additional_addresses]
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.AbstractServer] = []
         self._filters = tuple(
@@ -115,6 +119,7 @@ class Listener:
                     freebind=self.spec.freebind,
                 )
             )
+        self.local_addresses = [sockets.address_of(sock.getsockname()) for sock in self._sockets]
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to accept."""
@@ -149,17 +154,6 @@ class Listener:
             pending.close()
         for connection in list(self.connections):
             connection.abort("listener closed")
-
-    @property
-    def local_addresses(self) -> list[Address]:
-        """Where it really listens: port 0 has become a number. A listener without sockets shows what was configured."""
-        if self._sockets:
-            return [sockets.address_of(sock.getsockname()) for sock in self._sockets]
-        return [self.spec.address, *self.spec.additional_addresses]
-
-    @property
-    def is_bound(self) -> bool:
-        return bool(self._sockets)
 
     # the life of a connection
 
@@ -241,6 +235,8 @@ class Listener:
             session.end_ns = session.end_ns or now_ns
             for access_logger in self._access_loggers:
                 access_logger.log(session)
+        if self.on_idle is not None and not self.connections:
+            self.on_idle()
 
 
 class ListenerSet:

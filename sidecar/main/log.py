@@ -27,28 +27,59 @@ LEVELS: Final[Mapping[str, int]] = {
 }
 _NAMES: Final = {number: name for name, number in LEVELS.items()}
 
-#: Envoy's component -> our logger
+#: Envoy's component -> our logger. Those that map to nothing here are of parts that this program does not have; their
+#: level can be set and shown all the same, because operators' tools set them.
 COMPONENTS: Final[Mapping[str, str]] = {
     "admin": "sidecar.main.admin",
+    "assert": "",
+    "aws": "",
     "client": "protocols.http",
     "config": "config",
-    "conn_handler": "sidecar.listener",
     "connection": "sidecar.transport",
+    "conn_handler": "sidecar.listener",
     "dns": "sidecar.upstream.resolver",
+    "envoy_bug": "",
+    "ext_authz": "sidecar.http.filters.ext_authz",
+    "file": "sidecar.telemetry.access_log.file",
     "filter": "sidecar.network.filters",
+    "forward_proxy": "",
+    "grpc": "protocols.grpc",
+    "happy_eyeballs": "",
+    "hc": "sidecar.upstream.health_checker",
+    "health_checker": "",
     "http": "sidecar.http",
+    "http2": "protocols.http.h2",
+    "init": "",
+    "io": "",
+    "jwt": "sidecar.http.filters.jwt_authn",
+    "lua": "",
     "main": "sidecar.main",
+    "matcher": "",
     "misc": "sidecar",
+    "oauth2": "",
     "pool": "sidecar.upstream.http_pool",
+    "quic": "",
+    "quic_stream": "",
+    "rbac": "sidecar.http.filters.rbac",
+    "rds": "",
+    "redis": "",
     "router": "sidecar.http.filters.router",
-    "runtime": "sidecar.policy",
+    "runtime": "",
     "secret": "sidecar.transport.tls_contexts",
     "stats": "stats",
+    "tap": "",
+    "testing": "",
+    "thrift": "",
+    "tracing": "sidecar.telemetry.tracing",
+    "udp": "",
     "upstream": "sidecar.upstream",
+    "wasm": "",
 }
 _BY_LOGGER: Final = sorted(
-    ((ours, name) for name, ours in COMPONENTS.items()), key=lambda pair: -len(pair[0])
+    ((ours, name) for name, ours in COMPONENTS.items() if ours), key=lambda pair: -len(pair[0])
 )
+#: What was asked for components that have no logger here.
+_levels_of_absent: dict[str, str] = {}
 
 
 def component_of(logger_name: str) -> str:
@@ -63,15 +94,17 @@ def _escaped(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
+def _at(pattern: str) -> Callable[[logging.LogRecord, str], str]:
+    return lambda record, message: time.strftime(pattern, time.localtime(record.created))
+
+
 _FIELDS: Final[Mapping[str, Callable[[logging.LogRecord, str], str]]] = {
-    "Y": lambda r, m: time.strftime("%Y", time.localtime(r.created)),
-    "m": lambda r, m: time.strftime("%m", time.localtime(r.created)),
-    "d": lambda r, m: time.strftime("%d", time.localtime(r.created)),
-    "H": lambda r, m: time.strftime("%H", time.localtime(r.created)),
-    "M": lambda r, m: time.strftime("%M", time.localtime(r.created)),
-    "S": lambda r, m: time.strftime("%S", time.localtime(r.created)),
-    "T": lambda r, m: time.strftime("%H:%M:%S", time.localtime(r.created)),
-    "z": lambda r, m: time.strftime("%z", time.localtime(r.created)),
+    **{name: _at(f"%{name}") for name in "YmdHMSaAbBcCDIpRr"},
+    "T": _at("%H:%M:%S"),
+    "X": _at("%H:%M:%S"),
+    "h": _at("%b"),
+    "z": lambda r, m: f"{(zone := time.strftime('%z', time.localtime(r.created)))[:3]}:{zone[3:]}",
+    "E": lambda r, m: str(int(r.created)),
     "e": lambda r, m: f"{int(r.created * 1000) % 1000:03d}",
     "f": lambda r, m: f"{int(r.created * 1_000_000) % 1_000_000:06d}",
     "F": lambda r, m: f"{int((r.created % 1) * 1_000_000_000):09d}",
@@ -82,6 +115,7 @@ _FIELDS: Final[Mapping[str, Callable[[logging.LogRecord, str], str]]] = {
     "n": lambda r, m: component_of(r.name),
     "g": lambda r, m: r.pathname,
     "s": lambda r, m: r.filename,
+    "@": lambda r, m: f"{r.filename}:{r.lineno}",
     "#": lambda r, m: str(r.lineno),
     "!": lambda r, m: r.funcName,
     "v": lambda r, m: m,
@@ -90,14 +124,39 @@ _FIELDS: Final[Mapping[str, Callable[[logging.LogRecord, str], str]]] = {
     "%": lambda r, m: "%",
 }
 
+#: C's escapes.
+_CONTROLS: Final = str.maketrans(
+    {
+        "\\": "\\\\",
+        "\n": "\\n",
+        "\r": "\\r",
+        "\t": "\\t",
+        "\v": "\\v",
+        "\f": "\\f",
+        "\b": "\\b",
+        "\a": "\\a",
+        "\0": "\\0",
+    }
+)
+
 _Piece = str | Callable[[logging.LogRecord, str], str]
 
 
 class SpdlogFormatter(logging.Formatter):
-    """A spdlog pattern (`[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v`), or a JSON object of such patterns."""
+    """A spdlog pattern (`[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v`), or a JSON object of such patterns.
 
-    def __init__(self, pattern: str | None = None, fields: Iterable[tuple[str, str]] | None = None) -> None:
+    `escape` (`--log-format-escaped`): line breaks, tabs and the like in messages are written as `\\n`, `\\t`.
+    """
+
+    def __init__(
+        self,
+        pattern: str | None = None,
+        fields: Iterable[tuple[str, str]] | None = None,
+        *,
+        escape: bool = False,
+    ) -> None:
         super().__init__()
+        self._escape = escape
         self._pattern = _compile(pattern) if pattern is not None else None
         self._fields = [(name, _compile(each)) for name, each in fields] if fields is not None else None
 
@@ -105,6 +164,8 @@ class SpdlogFormatter(logging.Formatter):
         message = record.getMessage()
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
+        if self._escape:
+            message = message.translate(_CONTROLS)
         if self._fields is not None:
             return json.dumps(
                 {name: _render(pieces, record, message) for name, pieces in self._fields}, ensure_ascii=False
@@ -152,6 +213,8 @@ def set_up(
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
+        if isinstance(old, logging.FileHandler):
+            old.close()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)  # libraries
     logging.raiseExceptions = False  # a closed stderr must not hurt
@@ -165,9 +228,28 @@ def set_formatter(formatter: logging.Formatter) -> None:
         handler.setFormatter(formatter)
 
 
+def reopen() -> None:
+    """Open `--log-path` anew, after log rotation. If that fails the old file stays in use."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            try:
+                stream = open(handler.baseFilename, "a", encoding="utf-8")  # noqa: SIM115  # the handler keeps it
+            except OSError as error:
+                logging.getLogger(__name__).error(
+                    "cannot reopen %s: %s", handler.baseFilename, error.strerror
+                )
+                continue
+            old = handler.setStream(stream)
+            if old is not None:
+                old.close()
+
+
 def set_all(level: str) -> None:
     """Every component to one level."""
-    for ours in COMPONENTS.values():
+    for name, ours in COMPONENTS.items():
+        if not ours:
+            _levels_of_absent[name] = level
+            continue
         logging.getLogger(ours).setLevel(LEVELS[level])
     for room in ("sidecar", "protocols", "alpn", "stats", "config"):
         logging.getLogger(room).setLevel(LEVELS[level])
@@ -178,13 +260,19 @@ def set_component(name: str, level: str) -> bool:
     ours = COMPONENTS.get(name)
     if ours is None:
         return False
+    if not ours:
+        _levels_of_absent[name] = level
+        return True
     logging.getLogger(ours).setLevel(LEVELS[level])
     return True
 
 
 def current_levels() -> list[tuple[str, str]]:
     """Component -> level, in alphabetical order."""
-    return [
-        (name, _NAMES.get(logging.getLogger(ours).getEffectiveLevel(), "info"))
-        for name, ours in sorted(COMPONENTS.items())
-    ]
+    return [(name, _level_of(name, ours)) for name, ours in sorted(COMPONENTS.items())]
+
+
+def _level_of(name: str, ours: str) -> str:
+    if not ours:
+        return _levels_of_absent.get(name, "info")
+    return _NAMES.get(logging.getLogger(ours).getEffectiveLevel(), "info")

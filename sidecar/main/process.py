@@ -7,6 +7,7 @@ Everything that can be wrong with a configuration is found before the first sock
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import os
@@ -22,8 +23,8 @@ from config.model.listener import FilterChainSpec, ListenerSpec
 from protocols.peer_metadata import peer_from_node
 from sidecar.listener.filter_chain import FilterChainMatcher
 from sidecar.listener.listener import ConnectionLimit, Listener, ListenerSet
-from sidecar.main.access_logs import AccessLogs
 from sidecar.main import log
+from sidecar.main.access_logs import AccessLogs
 from sidecar.main.options import DrainStrategy, Options
 from sidecar.main.server_state import ServerState, StateKeeper
 from sidecar.main.standing_stats import Watchdog, make_standing_stats
@@ -206,7 +207,8 @@ class Process:
         if problems:
             raise StartError(problems)
         self.clusters.start(self.services)
-        await self.clusters.initialized()
+        if not await self._clusters_ready():
+            return
         for listener in self.listeners:
             await listener.start(self.loop)
         active = sum(1 for _ in self.listeners)
@@ -216,6 +218,16 @@ class Process:
         self.spawn(self._housekeeping(), "housekeeping")
         self.state.enter(ServerState.LIVE)
         logger.info("all dependencies initialized, %d listeners accept connections", active)
+
+    async def _clusters_ready(self) -> bool:
+        """False when the process was told to stop while it waited."""
+        waiting = [self.loop.create_task(each) for each in (self.clusters.initialized(), self._stop.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        return not self._stop.is_set()
 
     @property
     def clusters(self) -> ClusterManagerImpl:
@@ -239,9 +251,7 @@ class Process:
             listener.close_connections()
         if self.services is not None:
             self.clusters.close()
-        deadline_s = self.loop.time() + _LAST_TURNS_S
-        while self.active_connections and self.loop.time() < deadline_s:
-            await asyncio.sleep(0)
+        await self.until_idle(_LAST_TURNS_S)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -273,6 +283,20 @@ class Process:
         self._stop_accepting(frozenset(TrafficDirection))
         for listener in self.listeners:
             listener.drain_connections()
+
+    async def until_idle(self, timeout_s: float) -> None:
+        """Wait until all connections have gone, `timeout_s` at most."""
+        gone = asyncio.Event()
+
+        def look() -> None:
+            if not self.active_connections:
+                gone.set()
+
+        for listener in self.listeners:
+            listener.on_idle = look
+        look()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(gone.wait(), timeout_s)
 
     def _stop_accepting(self, directions: frozenset[TrafficDirection]) -> None:
         for listener in self.listeners:

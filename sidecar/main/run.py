@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import uvloop
 
@@ -26,9 +26,6 @@ from sidecar.transport.sockets import raise_descriptor_limit
 from sidecar.version import VERSION_LINE
 
 logger = logging.getLogger(__name__)
-
-#: After the drain has begun, how often to look whether all connections have gone.
-_DRAIN_POLL_S: Final = 0.05
 
 
 def run(arguments: Sequence[str], sources: Sequence[Source] = ()) -> int:
@@ -189,7 +186,5 @@ class SignalHandler:
     async def _drain(self) -> None:
         process = self._process
         process.begin_exit()
-        deadline_s = self._loop.time() + process.options.drain_time_s
-        while process.active_connections and self._loop.time() < deadline_s:
-            await asyncio.sleep(_DRAIN_POLL_S)
+        await process.until_idle(process.options.drain_time_s)
         process.stop()

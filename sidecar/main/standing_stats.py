@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from config.bootstrap import ParsedBootstrap
 from stats.families import RouterStats, RuntimeStats, ThreadLocalClusterManagerStats, WatchdogStats
@@ -19,7 +19,8 @@ def make_standing_stats(scope: Scope, parsed: ParsedBootstrap) -> None:
     runtime.load_success.inc()
     runtime.override_dir_not_exists.inc()
     runtime.num_keys.set(len(parsed.bootstrap.runtime))
-    runtime.num_layers.set(len(parsed.message.layered_runtime.layers))
+    message: Any = parsed.message
+    runtime.num_layers.set(len(message.layered_runtime.layers))
     clusters = len(parsed.bootstrap.clusters)
     for thread in ("main_thread", "worker_0"):
         threads = ThreadLocalClusterManagerStats(scope.scope(f"thread_local_cluster_manager.{thread}"))

@@ -166,22 +166,23 @@ class Connection:
     def on_connected(self) -> None:
         self._open_filters()
 
-    def _open_filters(self) -> None:
+    def _open_filters(self) -> bool:
+        """Whether every filter has let the connection go on."""
         while self._opening < len(self._filters) and self.close_reason is None:
             network_filter = self._filters[self._opening]
             self._opening += 1
             if network_filter.on_open() is Flow.HOLD:
                 self.gate.close(ReadGate.FILTER)
-                return
+                return False
         self._opened = True
+        return True
 
     def resume(self) -> None:
         """A filter that answered HOLD lets the connection go on."""
         if self.close_reason is not None:
             return
         if not self._opened:
-            self._open_filters()
-            if not self._opened:
+            if not self._open_filters():
                 return
             early, self._early = self._early, []
             if early or self._read_end:

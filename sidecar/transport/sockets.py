@@ -64,7 +64,9 @@ def original_destination(sock: socket.socket) -> Address | None:
 
 
 def _is_transparent(sock: socket.socket) -> bool:
-    level, option = (SOL_IPV6, IPV6_TRANSPARENT) if sock.family == socket.AF_INET6 else (SOL_IP, IP_TRANSPARENT)
+    level, option = (
+        (SOL_IPV6, IPV6_TRANSPARENT) if sock.family == socket.AF_INET6 else (SOL_IP, IP_TRANSPARENT)
+    )
     return bool(sock.getsockopt(level, option))
 
 

@@ -18,6 +18,7 @@ from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http import h1_h11, h1_httptools, head
 from protocols.http.codec import CodecSettings, HttpVersion
 from protocols.http.head import read_request_head, read_response_head
+from protocols.http.head_lines import METHODS
 from protocols.http.head_writer import write_request_head, write_response_head
 from protocols.http.headers import Headers
 from protocols.http.path import EscapedSlashes, PathRules, PathVerdict, apply_path_rules
@@ -197,7 +198,7 @@ def test_written_requests_mean_one_thing(
     except LocalProtocolError:
         return
     unambiguous(text)
-    if method not in head.METHODS or upgrade:
+    if method not in METHODS or upgrade:
         return
     try:
         found = read_request_head(text, CodecSettings(max_headers=1000))

@@ -263,6 +263,7 @@ class RawClient:
         self.reset = False
         """The peer reset the connection."""
         self.reader = ResponseReader(methods, keep_body=keep_body)
+        self._answers_read = 0
         if context is not None:
             try:
                 self.socket = context.wrap_socket(self.socket, server_hostname=server_name)
@@ -326,15 +327,16 @@ class RawClient:
 
         Raises TimeoutError, ConnectionError when the peer closes before its end, InvalidResponse.
         """
-        have = len(self.reader.complete())
+        have = self._answers_read
         deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
-        while len(self.reader.complete()) == have:
+        while len(self.reader.complete()) <= have:
             if self.closed_by_peer:
                 raise ConnectionError("closed before the end of the answer")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("no complete answer in time")
             self.receive(left)
+        self._answers_read += 1
         return self.reader.complete()[have]
 
     def request(

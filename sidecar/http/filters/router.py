@@ -426,7 +426,8 @@ class Router(PassThrough):
         info = stream.info
         now_ns = self._factory.now_ns()
         info.first_upstream_rx_byte_ns = now_ns
-        self._cancel_per_try()
+        if self._per_try_timer is not None:
+            self._cancel_per_try()
         flags = 0
         retry = self._retry
         if retry is not None:
@@ -457,8 +458,6 @@ class Router(PassThrough):
             self._end_response(now_ns)
         else:
             stream.on_response_full = self._on_response_full
-            if stream.response_full:
-                self._on_response_full(True)
         stream.send_response_headers(headers, end)
 
     def on_attempt_data(self, data: bytes, end: bool) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from config.model.core import Address
-from sidecar.main.admin import certs, clusters, config_dump, lifecycle, listeners, stats
+from sidecar.main.admin import certs, clusters, config_dump, lifecycle, listeners, runtime, stats
 from sidecar.main.admin import logging as logging_endpoints
-from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
+from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
 from sidecar.main.admin.server import AdminServer
+from sidecar.main.admin.server_stats import AdminStats
 from sidecar.main.start_error import StartError
 from sidecar.transport.sockets import BindError
-from stats.families import HttpStats, ListenerStats
 
 if TYPE_CHECKING:
     from sidecar.main.process import Process
@@ -47,20 +47,20 @@ def build_admin(process: Process) -> Admin | None:
     server: AdminServer
     table = [
         *lifecycle.endpoints(process, lambda: server.help_text()),
-        *stats.endpoints(process.store),
+        *stats.endpoints(process.store, process.refresh_stats),
+        *runtime.endpoints(process.parsed),
         *listeners.endpoints(process.listeners),
         *clusters.endpoints(services.clusters),
         *certs.endpoints(services.tls),
         *config_dump.endpoints(process),
         *logging_endpoints.endpoints(),
         Endpoint("/reopen_logs", "reopen access logs", _reopen(process), mutates=True),
-        Endpoint("/init_dump", "what is not ready yet", lambda _: AdminResponse("{}\n")),
+        Endpoint("/init_dump", "what is not ready yet", lambda _: json_response({})),
     ]
     scope = process.store.root
     server = AdminServer(
         table,
-        ListenerStats(scope.scope("listener.admin")),
-        HttpStats(scope.scope("http.admin")),
+        AdminStats(scope),
         process.access_loggers(spec.access_log),
     )
     try:
@@ -73,7 +73,7 @@ def build_admin(process: Process) -> Admin | None:
 
 def _reopen(process: Process) -> Callable[[AdminRequest], AdminResponse]:
     def reopen(request: AdminRequest) -> AdminResponse:
-        process.access_logs.reopen()
+        process.reopen_logs()
         return AdminResponse("OK\n")
 
     return reopen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +11,7 @@ from google.protobuf import json_format
 
 from config.bootstrap import redact
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
+from sidecar.main.admin.endpoints import endpoint_configs
 from sidecar.main.admin.lifecycle import node
 
 if TYPE_CHECKING:
@@ -24,13 +25,25 @@ def endpoints(process: Process) -> list[Endpoint]:
     updated = datetime.fromtimestamp(process.started_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
     def dump(request: AdminRequest) -> AdminResponse:
+        keep = _everything
+        if "name_regex" in request.query:
+            text = request.query["name_regex"]
+            try:
+                pattern = re2.compile(text)
+            except re2.error as error:
+                return AdminResponse(
+                    f"INVALID_ARGUMENT: Error while parsing name_regex from {text}: {_reason(error)}", 400
+                )
+            keep = lambda entry: pattern.search(_name(entry)) is not None  # noqa: E731
         sections = _sections(process, updated, include_eds=request.flag("include_eds"))
+        mask = [path.split(".") for path in request.query.get("mask", "").split(",") if path]
         resource = request.query.get("resource")
         if resource is not None:
-            return _one_resource(sections, resource, request.query.get("name_regex"))
-        if "name_regex" in request.query:
-            return _filtered(sections, request.query["name_regex"])
-        return json_response({"configs": sections})
+            return _one_resource(sections, resource, keep, mask)
+        shown = [_filtered(section, keep) for section in sections]
+        if mask:
+            shown = [masked for section in shown if len(masked := _masked(section, mask)) > 1]
+        return json_response({"configs": shown})
 
     return [
         Endpoint(
@@ -39,11 +52,22 @@ def endpoints(process: Process) -> list[Endpoint]:
             dump,
             parameters={
                 "resource": "only the entries of this repeated field, for example static_clusters",
+                "mask": "only these fields, separated by commas: of the sections, or of each entry of the resource",
                 "name_regex": "only entries whose name matches (RE2)",
                 "include_eds": "endpoints too",
             },
         )
     ]
+
+
+def _everything(entry: dict[str, Any]) -> bool:
+    return True
+
+
+def _reason(error: Exception) -> str:
+    """What RE2 says; the binding gives it as bytes."""
+    text = error.args[0] if error.args else ""
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
 def _message(message: Any) -> dict[str, Any]:
@@ -52,20 +76,21 @@ def _message(message: Any) -> dict[str, Any]:
 
 
 def _sections(process: Process, updated: str, *, include_eds: bool) -> list[dict[str, Any]]:
-    bootstrap = redact(process.parsed.message)
+    bootstrap: Any = redact(process.parsed.message)
     resources = bootstrap.static_resources
     shown = _message(bootstrap)
     shown["node"] = {**shown.get("node", {}), **node(process)}
+    clusters = sorted(resources.clusters, key=lambda cluster: str(cluster.name))
     sections: list[dict[str, Any]] = [
         {"@type": f"{_ADMIN}BootstrapConfigDump", "bootstrap": shown, "last_updated": updated},
         {
             "@type": f"{_ADMIN}ClustersConfigDump",
-            "static_clusters": _entries(resources.clusters, "cluster", "cluster.v3.Cluster", updated),
+            "static_clusters": _entries(clusters, "cluster", "cluster.v3.Cluster", updated),
         },
     ]
     if include_eds:
         sections.append(
-            {"@type": f"{_ADMIN}EndpointsConfigDump", "static_endpoint_configs": _endpoints(resources)}
+            {"@type": f"{_ADMIN}EndpointsConfigDump", "static_endpoint_configs": endpoint_configs(process)}
         )
     sections += [
         {
@@ -83,19 +108,6 @@ def _entries(messages: Iterable[Any], field: str, type_name: str, updated: str) 
     return [
         {field: {"@type": f"{_CORE}{type_name}", **_message(message)}, "last_updated": updated}
         for message in messages
-    ]
-
-
-def _endpoints(resources: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            "endpoint_config": {
-                "@type": f"{_CORE}endpoint.v3.ClusterLoadAssignment",
-                **_message(cluster.load_assignment),
-            }
-        }
-        for cluster in resources.clusters
-        if cluster.HasField("load_assignment")
     ]
 
 
@@ -145,39 +157,72 @@ def _name(entry: dict[str, Any]) -> str:
     return str(entry.get("name", ""))
 
 
-def _one_resource(sections: list[dict[str, Any]], resource: str, name_regex: str | None) -> AdminResponse:
-    for section in sections:
-        if resource in section and isinstance(section[resource], list):
-            entries = [
-                {"@type": f"{section['@type']}.{_ENTRY_TYPES.get(resource, resource)}", **entry}
-                for entry in section[resource]
-                if name_regex is None or re2.search(name_regex, _name(entry))
-            ]
-            return json_response({"configs": entries})
-    return AdminResponse(f"{resource} not found in config dump", 404)
-
-
+#: The repeated fields of the sections, and what their entries are called.
 _ENTRY_TYPES: Final = {
-    "static_clusters": "StaticCluster",
-    "static_listeners": "StaticListener",
-    "static_route_configs": "StaticRouteConfig",
-    "static_secrets": "StaticSecret",
-    "static_endpoint_configs": "StaticEndpointConfig",
+    "static_clusters": "ClustersConfigDump.StaticCluster",
+    "static_listeners": "ListenersConfigDump.StaticListener",
+    "static_route_configs": "RoutesConfigDump.StaticRouteConfig",
+    "static_secrets": "SecretsConfigDump.StaticSecret",
+    "static_endpoint_configs": "EndpointsConfigDump.StaticEndpointConfig",
 }
+#: Those that only a control plane fills.
+_DYNAMIC: Final = frozenset(
+    {
+        "dynamic_active_clusters",
+        "dynamic_warming_clusters",
+        "dynamic_listeners",
+        "dynamic_route_configs",
+        "dynamic_active_secrets",
+        "dynamic_warming_secrets",
+        "dynamic_endpoint_configs",
+        "dynamic_scoped_route_configs",
+        "inline_scoped_route_configs",
+    }
+)
+_SINGLE: Final = frozenset({"bootstrap", "last_updated", "version_info"})
+
+_Keep = Callable[[dict[str, Any]], bool]
+_Mask = Sequence[Sequence[str]]
 
 
-def _filtered(sections: list[dict[str, Any]], name_regex: str) -> AdminResponse:
-    try:
-        pattern = re2.compile(name_regex)
-    except re2.error as error:
-        return AdminResponse(f"Error: invalid regex in name_regex: {error}\n", 400)
-    shown = [
-        {
-            key: [entry for entry in value if pattern.search(_name(entry))]
-            if isinstance(value, list)
-            else value
-            for key, value in section.items()
-        }
+def _one_resource(sections: list[dict[str, Any]], resource: str, keep: _Keep, mask: _Mask) -> AdminResponse:
+    if resource in _SINGLE:
+        return AdminResponse(
+            f"{resource} is not a repeated field. Use ?mask={resource} to get only this field", 400
+        )
+    if resource not in _ENTRY_TYPES:
+        if resource in _DYNAMIC:
+            return json_response({})
+        return AdminResponse(f"{resource} not found in config dump", 404)
+    entries = [
+        {"@type": f"{_ADMIN}{_ENTRY_TYPES[resource]}", **entry}
         for section in sections
+        for entry in section.get(resource, [])
+        if keep(entry)
     ]
-    return json_response({"configs": shown})
+    if mask:
+        entries = [_masked(entry, mask) for entry in entries]
+    return json_response({"configs": entries} if entries else {})
+
+
+def _filtered(section: dict[str, Any], keep: _Keep) -> dict[str, Any]:
+    return {
+        key: [entry for entry in value if keep(entry)] if isinstance(value, list) else value
+        for key, value in section.items()
+    }
+
+
+def _masked(value: Any, mask: _Mask) -> Any:
+    """What a protobuf FieldMask leaves: the named fields with all that is in them. Types stay."""
+    if not isinstance(value, dict):
+        return value
+    shown = {"@type": value["@type"]} if "@type" in value else {}
+    for first, *rest in mask:
+        if first in value:
+            inner = value[first]
+            shown[first] = (
+                _masked({**shown.get(first, {}), **inner}, [rest])
+                if rest and isinstance(inner, dict)
+                else inner
+            )
+    return shown

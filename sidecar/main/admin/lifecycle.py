@@ -32,7 +32,8 @@ def endpoints(process: Process, help_text: Callable[[], str]) -> list[Endpoint]:
                 "uptime_all_epochs": uptime,
                 "hot_restart_version": "disabled",
                 "command_line_options": command_line_options(process),
-                "node": node(process),
+                "node": {**node(process), "client_features": [], "listening_addresses": []},
+                "hot_restart_initializing": False,
             }
         )
 
@@ -63,19 +64,12 @@ def endpoints(process: Process, help_text: Callable[[], str]) -> list[Endpoint]:
         process.drain_listeners(
             inbound_only=request.flag("inboundonly"),
             graceful=request.flag("graceful"),
-            exit_after=not request.flag("skip_exit"),
+            skip_exit=request.flag("skip_exit"),
         )
         return AdminResponse("OK\n")
 
     def quit_(request: AdminRequest) -> AdminResponse:
         return AdminResponse("OK\n", after=process.stop)
-
-    def runtime(request: AdminRequest) -> AdminResponse:
-        entries = {
-            key: {"layer_values": [_runtime_text(value)], "final_value": _runtime_text(value)}
-            for key, value in sorted(process.bootstrap.runtime.items())
-        }
-        return json_response({"entries": entries, "layers": ["static_layer"] if entries else []})
 
     def help_(request: AdminRequest) -> AdminResponse:
         return AdminResponse(help_text())
@@ -86,7 +80,6 @@ def endpoints(process: Process, help_text: Callable[[], str]) -> list[Endpoint]:
         Endpoint("/ready", "print server state, return 200 if LIVE, otherwise return 503", ready),
         Endpoint("/server_info", "print server version/status information", server_info),
         Endpoint("/memory", "print the memory of the process", memory),
-        Endpoint("/runtime", "print runtime values", runtime),
         Endpoint(
             "/hot_restart_version",
             "print the hot restart compatibility version",
@@ -111,14 +104,6 @@ def endpoints(process: Process, help_text: Callable[[], str]) -> list[Endpoint]:
     ]
 
 
-def _runtime_text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
 def node(process: Process) -> dict[str, object]:
     """Our node as `/server_info` shows it: as configured, with what this program is."""
     spec = process.bootstrap.node
@@ -137,15 +122,11 @@ def node(process: Process) -> dict[str, object]:
         },
     }
     locality = {
-        name: value
-        for name, value in (
-            ("region", spec.locality.region),
-            ("zone", spec.locality.zone),
-            ("sub_zone", spec.locality.sub_zone),
-        )
-        if value
+        "region": spec.locality.region,
+        "zone": spec.locality.zone,
+        "sub_zone": spec.locality.sub_zone,
     }
-    if locality:
+    if any(locality.values()):
         shown["locality"] = locality
     return shown
 
@@ -166,6 +147,7 @@ def command_line_options(process: Process) -> dict[str, object]:
         "log_level": options.log_level,
         "component_log_level": ",".join(f"{name}:{level}" for name, level in options.component_log_levels),
         "log_format": options.log_format,
+        "log_format_escaped": options.log_format_escaped,
         "log_path": options.log_path,
         "service_cluster": options.service_cluster,
         "service_node": options.service_node,

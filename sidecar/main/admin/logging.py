@@ -9,6 +9,7 @@ _USAGE = """
 usage: /logging?<name>=<level> (change single level)
 usage: /logging?paths=name1:level1,name2:level2,... (change multiple levels)
 usage: /logging?level=<level> (change all levels)
+usage: /logging?group=<name>:<level> (the same as <name>=<level>: groups have one logger here)
 levels: trace debug info warning error critical off
 """
 
@@ -22,6 +23,7 @@ def endpoints() -> list[Endpoint]:
             mutates=True,
             parameters={
                 "paths": "several components: <name1>:<level1>,<name2>:<level2>",
+                "group": "one component: <name>:<level>",
                 "level": "all components: one of trace, debug, info, warning, error, critical, off",
             },
         )
@@ -41,7 +43,7 @@ def _change(request: AdminRequest) -> str:
     if not request.query:
         return ""
     if len(request.query) > 1:
-        return "invalid parameter: one change at a time"
+        return "invalid number of parameters"
     ((name, value),) = request.query.items()
     if name == "level":
         if value not in log.LEVELS:
@@ -49,8 +51,9 @@ def _change(request: AdminRequest) -> str:
         log.set_all(value)
         return ""
     changes = [(name, value)]
-    if name == "paths":
-        changes = [(each, level) for each, _, level in (item.partition(":") for item in value.split(","))]
+    if name in ("paths", "group"):
+        items = [item for item in value.split(",") if item]
+        changes = [(each, level) for each, _, level in (item.partition(":") for item in items)]
     for component, level in changes:
         if component not in log.COMPONENTS:
             return "unknown logger name"

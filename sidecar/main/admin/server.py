@@ -16,12 +16,13 @@ from protocols.http.codec import CodecSettings, ResetReason
 from protocols.http.h1_httptools import server_codec
 from protocols.http.headers import Headers
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, parse_target
+from sidecar.main.admin.browser import is_foreign
 from sidecar.stream_info import ConnectionInfo, StreamInfo
 from sidecar.transport import sockets
 
 if TYPE_CHECKING:
+    from sidecar.main.admin.server_stats import AdminStats
     from sidecar.telemetry.access_log.api import AccessLogger
-    from stats.families import HttpStats, ListenerStats
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +36,11 @@ class AdminServer:
     def __init__(
         self,
         endpoints: Sequence[Endpoint],
-        listener_stats: ListenerStats,
-        http_stats: HttpStats,
+        stats: AdminStats,
         access_loggers: tuple[AccessLogger, ...] = (),
     ) -> None:
         self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
-        self.listener_stats = listener_stats
-        self.http_stats = http_stats
+        self.stats = stats
         self._access_loggers = access_loggers
         self._socket: socket.socket | None = None
         self._server: asyncio.AbstractServer | None = None
@@ -71,17 +70,11 @@ class AdminServer:
 
     def opened(self, connection: AdminConnection) -> None:
         self._connections.add(connection)
-        self.listener_stats.downstream_cx_total.inc()
-        self.listener_stats.downstream_cx_active.inc()
-        self.http_stats.downstream_cx_total.inc()
-        self.http_stats.downstream_cx_active.inc()
+        self.stats.opened()
 
-    def closed(self, connection: AdminConnection) -> None:
+    def closed(self, connection: AdminConnection, opened_ns: int, *, remote: bool) -> None:
         self._connections.discard(connection)
-        self.listener_stats.downstream_cx_destroy.inc()
-        self.listener_stats.downstream_cx_active.dec()
-        self.http_stats.downstream_cx_destroy.inc()
-        self.http_stats.downstream_cx_active.dec()
+        self.stats.closed(opened_ns, remote=remote)
 
     def answer(self, request: AdminRequest) -> AdminResponse:
         """Find the endpoint and run it. A failing handler costs one answer, never the process."""
@@ -126,6 +119,9 @@ class AdminConnection(asyncio.Protocol):
         self._info: StreamInfo | None = None
         self._response: AdminResponse | None = None
         self._writable = True
+        self._closing = False
+        self._request_ns = 0
+        self._opened_ns = time.monotonic_ns()
 
     # asyncio.Protocol
 
@@ -134,14 +130,18 @@ class AdminConnection(asyncio.Protocol):
         self._server.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        self._server.stats.http.downstream_cx_rx_bytes_total.add(len(data))
         self._drive(lambda: self._codec.receive(data))
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.closed(self)
-        self._transport = None
+        transport, self._transport = self._transport, None
+        self._server.closed(
+            self, self._opened_ns, remote=exc is not None or (transport is not None and not self._closing)
+        )
+        self._end_request(complete=False)
         self._pieces = None
 
     def pause_writing(self) -> None:
@@ -153,18 +153,19 @@ class AdminConnection(asyncio.Protocol):
 
     def close(self) -> None:
         if self._transport is not None:
+            self._closing = True
             self._transport.close()
 
     def _drive(self, step: Callable[[], None]) -> None:
         try:
             step()
         except RemoteProtocolError as error:
-            self._server.http_stats.downstream_cx_protocol_error.inc()
+            self._server.stats.http.downstream_cx_protocol_error.inc()
             self._refuse(error)
         self._flush()
         if self._transport is not None and self._pieces is None:
             if self._codec.must_close:
-                self._transport.close()
+                self.close()
             elif not self._codec.wants_input:
                 self._transport.pause_reading()
 
@@ -174,19 +175,21 @@ class AdminConnection(asyncio.Protocol):
             transport.write(
                 b"HTTP/1.1 %d Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % error.status
             )
-            transport.close()
+            self.close()
 
     def _flush(self) -> None:
         output = self._codec.take_output()
         if output and self._transport is not None:
+            self._server.stats.http.downstream_cx_tx_bytes_total.add(len(output))
             self._transport.write(output)
 
     # CodecSink
 
     def on_headers(self, stream_id: int, headers: Headers, end: bool) -> None:
-        self._server.http_stats.downstream_rq_total.inc()
+        self._server.stats.request()
         self._stream_id = stream_id
         self._request = headers
+        self._request_ns = time.monotonic_ns()
         if end:
             self._serve()
 
@@ -198,7 +201,7 @@ class AdminConnection(asyncio.Protocol):
         self._serve()
 
     def on_reset(self, stream_id: int, reason: ResetReason) -> None:
-        self._request = None
+        self._end_request(complete=False)
 
     def on_goaway(self, last_stream_id: int) -> None:
         """HTTP/2 only."""
@@ -208,11 +211,18 @@ class AdminConnection(asyncio.Protocol):
 
     # answering
 
+    def _end_request(self, *, complete: bool) -> None:
+        if self._request is None:
+            return
+        self._request = None
+        took_ms = (time.monotonic_ns() - self._request_ns) // 1_000_000
+        self._server.stats.request_ended(took_ms if complete else None)
+
     def _serve(self) -> None:
         request = self._request
         assert request is not None
         self._begin_log(request)
-        response = self._server.answer(parse_target(request.method, request.path))
+        response = self._refusal(request) or self._server.answer(parse_target(request.method, request.path))
         self._response = response
         headers = Headers.response(
             response.status,
@@ -224,10 +234,19 @@ class AdminConnection(asyncio.Protocol):
                 (b"server", b"envoy"),
             ],
         )
-        self._server.http_stats.count_response(response.status)
+        self._server.stats.response(response.status)
         self._pieces = _slices(response)
         self._codec.send_headers(self._stream_id, headers, end=False)
         self._send_slice()
+
+    def _refusal(self, request: Headers) -> AdminResponse | None:
+        """What a browser sends that a foreign page has led here."""
+        assert self._info is not None, "the request is being logged"
+        local = self._info.connection.direct_local_address
+        if is_foreign(request, local):
+            logger.warning("admin request for host %r from a foreign page refused", request.authority)
+            return AdminResponse("The admin interface is not for other sites' pages.\n", 403)
+        return None
 
     def _begin_log(self, request: Headers) -> None:
         transport = self._transport
@@ -262,7 +281,7 @@ class AdminConnection(asyncio.Protocol):
 
     def _finish(self) -> None:
         self._pieces = None
-        self._request = None
+        self._end_request(complete=True)
         response, self._response = self._response, None
         assert response is not None
         try:
@@ -281,7 +300,7 @@ class AdminConnection(asyncio.Protocol):
         if transport is None:
             return
         if self._codec.must_close:
-            transport.close()
+            self.close()
             return
         transport.resume_reading()
         self._drive(self._codec.proceed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sidecar.main.admin.api import JSON, AdminRequest, AdminResponse, Endpoint
 from stats import admin_text, prometheus
 from stats.render import Selection, compile_filter
@@ -14,8 +16,11 @@ _COMMON = {
 _FORMATS = "usage: /stats?format=(json|prometheus|text)\n\n"
 
 
-def endpoints(store: Store) -> list[Endpoint]:
+def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
+    """`refresh` brings up to date what nobody moves."""
+
     def stats(request: AdminRequest) -> AdminResponse:
+        refresh()
         shown = request.query.get("format") or "text"
         if shown == "prometheus":
             return prometheus_page(request)
@@ -32,6 +37,7 @@ def endpoints(store: Store) -> list[Endpoint]:
         return AdminResponse(admin_text.render_text(store, selection, kind, mode))
 
     def prometheus_page(request: AdminRequest) -> AdminResponse:
+        refresh()
         try:
             selection = _selection(request)
             mode = prometheus.parse_histogram_mode(request.query.get("histogram_buckets"))

@@ -173,7 +173,10 @@ class TcpProxy(PassThroughFilter):
             self._cluster.stats.upstream_cx_connect_attempts_exceeded.inc()
             self._session.add_flag(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED)
         self._session.add_flag(_FAILURE_FLAGS[failure])
-        self.connection.close(details or failure.name.lower())
+        if retriable:
+            self.connection.abort(details or failure.name.lower())  # as Envoy: the client can tell it from an end
+        else:
+            self.connection.close(failure.name.lower())
 
     def on_upstream_data(self, data: bytes, end: bool) -> None:
         self._session.bytes_sent += len(data)
@@ -189,12 +192,10 @@ class TcpProxy(PassThroughFilter):
         upstream, self._upstream = self._upstream, None
         if upstream is None:
             return
-        reason = upstream.connection.close_reason
-        if reason is CloseReason.REMOTE_RESET:  # handed on as what it is
-            self._session.add_flag(ResponseFlag.UPSTREAM_REMOTE_RESET)
-            self.connection.abort("upstream_reset")
-            return
-        self.connection.close("upstream_closed")
+        if upstream.connection.close_reason is CloseReason.REMOTE_RESET:
+            self.connection.abort("upstream_reset")  # as Envoy: a reset is passed on as one
+        else:
+            self.connection.close("upstream_closed")
 
     def on_upstream_full(self, full: bool) -> None:
         gate = self.connection.gate

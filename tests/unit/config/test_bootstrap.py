@@ -76,7 +76,7 @@ class TestSeveralTexts:
         assert problems(text, f"{listener}[{{filters: [{ECHO}]}}]}}]}}") == []
 
     def test_a_syntax_error_in_one_does_not_hide_errors_in_the_other(self) -> None:
-        assert [line.split(": ")[0] for line in problems("node: {", "nodes: {}")] == [
+        assert [line.split(": ")[0] for line in problems("node: [}", "nodes: {}")] == [
             "x.yaml:1:8",
             "--config-yaml:1:1",
         ]

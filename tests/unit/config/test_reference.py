@@ -36,4 +36,4 @@ def test_the_example_gives_the_errors_shown() -> None:
     assert f"`{override}`" in text
     with pytest.raises(ConfigErrors) as refused:
         parse_bootstrap([Source("proxy.yaml", yaml), Source("--config-yaml", override)])
-    assert str(refused.value) == shown.rstrip("\n")
+    assert str(refused.value) == shown.removesuffix("\n")

@@ -395,3 +395,13 @@ def test_meter(codec: Codec) -> None:
     codec.proceed()
     assert codec.meter(2) is not meter
     assert codec.meter(2).wire_received == len(GET)
+
+
+def test_chunked_bodies_one_after_the_other(codec: Codec, sink: Recorder) -> None:
+    text = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for number in range(1, 4):
+        codec.receive(text + b"%x\r\n" % number)
+        codec.receive(b"x" * number + b"\r\n0\r\n\r\n")
+        assert sink.body == b"x" * number
+        assert sink.take()[-1][-1] is True
+        assert ok(codec, number) == OK_EMPTY

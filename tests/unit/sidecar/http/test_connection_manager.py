@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -770,3 +771,27 @@ class TestStats:
 
     def test_spec_is_the_one_given(self, make: Make) -> None:
         assert isinstance(make().config.spec, HttpConnectionManagerSpec)
+
+
+class TestGarbage:
+    def test_nothing_is_left_for_the_collector(self) -> None:
+        floor = HttpFloor([route("/", "web")])
+        client = floor.connect()
+        client.send(GET)
+        server = floor.server()
+        server.send(OK)
+        client.send(request("POST", body=b"abc"))
+        server.send(OK)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                client.send(GET)
+                server.send(OK)
+                client.send(request("POST", body=b"abc"))
+                server.send(OK)
+                floor.logger.lines.clear()
+                client.take()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()

@@ -19,22 +19,21 @@ from stats.store import Store
 from tests.support.upstream import FakeTask, ManualLoop, Peer, RecordingTcpSink, static_spec
 
 
-class Holding(PassThroughFilter):
-    """Writes a greeting and waits for one before anybody else hears of the connection."""
+class Greeting(PassThroughFilter):
+    """Sends a greeting and takes the peer's off the stream."""
 
     def on_open(self) -> Flow:
         self.connection.write(b"hello")
-        return Flow.HOLD
+        return Flow.CONTINUE
 
     def on_data(self, data: bytes, end: bool) -> bytes:
         self.connection.remove(self)
-        self.connection.resume()
         return data.removeprefix(b"hello")
 
 
-class HoldingFactory:
+class GreetingFactory:
     def create(self, connection: Connection) -> NetworkFilter:
-        return Holding(connection)
+        return Greeting(connection)
 
 
 def manage(*specs: ClusterSpec) -> tuple[ClusterManagerImpl, Store, list[object]]:
@@ -42,10 +41,10 @@ def manage(*specs: ClusterSpec) -> tuple[ClusterManagerImpl, Store, list[object]
     loop = ManualLoop()
     built: list[object] = []
 
-    def build(spec: object, context: FilterContext) -> HoldingFactory:
+    def build(spec: object, context: FilterContext) -> GreetingFactory:
         built.append(spec)
         assert context.listener_name == ""
-        return HoldingFactory()
+        return GreetingFactory()
 
     def spawn(coroutine: Any) -> FakeTask:
         coroutine.close()
@@ -88,7 +87,7 @@ def test_upstream_filters_stand_before_the_user_of_the_connection() -> None:
     (client,) = cluster._tcp_clients
     peer = Peer(client.connection).accept()
     assert peer.transport.take() == b"hello"
-    assert sink.events == []
+    assert sink.events == [("ready",)]
     peer.send(b"helloworld")
     assert sink.events == [("ready",), ("data", b"world", False)]
     manager.drain()
