@@ -6,6 +6,7 @@ One `ConnectionInfo` for each downstream connection, one `StreamInfo` for each H
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from dataclasses import dataclass
@@ -14,11 +15,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from config.model.core import EMPTY_METADATA, Address, Metadata, TrafficDirection
 
 if TYPE_CHECKING:
-    from protocols.peer_metadata import PeerMetadata
-    from protocols.tls.certificate import PeerCertificate
-
     from protocols.http.codec import StreamMeter
     from protocols.http.headers import Headers
+    from protocols.peer_metadata import PeerMetadata
+    from protocols.tls.certificate import PeerCertificate
 
 
 class ResponseFlag:
@@ -56,47 +56,48 @@ class ResponseFlag:
     UNCONDITIONAL_DROP_OVERLOAD: Final = 1 << 29  # UDO
 
 
-_SHORT_NAMES: Final = tuple(
-    [
-        "LH",
-        "UH",
-        "UT",
-        "LR",
-        "UR",
-        "UF",
-        "UC",
-        "UO",
-        "NR",
-        "DI",
-        "FI",
-        "RL",
-        "UAEX",
-        "RLSE",
-        "DC",
-        "URX",
-        "SI",
-        "IH",
-        "DPE",
-        "UMSDR",
-        "RFCF",
-        "NFCF",
-        "DT",
-        "UPE",
-        "NC",
-        "OM",
-        "DF",
-        "DO",
-        "DR",
-        "UDO",
-    ]
-)
+_SHORT_NAMES: Final = {
+    getattr(ResponseFlag, name): short_name
+    for name, short_name in (
+        # Envoy prints flags in the order in which they were set; the verdict on retries comes before the failure itself.
+        ("UPSTREAM_RETRY_LIMIT_EXCEEDED", "URX"),
+        ("FAILED_LOCAL_HEALTH_CHECK", "LH"),
+        ("NO_HEALTHY_UPSTREAM", "UH"),
+        ("UPSTREAM_REQUEST_TIMEOUT", "UT"),
+        ("LOCAL_RESET", "LR"),
+        ("UPSTREAM_REMOTE_RESET", "UR"),
+        ("UPSTREAM_CONNECTION_FAILURE", "UF"),
+        ("UPSTREAM_CONNECTION_TERMINATION", "UC"),
+        ("UPSTREAM_OVERFLOW", "UO"),
+        ("NO_ROUTE_FOUND", "NR"),
+        ("DELAY_INJECTED", "DI"),
+        ("FAULT_INJECTED", "FI"),
+        ("RATE_LIMITED", "RL"),
+        ("UNAUTHORIZED_EXTERNAL_SERVICE", "UAEX"),
+        ("RATE_LIMIT_SERVICE_ERROR", "RLSE"),
+        ("DOWNSTREAM_CONNECTION_TERMINATION", "DC"),
+        ("STREAM_IDLE_TIMEOUT", "SI"),
+        ("INVALID_ENVOY_REQUEST_HEADERS", "IH"),
+        ("DOWNSTREAM_PROTOCOL_ERROR", "DPE"),
+        ("UPSTREAM_MAX_STREAM_DURATION_REACHED", "UMSDR"),
+        ("RESPONSE_FROM_CACHE_FILTER", "RFCF"),
+        ("NO_FILTER_CONFIG_FOUND", "NFCF"),
+        ("DURATION_TIMEOUT", "DT"),
+        ("UPSTREAM_PROTOCOL_ERROR", "UPE"),
+        ("NO_CLUSTER_FOUND", "NC"),
+        ("OVERLOAD_MANAGER", "OM"),
+        ("DNS_RESOLUTION_FAILED", "DF"),
+        ("DROP_OVERLOAD", "DO"),
+        ("DOWNSTREAM_REMOTE_RESET", "DR"),
+        ("UNCONDITIONAL_DROP_OVERLOAD", "UDO"),
+    )
+}
 
 
+@functools.lru_cache(maxsize=256)
 def short_names(flags: int) -> str:
-    """The flags as Envoy prints them in `%RESPONSE_FLAGS%`: `UF,URX`; `-` when there is none."""
-    if not flags:
-        return "-"
-    return ",".join(name for bit, name in enumerate(_SHORT_NAMES) if flags & (1 << bit))
+    """Flags that were set at once, as Envoy prints them: `URX,UF`; `-` when there is none."""
+    return ",".join([name for flag, name in _SHORT_NAMES.items() if flags & flag]) or "-"
 
 
 @dataclass(slots=True)
@@ -267,6 +268,7 @@ class StreamInfo:
         "end_ns",
         "first_response_byte_ns",
         "first_upstream_rx_byte_ns",
+        "flag_names",
         "last_request_byte_ns",
         "last_upstream_rx_byte_ns",
         "last_upstream_tx_byte_ns",
@@ -310,6 +312,7 @@ class StreamInfo:
         self.response_code = 0  # 0: no response was sent
         self.response_code_details = ""
         self.response_flags = 0
+        self.flag_names = ""  # of the flags, in the order in which they were set; "" : none
         self.bytes_received = 0
         self.bytes_sent = 0
         self.meter: StreamMeter | None = None
@@ -329,5 +332,10 @@ class StreamInfo:
         #: ALPN list for the upstream handshake (`envoy.network.application_protocols`); part of the pool key
         self.application_protocols: tuple[str, ...] | None = None
 
-    def add_flag(self, flag: int) -> None:
-        self.response_flags |= flag
+    def add_flag(self, flags: int) -> None:
+        """Set one flag, or several; `flag_names` keeps the order."""
+        new = flags & ~self.response_flags
+        if new:
+            self.response_flags |= new
+            names = short_names(new)
+            self.flag_names = f"{self.flag_names},{names}" if self.flag_names else names

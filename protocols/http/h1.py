@@ -200,7 +200,8 @@ class Http1(ABC):
             return data.lstrip(b"\r\n") if data[0] in b"\r\n" else data
         seen = len(partial)
         partial += data
-        # Judged again only at its very start, after its first line and when complete: bytes that come one by one cost no more than all at once.
+        # Judged again only at its very start, after its first line and when complete: bytes that come one by one
+        # cost no more than all at once.
         again = seen < _START_BYTES or (b"\n" in data and partial.find(b"\n", 0, seen) < 0)
         if not again and HEAD_END.search(partial, max(0, seen - 3)) is None:
             if len(partial) > self._settings.max_head_bytes:

@@ -40,6 +40,7 @@ class TlsErrorKind(enum.Enum):
     SERVER_NAME = enum.auto()  # an SNI that cannot be sent, or one that is required and missing
     TRUNCATED = enum.auto()  # the transport ended before close_notify
     CLOSED = enum.auto()  # write after our own close_notify
+    NOT_READY = enum.auto()  # a secret has not come yet
 
 
 #: Envoy's `ssl.` counter for each kind; the kinds that are not here are not counted.

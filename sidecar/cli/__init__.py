@@ -18,7 +18,12 @@ from sidecar.version import VERSION
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exit code 0: done; 1: what was asked failed; 2: the command line is wrong."""
-    known = _parser().parse_args(arguments)
+    parser = _parser()
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given:
+        parser.print_help()
+        sys.exit(2)
+    known = parser.parse_args(given)
     try:
         sys.exit(_run(known))
     except KeyboardInterrupt:
@@ -49,10 +54,15 @@ def _run(known: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="sidecar", description="Run, check and explore a sidecar proxy on this machine."
+        prog="sidecar",
+        usage="sidecar COMMAND ...",
+        description="Run, check and explore a sidecar proxy on this machine.",
+        epilog="sidecar COMMAND --help tells more. A good start: sidecar demo",
     )
     parser.add_argument("--version", action="version", version=f"sidecar {VERSION}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", title="commands", prog="sidecar"
+    )
 
     run = commands.add_parser("run", help="run a proxy from a workload file or a bootstrap")
     run.add_argument("file", metavar="FILE")
@@ -67,9 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     expand = commands.add_parser("expand", help="print the bootstrap that a workload file stands for")
     expand.add_argument("file", metavar="FILE")
 
-    demo = commands.add_parser(
-        "demo", help="start two workloads with a sidecar each and send traffic through them"
-    )
+    demo = commands.add_parser("demo", help="two workloads with a sidecar each, and traffic through both")
     demo.add_argument(
         "--once", action="store_true", help="end after the table; exit code 1 if a series is missing"
     )
@@ -81,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     health = commands.add_parser("health", help="exit code 0 when a running proxy is ready")
-    health.add_argument("--admin", default="127.0.0.1:15000", metavar="ADDRESS:PORT")
-    health.add_argument("--timeout", type=float, default=3.0, metavar="S")
+    health.add_argument(
+        "--admin",
+        default="127.0.0.1:15000",
+        metavar="ADDRESS:PORT",
+        help="its admin address (default 127.0.0.1:15000)",
+    )
+    health.add_argument(
+        "--timeout", type=float, default=3.0, metavar="S", help="seconds to wait for its answer (default 3)"
+    )
     return parser

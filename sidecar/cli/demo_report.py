@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -144,16 +144,15 @@ _FIELDS: Final = [
 
 
 def _print_exchanges(home: Path) -> None:
-    """One line for each kind of traffic and side, from the access logs."""
+    """One entry for each kind of traffic, under its sidecar, from the access logs."""
     print(_bold("What the sidecars agreed on, and whom they found"))
     for side, log in (("catalog-v1", home / "catalog-access.log"), ("movies-v1", home / "movies-access.log")):
-        seen: set[str] = set()
-        for line in _lines(log):
-            entry = dict(zip(_FIELDS, line.split(" ", len(_FIELDS) - 1), strict=False))
-            text = _exchange(entry)
-            if text and text not in seen:
-                seen.add(text)
-                print(f"\n  sidecar of {side}\n{text}")
+        print(f"\n  sidecar of {side}")
+        entries = [
+            dict(zip(_FIELDS, line.split(" ", len(_FIELDS) - 1), strict=False)) for line in _lines(log)
+        ]
+        for text in dict.fromkeys(filter(None, map(_exchange, entries))):
+            print(text)
     print()
 
 
@@ -169,24 +168,19 @@ def _lines(path: Path) -> list[str]:
 
 
 def _exchange(entry: Mapping[str, str]) -> str:
+    """Two lines on a connection that was mTLS; "" for one that was not."""
     kind = "TCP" if entry.get("protocol") == "-" else entry.get("protocol", "")
     client, server = entry.get("client", "-"), entry.get("server", "-")
     if client != "-":
-        peer, alpn, direction, identity = (
-            entry.get("downstream_peer", "-"),
-            entry["in_alpn"],
-            "inbound",
-            client,
-        )
+        towards, alpn, identity, peer = "from", entry["in_alpn"], client, entry.get("downstream_peer", "-")
     elif server != "-":
         peer = entry.get("upstream_peer", "-")
         peer = peer if peer != "-" else entry.get("connection_peer", "-")
-        alpn, direction, identity = entry["out_alpn"], "outbound", server
+        towards, alpn, identity = "to", entry["out_alpn"], server
     else:
         return ""
     return (
-        f"    {kind} {direction:8}  ALPN {alpn:20} certificate {identity}\n"
-        f"    {'':{len(kind) + 9}}  peer metadata: {_peer(peer)}"
+        f"    {kind:8}  {towards:4}  {identity}, ALPN {alpn}\n    {'':8}        peer metadata: {_peer(peer)}"
     )
 
 
@@ -196,40 +190,66 @@ def _peer(text: str) -> str:
     except ValueError:
         return "none"
     values = values.get("value", values) if isinstance(values, dict) else {}
-    names = ("workload", "namespace", "cluster", "service", "revision", "app", "version")
+    names = ("workload", "namespace", "cluster", "app", "version")
     return " ".join(f"{name}={values[name]}" for name in names if values.get(name)) or "none"
 
 
-_COLUMNS: Final = ("sidecar", "metric", "reporter", "source", "destination", "security", "code", "value")
+Row: TypeAlias = tuple[str, ...]
+
+_COLUMNS: Final[Row] = (
+    "sidecar",
+    "istio_...",
+    "reporter",
+    "source",
+    "destination",
+    "security",
+    "code",
+    "value",
+)
 
 
 def _print_table(pages: Mapping[str, list[Series]]) -> None:
-    """The `istio_*` series of both sidecars with the labels that matter; buckets are left to the page itself."""
+    """The `istio_*` series of both sidecars with the labels that matter; a histogram is one row, without its buckets."""
     print(_bold("Istio's standard metrics on both sidecars"))
-    rows = [_COLUMNS]
-    for sidecar, page in pages.items():
-        for series in page:
-            labels = series.labels
-            if series.name.endswith("_bucket") or "reporter" not in labels:
-                continue
-            rows.append(
-                (
-                    sidecar,
-                    series.name,
-                    labels["reporter"],
-                    f"{labels['source_workload']}@{labels['source_cluster']}",
-                    f"{labels['destination_workload']}@{labels['destination_cluster']}",
-                    labels.get("connection_security_policy", ""),
-                    labels.get("response_code", ""),
-                    f"{series.value:g}",
-                )
-            )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    for number, row in enumerate(rows):
-        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        if number == 0:
-            print("  " + "  ".join("─" * width for width in widths))
+    groups = [_rows(sidecar, page) for sidecar, page in pages.items()]
+    every = [_COLUMNS, *(row for rows in groups for row in rows)]
+    widths = [max(len(row[column]) for row in every) for column in range(len(_COLUMNS))]
+
+    def show(row: Row) -> None:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  " + "  ".join((*cells[:-1], row[-1].rjust(widths[-1]))))
+
+    show(_COLUMNS)
+    for rows in groups:
+        print("  " + "  ".join("─" * width for width in widths))
+        for row in rows:
+            show(row)
     print()
+
+
+def _rows(sidecar: str, page: Iterable[Series]) -> list[Row]:
+    rows: dict[tuple[str, ...], str] = {}
+    for series in page:
+        labels = series.labels
+        if series.name.endswith("_bucket") or "reporter" not in labels:
+            continue
+        value = f"{series.value:g}"
+        base, _, last = series.name.rpartition("_")
+        key = (
+            sidecar,
+            base.removeprefix("istio_") if last in ("sum", "count") else series.name.removeprefix("istio_"),
+            labels["reporter"],
+            f"{labels['source_workload']}@{labels['source_cluster']}",
+            f"{labels['destination_workload']}@{labels['destination_cluster']}",
+            labels.get("connection_security_policy", ""),
+            labels.get("response_code", ""),
+        )
+        if last == "count":
+            value = f"{value} ({rows.get(key, '')})"
+        elif last == "sum":
+            value = f"sum {value}"
+        rows[key] = value
+    return [(*key, value) for key, value in rows.items()]
 
 
 def explain_what_to_look_at(home: Path, ports: Ports) -> None:

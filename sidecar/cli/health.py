@@ -9,6 +9,9 @@ import sys
 def health(admin: str, timeout_s: float) -> int:
     """0 when `GET /ready` of the admin address answers 200."""
     host, _, port = admin.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()):
+        print(f"--admin {admin}: not ADDRESS:PORT", file=sys.stderr)
+        return 1
     try:
         connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout_s)
         connection.request("GET", "/ready")

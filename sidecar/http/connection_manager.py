@@ -205,7 +205,7 @@ class ConnectionManager(PassThroughFilter):
             self._opening = None
         for stream in active:
             info = stream.info
-            info.response_flags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
+            info.add_flag(ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION)
             info.response_code_details = (
                 "downstream_local_disconnect" if local else "downstream_remote_disconnect"
             )
@@ -563,7 +563,9 @@ class ConnectionManager(PassThroughFilter):
         self._drain_timer = None
         if self._closing:
             return
-        if self._streams or self._opening is not None:  # its head may have left before the drain began: look again
+        if (
+            self._streams or self._opening is not None
+        ):  # its head may have left before the drain began: look again
             self._drain_timer = self.config.timers.after(_EXIT_GRACE_S, self._on_drained)
         else:
             self._close()

@@ -489,7 +489,7 @@ class ActiveStream:
             self.reset(details, flags)
             return
         info = self.info
-        info.response_flags |= flags
+        info.add_flag(flags)
         info.response_code_details = details
         self._request_stopped = True
         if self._request_hold is not None:
@@ -520,7 +520,7 @@ class ActiveStream:
         if self.finished:
             return
         info = self.info
-        info.response_flags |= flags
+        info.add_flag(flags)
         info.response_code_details = details
         self.config.stats.downstream_rq_tx_reset.inc()
         self.manager.on_stream_reset(self)

@@ -197,10 +197,8 @@ class Listener:
     ) -> None:
         """Give an inspected connection to its filter chain. `limit` gets its place back when the connection is gone."""
         chain = self.matcher.match(info)
-        if chain is None:
-            self.stats.no_filter_chain_match.inc()
-            logger.debug("[C%d] no filter chain matches, closing", info.id)
-            self._log_refused(info)
+        if chain is None or not chain.ready:
+            self._refuse(chain, info)
             transport.close()
             if limit is not None:
                 limit.give_back()
@@ -210,6 +208,16 @@ class Listener:
         self._worker_stats.downstream_cx_active.inc()
         self.connections.add(connection)
         connection.start(transport, early)
+
+    def _refuse(self, chain: FilterChain | None, info: ConnectionInfo) -> None:
+        """No chain matches; or the one that does waits for a secret, and there is neither plaintext nor a weaker check."""
+        if chain is None:
+            self.stats.no_filter_chain_match.inc()
+            logger.debug("[C%d] no filter chain matches, closing", info.id)
+            self._log_refused(info)
+            return
+        chain.count_not_ready()
+        logger.debug("[C%d] TLS error: Secret is not supplied by SDS, closing", info.id)
 
     def _log_refused(self, info: ConnectionInfo) -> None:
         if not self._access_loggers:
@@ -233,6 +241,8 @@ class Listener:
         self.stats.downstream_cx_length_ms.record((now_ns - info.start_monotonic_ns) // 1_000_000)
         if self._access_loggers:
             session.end_ns = session.end_ns or now_ns
+            if not session.cluster_name:  # not a TCP session: nobody counted its bytes
+                session.bytes_received, session.bytes_sent = connection.rx_bytes, connection.tx_bytes
             for access_logger in self._access_loggers:
                 access_logger.log(session)
         if self.on_idle is not None and not self.connections:

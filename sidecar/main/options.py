@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sidecar.version import VERSION_LINE
 
@@ -96,20 +96,49 @@ _WITHOUT_MEANING: Final = {
 def _build_parser() -> _Parser:
     parser = _Parser(
         prog="sidecar-proxy",
+        usage="sidecar-proxy -c FILE [options]",
         description="An L4/L7 sidecar proxy with Envoy's command line, configuration and admin interface.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    _add_configuration(parser)
+    _add_log(parser)
+    _add_life(parser)
+    _add_without_meaning(parser)
+    return parser
+
+
+def _add_configuration(parser: _Parser) -> None:
+    add = parser.add_argument_group("configuration").add_argument
     add("-c", "--config-path", default="", metavar="FILE", help="bootstrap file (YAML or JSON)")
     add("--config-yaml", default="", metavar="YAML", help="YAML or JSON merged over the bootstrap file")
     add(
         "--mode",
         default="serve",
         choices=[mode.value for mode in Mode],
-        help="serve, or check the configuration and exit",
+        metavar="MODE",
+        help="serve (default), validate: check the configuration and exit, init_only: start and exit",
     )
-    add("--concurrency", type=int, default=1, metavar="N", help="number of workers")
-    add("-l", "--log-level", default="info", metavar="LEVEL", help=", ".join(LOG_LEVELS))
+    add("--allow-unknown-static-fields", action="store_true", help="unknown fields are no error")
+    add("--allow-unknown-fields", action="store_true", dest="allow_unknown_static_fields", help="the same")
+    add("--reject-unknown-dynamic-fields", action="store_true", help="for a control plane's messages")
+    add("--ignore-unknown-dynamic-fields", action="store_true", help="for a control plane's messages")
+    add("--service-node", default="", metavar="ID", help="node id; counts more than the bootstrap's")
+    add(
+        "--service-cluster", default="", metavar="NAME", help="node cluster; counts more than the bootstrap's"
+    )
+    add("--service-zone", default="", metavar="ZONE", help="node zone; counts more than the bootstrap's")
+    add(
+        "--stats-tag",
+        action="append",
+        default=[],
+        metavar="TAG:VALUE",
+        help="a tag for every stat; repeatable",
+    )
+
+
+def _add_log(parser: _Parser) -> None:
+    add = parser.add_argument_group("log").add_argument
+    add("-l", "--log-level", default="info", metavar="LEVEL", help=f"{', '.join(LOG_LEVELS)}; default info")
     add("--component-log-level", default="", metavar="NAME:LEVEL,...", help="levels of single components")
     add(
         "--log-format",
@@ -119,46 +148,71 @@ def _build_parser() -> _Parser:
     )
     add("--log-format-escaped", action="store_true", help="write line breaks in log messages as \\n")
     add("--log-path", default="", metavar="FILE", help="where the log goes, default stderr")
-    add("--service-node", default="", metavar="ID", help="node id, where the bootstrap has none")
-    add("--service-cluster", default="", metavar="NAME", help="node cluster, where the bootstrap has none")
-    add("--service-zone", default="", metavar="ZONE", help="node zone, where the bootstrap has none")
-    add("--drain-time-s", type=int, default=600, metavar="S", help="how long a drain takes, default 600")
-    add("--drain-strategy", default="gradual", choices=[each.value for each in DrainStrategy])
-    add("--parent-shutdown-time-s", type=int, default=900, metavar="S")
-    add("--local-address-ip-version", default="v4", choices=["v4", "v6"])
-    add("--file-flush-interval-msec", type=int, default=10000, metavar="MS", help="access log flush interval")
-    add("--file-flush-min-size-kb", type=int, default=64, metavar="KB", help="access log buffer size")
-    add("--base-id", type=int, default=0)
-    add("--base-id-path", default="")
-    add("--use-dynamic-base-id", action="store_true")
-    add("--restart-epoch", type=int, default=0)
-    add("--disable-hot-restart", action="store_true")
-    add("--hot-restart-version", action="store_true", help="print the hot restart version and exit")
+    add("--skip-deprecated-logs", action="store_true", help="no warnings about deprecated fields")
+    add(
+        "--file-flush-interval-msec",
+        type=int,
+        default=10000,
+        metavar="MS",
+        help="access logs are written at least so often, default 10000",
+    )
+    add(
+        "--file-flush-min-size-kb",
+        type=int,
+        default=64,
+        metavar="KB",
+        help="and whenever so much waits, default 64",
+    )
+
+
+def _add_life(parser: _Parser) -> None:
+    add = parser.add_argument_group("start and end").add_argument
+    add("--concurrency", type=int, default=1, metavar="N", help="number of workers, default 1")
     add("--admin-address-path", default="", metavar="FILE", help="write the admin address to this file")
-    add("--allow-unknown-static-fields", action="store_true")
-    add("--allow-unknown-fields", action="store_true", dest="allow_unknown_static_fields")
-    add("--reject-unknown-dynamic-fields", action="store_true")
-    add("--ignore-unknown-dynamic-fields", action="store_true")
-    add("--stats-tag", action="append", default=[], metavar="TAG:VALUE", help="a tag for every stat")
-    add("--cpuset-threads", action="store_true")
-    add("--skip-deprecated-logs", action="store_true")
-    add("--enable-core-dump", action="store_true")
-    add("--enable-fine-grain-logging", action="store_true")
-    add("--enable-mutex-tracing", action="store_true")
-    add("--log-stacktrace-single-entry", action="store_true")
-    add("--disable-extensions", default="")
-    add("--socket-path", default="")
-    add("--socket-mode", default="")
-    add("--skip-hot-restart-on-no-parent", action="store_true")
-    add("--skip-hot-restart-parent-stats", action="store_true")
+    add("--local-address-ip-version", default="v4", choices=["v4", "v6"], metavar="v4|v6", help="default v4")
+    add("--drain-time-s", type=int, default=600, metavar="S", help="how long a drain takes, default 600")
+    add(
+        "--drain-strategy",
+        default="gradual",
+        choices=[each.value for each in DrainStrategy],
+        metavar="STRATEGY",
+        help="gradual (default): clients are told to close one after the other; immediate: at once",
+    )
     add("--version", action="version", version=f"sidecar-proxy  version: {VERSION_LINE}")
-    return parser
+
+
+def _add_without_meaning(parser: _Parser) -> None:
+    group = parser.add_argument_group("accepted, without effect", ", ".join(sorted(_WITHOUT_MEANING)))
+
+    def add(name: str, **kind: Any) -> None:
+        group.add_argument(name, help=argparse.SUPPRESS, **kind)
+
+    for name in ("--parent-shutdown-time-s", "--base-id", "--restart-epoch"):
+        add(name, type=int, default=900 if name == "--parent-shutdown-time-s" else 0)
+    for name in ("--base-id-path", "--disable-extensions", "--socket-path", "--socket-mode"):
+        add(name, default="")
+    for name in (
+        "--use-dynamic-base-id",
+        "--disable-hot-restart",
+        "--hot-restart-version",
+        "--cpuset-threads",
+        "--enable-core-dump",
+        "--enable-fine-grain-logging",
+        "--enable-mutex-tracing",
+        "--log-stacktrace-single-entry",
+        "--skip-hot-restart-on-no-parent",
+        "--skip-hot-restart-parent-stats",
+    ):
+        add(name, action="store_true")
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
     """Read the command line. Raises OptionsError; `--help`, `--version` and `--hot-restart-version` exit with 0."""
     parser = _build_parser()
     known, unknown = parser.parse_known_args(list(arguments))
+    stray = [argument for argument in unknown if not argument.startswith("-")]
+    if stray and stray == unknown[:1] and not known.config_path and not known.config_yaml:
+        raise OptionsError(f"unknown argument {stray[0]!r}; the configuration is given by -c {stray[0]}")
     warnings = [f"unknown argument {argument!r} ignored" for argument in unknown]
     if known.hot_restart_version:
         sys.stdout.write("disabled\n")

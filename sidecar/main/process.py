@@ -162,10 +162,10 @@ class Process:
         scope = services.scope.scope(f"listener.{prefix}")
         context = FilterContext(services, spec.traffic_direction, spec.name, scope)
         chains = [*spec.filter_chains, *filter(None, [spec.default_filter_chain])]
-        tls_stats = None
+        tls_stats = factory_stats = None
         if any(each.tls is not None for each in chains):
             tls_stats = TlsStats(scope.scope("ssl"))
-            SslSocketFactoryStats(scope.scope("server_ssl_socket_factory"))
+            factory_stats = SslSocketFactoryStats(scope.scope("server_ssl_socket_factory"))
 
         def chain(chain_spec: FilterChainSpec) -> FilterChain:
             return FilterChain(
@@ -174,6 +174,7 @@ class Process:
                 services.tls.server(chain_spec.tls) if chain_spec.tls is not None else None,
                 tls_stats,
                 spec.per_connection_buffer_limit_bytes,
+                factory_stats,
             )
 
         default = chain(spec.default_filter_chain) if spec.default_filter_chain is not None else None

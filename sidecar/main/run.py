@@ -22,6 +22,7 @@ from sidecar.main.admin.build import Admin, build_admin
 from sidecar.main.options import Mode, Options, OptionsError, parse_options
 from sidecar.main.process import Process
 from sidecar.main.start_error import StartError
+from sidecar.telemetry.access_log.format import FormatError, compile_format
 from sidecar.transport.sockets import raise_descriptor_limit
 from sidecar.version import VERSION_LINE
 
@@ -34,6 +35,8 @@ def run(arguments: Sequence[str], sources: Sequence[Source] = ()) -> int:
         options = parse_options(arguments)
     except OptionsError as error:
         return _report([f"sidecar-proxy: {error}", "For the list of arguments: sidecar-proxy --help"])
+    if not (options.config_path or options.config_yaml or sources):
+        return _report(["sidecar-proxy: no configuration: -c FILE or --config-yaml YAML is needed"])
     try:
         log.set_up(
             options.log_level,
@@ -62,11 +65,18 @@ def load(options: Options, given: Sequence[Source] = ()) -> ParsedBootstrap:
             sources.append(Source(options.config_path, file.read()))
     if options.config_yaml:
         sources.append(Source("--config-yaml", options.config_yaml))
-    parsed = parse_bootstrap(
-        sources, ParseOptions(allow_unknown_static_fields=options.allow_unknown_static_fields)
-    )
+    parsed = parse_bootstrap(sources, ParseOptions(options.allow_unknown_static_fields, _format_problem))
     node = _override(parsed.bootstrap.node, options)
     return dataclasses.replace(parsed, bootstrap=dataclasses.replace(parsed.bootstrap, node=node))
+
+
+def _format_problem(text: str) -> str | None:
+    """What is wrong with a format string (access log, header value), or None."""
+    try:
+        compile_format(text)
+    except FormatError as error:
+        return f"{error.message} at character {error.position + 1} of the format"
+    return None
 
 
 def _override(node: Node, options: Options) -> Node:

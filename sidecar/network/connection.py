@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from protocols.tls.session import TlsSession
     from sidecar.transport.timers import Cancellable, Timers
     from sidecar.transport.tls_contexts import ServerTlsContext
-    from stats.families import ListenerStats, TlsStats
+    from stats.families import ListenerStats, SslSocketFactoryStats, TlsStats
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,16 @@ class Limit(Protocol):
 class FilterChain:
     """A live filter chain: everything compiled, ready to take connections. `tls_stats` with `tls` only."""
 
-    __slots__ = ("buffer_limit_bytes", "factories", "handshake_timeout_s", "name", "spec", "tls", "tls_stats")
+    __slots__ = (
+        "_socket_factory_stats",
+        "buffer_limit_bytes",
+        "factories",
+        "handshake_timeout_s",
+        "name",
+        "spec",
+        "tls",
+        "tls_stats",
+    )
 
     def __init__(
         self,
@@ -45,6 +54,7 @@ class FilterChain:
         tls: ServerTlsContext | None,
         tls_stats: TlsStats | None,
         buffer_limit_bytes: int,
+        socket_factory_stats: SslSocketFactoryStats | None = None,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -52,7 +62,18 @@ class FilterChain:
         self.tls = tls
         self.tls_stats = tls_stats
         self.buffer_limit_bytes = buffer_limit_bytes
+        self._socket_factory_stats = socket_factory_stats
         self.handshake_timeout_s = spec.transport_socket_connect_timeout_s or HANDSHAKE_TIMEOUT_S
+
+    @property
+    def ready(self) -> bool:
+        """False while its TLS context waits for a secret."""
+        return self.tls is None or self.tls.ready
+
+    def count_not_ready(self) -> None:
+        """A connection was refused because of that."""
+        if self._socket_factory_stats is not None:
+            self._socket_factory_stats.downstream_context_secrets_not_ready.inc()
 
     def __str__(self) -> str:
         return f"filter chain {self.name or '(unnamed)'}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from sidecar.stream_info import short_names
 from sidecar.telemetry.istio import LabelRules, grpc_status, is_grpc
 from stats.istio import NO_EXTRA, IstioMetrics, Series, TcpHandles
 
@@ -92,7 +91,7 @@ class HttpReporter:
             "grpc" if grpc else "http",
             stream.response_code,
             grpc_status(stream) if grpc else "",
-            short_names(stream.response_flags),
+            stream.flag_names or "-",
             extra,
         )
         meter = stream.meter
@@ -158,7 +157,7 @@ class TcpReporter:
         first = series is None
         if series is None:
             series = self._rules.tcp(stream)
-            self._flags = short_names(stream.response_flags)
+            self._flags = stream.flag_names or "-"
             if self._expressions is not None:
                 self._extra = self._expressions.evaluate(stream, ended=False)
         self._series = series = series.current()

@@ -106,19 +106,25 @@ class _TlsContext(abc.ABC):
 
     def __init__(self, common: CommonTlsContext, secrets: Secrets, compile_sans: SanCompiler) -> None:
         self._common = common
+        #: False while a secret must come from a control plane: then there are no sessions, neither weaker ones nor plaintext
+        self.ready = not (common.certificate_secret_by_sds or common.validation_secret_by_sds)
+        self._material = Material((), None, CertificateValidation())
         self._secrets = secrets
         self._compile_sans = compile_sans
-        self._files = watched_files(common, secrets)
+        self._files: tuple[str, ...] = ()
         self._signature: FileSignature = ()
         self._refused: FileSignature = ()
         self._next_stat_s = 0.0
         #: times a changed file was taken into use, and times it was refused
         self.reloads = 0
         self.reload_failures = 0
-        validation = resolve_validation(common, secrets)
-        problems = self._spec_problems(validation)
+        self._prepare(resolve_validation(common, secrets) if self.ready else CertificateValidation())
+
+    def _prepare(self, validation: CertificateValidation) -> None:
+        """Judge and load. Raises TlsConfigError with all problems."""
+        problems = self._spec_problems(validation) if self.ready else []
         try:
-            self._accepts_san = compile_sans(validation.match_sans)
+            self._accepts_san = self._compile_sans(validation.match_sans)
         except ValueError as error:
             problems.append(f"match_typed_subject_alt_names: {error}")
         self._verifies = _verifies_chain(validation)
@@ -126,6 +132,9 @@ class _TlsContext(abc.ABC):
         self._uri_matters = any(matcher.san_type is SanType.URI for matcher in validation.match_sans)
         self._pins = frozenset(validation.verify_certificate_spki)
         self._hashes = frozenset(text.replace(":", "").lower() for text in validation.verify_certificate_hash)
+        if not self.ready:
+            return
+        self._files = watched_files(self._common, self._secrets)
         try:
             self._load(file_signature(self._files))
         except TlsConfigError as error:
@@ -179,6 +188,10 @@ class _TlsContext(abc.ABC):
             self.reloads += 1
 
     # judging
+
+    def _require_ready(self) -> None:
+        if not self.ready:
+            raise TlsError("Secret is not supplied by SDS", TlsErrorKind.NOT_READY)
 
     def verify_peer(self, session: TlsSession) -> TlsError | None:
         """Judge the peer after its handshake: None when it is acceptable. Sessions of this context call it themselves."""
@@ -294,7 +307,11 @@ class ServerTlsContext(_TlsContext):
         self._unchecked_sessions = 0
 
     def new_session(self, server_name: str = "") -> TlsSession:
-        """A session for one accepted connection. `server_name` is the SNI that the ClientHello was seen to carry."""
+        """A session for one accepted connection. `server_name` is the SNI that the ClientHello was seen to carry.
+
+        Raises TlsError when the context is not ready.
+        """
+        self._require_ready()
         self._renew()
         self._unchecked_sessions += 1
         if self._unchecked_sessions >= _SESSION_CHECK_INTERVAL:
@@ -353,8 +370,9 @@ class ClientTlsContext(_TlsContext):
 
         `alpn` replaces the configured offer (`envoy.network.application_protocols`), `server_name` the configured SNI
         (`envoy.network.upstream_server_name`); `hostname` is the endpoint's, for `auto_host_sni`. Raises TlsError when
-        the SNI cannot be sent.
+        the SNI cannot be sent, or when the context is not ready.
         """
+        self._require_ready()
         self._renew()
         offer = self._common.alpn_protocols if alpn is None else alpn
         context = self._contexts.get(offer)

@@ -88,20 +88,24 @@ def load_material(common: CommonTlsContext, secrets: Secrets, *, now_s: float) -
 
 
 def resolve_certificates(common: CommonTlsContext, secrets: Secrets) -> tuple[TlsCertificate, ...]:
-    """The certificates given in place, or the one of the named secret."""
-    secret = secrets.get(common.certificate_secret) if common.certificate_secret else None
-    if secret is not None and secret.tls_certificate is not None:
-        return (secret.tls_certificate,)
-    return common.certificates
+    """The certificates given in place, or the one of the named secret. Raises TlsConfigError."""
+    if not common.certificate_secret:
+        return common.certificates
+    secret = secrets.get(common.certificate_secret)
+    if secret is None or secret.tls_certificate is None:
+        raise TlsConfigError([f"secret {common.certificate_secret}: there is no such certificate"])
+    return (secret.tls_certificate,)
 
 
 def resolve_validation(common: CommonTlsContext, secrets: Secrets) -> CertificateValidation:
     """The context in place with the secret's fields merged over it (protobuf merge: lists are joined, set fields win)."""
     base = common.validation or CertificateValidation()
-    secret = secrets.get(common.validation_secret) if common.validation_secret else None
-    over = secret.validation if secret is not None else None
-    if over is None:
+    if not common.validation_secret:
         return base
+    secret = secrets.get(common.validation_secret)
+    over = secret.validation if secret is not None else None
+    if over is None:  # never go on with a weaker check
+        raise TlsConfigError([f"secret {common.validation_secret}: there is no such validation context"])
     untrusted = TrustChainVerification.ACCEPT_UNTRUSTED
     return replace(
         base,

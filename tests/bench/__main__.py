@@ -33,10 +33,7 @@ def main() -> int:
                 connections=options.connections,
                 tell=lambda line: print(line, flush=True),
             )
-            facts = {
-                each: measure_pod_facts(command, world, each, Path(name))
-                for each, command in commands.items()
-            }
+            facts = {each: measure_pod_facts(command, each, Path(name)) for each, command in commands.items()}
     except pytest.skip.Exception as missing:
         print(missing, file=sys.stderr)
         return 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import statistics
 import time
 from collections.abc import Callable
@@ -11,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.world import PATHS, BenchWorld, run_load
-from tests.support.bootstraps import bootstrap
+from tests.support.bootstraps import bootstrap, http_filter_chain, listener, route_config
+from tests.support.http_client import RawClient
 from tests.support.limits import raise_descriptor_limit
-from tests.support.ports import free_port
+from tests.support.ports import free_ports
 from tests.support.process import Proxy, ProxyCommand, start_proxy
 
 IDLE_CONNECTIONS = 1000
@@ -72,7 +72,7 @@ class PodFacts:
     """What a pod pays for a sidecar that does little."""
 
     start_s: float
-    """From exec to `/ready`, with an empty bootstrap."""
+    """From exec to `/ready`, with a small bootstrap."""
     idle_rss_bytes: int
     idle_cpu_ratio: float
     """CPU used while nothing happens, as a part of one core."""
@@ -80,28 +80,30 @@ class PodFacts:
     """Resident memory of an idle, once used HTTP connection."""
 
 
-def measure_pod_facts(command: ProxyCommand, world: BenchWorld, name: str, directory: Path) -> PodFacts:
-    admin_port = free_port()
+def measure_pod_facts(command: ProxyCommand, name: str, directory: Path) -> PodFacts:
+    """A fresh process with one listener that answers by itself."""
+    admin_port, port = free_ports(2)
+    routes = route_config({"match": {"prefix": "/"}, "direct_response": {"status": 200}})
+    text = bootstrap(admin_port, [listener("http", port, http_filter_chain(routes))])
     started = time.monotonic()
-    empty = start_proxy(command, bootstrap(admin_port), directory, admin_port, name=f"empty-{name}")
+    proxy = start_proxy(command, text, directory, admin_port, name=f"pod-{name}")
     start_s = time.monotonic() - started
-    before = empty.cpu_seconds()
-    time.sleep(IDLE_SECONDS)
-    idle_cpu_ratio = (empty.cpu_seconds() - before) / IDLE_SECONDS
-    idle_rss_bytes = empty.rss_bytes()
-    empty.terminate()
-    return PodFacts(start_s, idle_rss_bytes, idle_cpu_ratio, _bytes_per_connection(world, name))
+    try:
+        before = proxy.cpu_seconds()
+        time.sleep(IDLE_SECONDS)
+        idle_cpu_ratio = (proxy.cpu_seconds() - before) / IDLE_SECONDS
+        return PodFacts(start_s, proxy.rss_bytes(), idle_cpu_ratio, _bytes_per_connection(proxy, port))
+    finally:
+        proxy.terminate()
 
 
-def _bytes_per_connection(world: BenchWorld, name: str) -> float:
+def _bytes_per_connection(proxy: Proxy, port: int) -> float:
     raise_descriptor_limit(2 * IDLE_CONNECTIONS + 200)
-    proxy, port = world.proxies[name], world.ports[name]["http"]
     with ExitStack() as stack:
-        before = proxy.rss_bytes()
-        for _ in range(IDLE_CONNECTIONS):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
-            connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            received = b""
-            while not received.endswith(b"xxxx"):
-                received += connection.recv(65536)
+        before = 0
+        for number in range(IDLE_CONNECTIONS + 1):
+            client = stack.enter_context(RawClient(("127.0.0.1", port)))
+            client.request("GET", "/")
+            if number == 0:
+                before = proxy.rss_bytes()
         return (proxy.rss_bytes() - before) / IDLE_CONNECTIONS

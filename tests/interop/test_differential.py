@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -112,7 +112,7 @@ def _text(key: Series) -> str:
     return key[0] + "{" + ",".join(f'{name}="{value}"' for name, value in key[1]) + "}"
 
 
-def _lines(different: dict[int, dict[str, object]]) -> str:
+def _lines(different: Mapping[int, Mapping[str, object]]) -> str:
     return "\n".join(
         f"{number}:\n  envoy {pair['envoy']}\n  ours  {pair['ours']}" for number, pair in different.items()
     )

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
@@ -39,6 +40,7 @@ from tests.support.istio_config import (
     node,
     node_metadata,
     peer_metadata_filter,
+    struct_value,
 )
 from tests.support.ports import free_ports
 from tests.support.process import Proxy, sidecar_command, start_proxy, wait_until
@@ -337,14 +339,14 @@ class _Exchange:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def read_frame(self) -> struct_pb2.Struct:
-        """The frame that the server sends."""
+    def read_frame(self) -> dict[str, Any]:
+        """What the frame of the server holds."""
         header = self._read(8)
         assert int.from_bytes(header[:4], "big") == PEER_EXCHANGE_MAGIC
         wrapped = any_pb2.Any.FromString(self._read(int.from_bytes(header[4:], "big")))
         message = struct_pb2.Struct()
         assert wrapped.Unpack(message)
-        return message
+        return struct_value(message)
 
     def _read(self, count: int) -> bytes:
         data = b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.backends import HttpBackend, LoopThread, TcpBackend
 from tests.support.bootstraps import (
+    Json,
     bootstrap,
     cluster,
     http_filter_chain,
@@ -63,7 +64,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     tcp = {mode: TcpBackend(loop, mode).start() for mode in ("echo", "sink", "source", "accept")}
     admin_port, *ports = free_ports(7)
     names = dict(zip(("http", "unread", *tcp), ports, strict=True))
-    limits = {"per_connection_buffer_limit_bytes": BUFFER_LIMIT_BYTES}
+    limits: Json = {"per_connection_buffer_limit_bytes": BUFFER_LIMIT_BYTES}
     listeners = [
         listener(
             "http", names["http"], http_filter_chain(route_config(route_to("http", timeout="0s"))), **limits
@@ -148,8 +149,7 @@ def _tcp_upload(world: World, size: int) -> None:
 
 
 @pytest.mark.parametrize("transfer", [_http_download, _http_upload, _tcp_download, _tcp_upload])
-def test_one_gibibyte_does_not_grow_memory(world: World, transfer: object) -> None:
-    assert callable(transfer)
+def test_one_gibibyte_does_not_grow_memory(world: World, transfer: Callable[[World, int], None]) -> None:
     transfer(world, 8 * MIB)
     before = world.proxy.rss_bytes()
     world.proxy.reset_peak_rss()
@@ -188,9 +188,8 @@ def test_two_thousand_connections_at_once(world: World) -> None:
     assert get(world.address("http"), "/").status == 200
 
 
-def _wait_stalled(read_total: object) -> None:
+def _wait_stalled(read_total: Callable[[], int]) -> None:
     """Until a count of bytes stands still."""
-    assert callable(read_total)
     deadline = time.monotonic() + 20
     last, since = read_total(), time.monotonic()
     while time.monotonic() - since < 0.7:

@@ -12,12 +12,13 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tests.support.pattern import PERIOD, PatternChecker, piece
 
 _T = TypeVar("_T")
+_B = TypeVar("_B", bound="Backend")
 _BYTES_TARGET = re.compile(rb"/bytes/([0-9]{1,12})\Z")
 _MAX_KEPT_BODY = 4 << 20
 
@@ -103,7 +104,14 @@ class Do:
     what: str
 
 
-Step = Send | Sleep | Do
+@dataclass(frozen=True, slots=True)
+class SendPattern:
+    """A whole 200 answer with `size` bytes of the pattern."""
+
+    size: int
+
+
+Step = Send | Sleep | Do | SendPattern
 Script = Sequence[Step]
 
 
@@ -119,7 +127,78 @@ def default_answer(request: RecordedRequest) -> Script:
     return [Send(ok_response(body, [("x-backend", "1")]))]
 
 
-class HttpBackend:
+class Backend:
+    """A server on the loop: its address, its live connections, how it starts and stops."""
+
+    def __init__(self, loop: LoopThread) -> None:
+        self.address: tuple[str, int] = ("", 0)
+        self.connections_opened = 0
+        self.connections_open = 0
+        self._loop = loop
+        self._server: asyncio.Server | None = None
+        self._live: set[_Live] = set()
+
+    def _connection(self) -> asyncio.Protocol:
+        raise AssertionError("a kind of backend makes its own connections")
+
+    def start(
+        self: _B,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        context: ssl.SSLContext | None = None,
+        backlog: int = 4096,
+    ) -> _B:
+        """Listen; port 0 takes any free one."""
+
+        async def serve() -> asyncio.Server:
+            return await asyncio.get_running_loop().create_server(
+                self._connection, host, port, ssl=context, backlog=backlog
+            )
+
+        self._server = self._loop.run(serve())
+        self.address = self._server.sockets[0].getsockname()[:2]
+        return self
+
+    def stop(self) -> None:
+        """Listen no more and reset what is open. Harmless twice."""
+
+        async def stop() -> None:
+            assert self._server is not None
+            self._server.close()
+            for connection in list(self._live):
+                if connection.transport is not None:
+                    connection.transport.abort()
+
+        if self._server is not None:
+            self._loop.run(stop())
+            self._server = None
+
+
+class _Live(asyncio.Protocol):
+    """A connection that its backend knows."""
+
+    backend: Backend
+    transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.backend.connections_opened += 1
+        self.backend.connections_open += 1
+        self.backend._live.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.backend.connections_open -= 1
+        self.backend._live.discard(self)
+
+    def eof_received(self) -> bool:
+        return False
+
+
+class HttpBackend(Backend):
     """An HTTP/1.1 server that records every octet of every head.
 
     `answer` makes the script for a request. It is called when the request is complete, or, with `answer_at_head`, as
@@ -128,35 +207,16 @@ class HttpBackend:
     """
 
     def __init__(self, loop: LoopThread, *, name: str = "backend") -> None:
+        super().__init__(loop)
         self.name = name
         self.answer: Callable[[RecordedRequest], Script] = default_answer
         self.answer_at_head = False
         self.requests: list[RecordedRequest] = []
         self.uploads: list[PatternChecker] = []
-        self.handshake_failures = 0
-        self.connections_opened = 0
-        self.connections_open = 0
         self.bytes_received = 0
-        self.address: tuple[str, int] = ("", 0)
-        self._loop = loop
-        self._server: asyncio.Server | None = None
-        self._live: set[_HttpConnection] = set()
 
-    def start(
-        self,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        context: ssl.SSLContext | None = None,
-        backlog: int = 4096,
-    ) -> HttpBackend:
-        async def serve() -> asyncio.Server:
-            return await asyncio.get_running_loop().create_server(
-                lambda: _HttpConnection(self), host, port, ssl=context, backlog=backlog
-            )
-
-        self._server = self._loop.run(serve())
-        self.address = self._server.sockets[0].getsockname()[:2]
-        return self
+    def _connection(self) -> asyncio.Protocol:
+        return _HttpConnection(self)
 
     def clear(self) -> None:
         """Forget what was recorded."""
@@ -169,33 +229,25 @@ class HttpBackend:
 
     def leftovers(self) -> list[bytes]:
         """Bytes on open connections that belong to no request."""
-        return [bytes(live.buffer) for live in list(self._live) if live.current is None and live.buffer]
+        live = [each for each in list(self._live) if isinstance(each, _HttpConnection)]
+        return [bytes(each.buffer) for each in live if each.current is None and each.buffer]
 
     def close_connections(self) -> None:
         """Close every open connection, as a server does with idle ones."""
 
         async def close() -> None:
             for connection in list(self._live):
-                connection.close()
+                if connection.transport is not None:
+                    connection.transport.close()
 
         self._loop.run(close())
 
-    def stop(self) -> None:
-        async def stop() -> None:
-            assert self._server is not None
-            self._server.close()
-            for connection in list(self._live):
-                connection.abort()
 
-        if self._server is not None:
-            self._loop.run(stop())
-            self._server = None
+class _HttpConnection(_Live):
+    backend: HttpBackend
 
-
-class _HttpConnection(asyncio.Protocol):
     def __init__(self, backend: HttpBackend) -> None:
         self.backend = backend
-        self.transport: asyncio.Transport | None = None
         self.buffer = bytearray()
         self.current: RecordedRequest | None = None
         self.remaining = 0
@@ -210,19 +262,11 @@ class _HttpConnection(asyncio.Protocol):
         self.hung = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.backend.connections_opened += 1
-        self.backend.connections_open += 1
+        super().connection_made(transport)
         self.number = self.backend.connections_opened
-        self.backend._live.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.backend.connections_open -= 1
-        self.backend._live.discard(self)
+        super().connection_lost(exc)
         self.writable.set()
         if self.current is not None and not self.current.complete:
             self.current.aborted = True
@@ -235,22 +279,11 @@ class _HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.writable.set()
 
-    def eof_received(self) -> bool:
-        return False
-
     def data_received(self, data: bytes) -> None:
         self.backend.bytes_received += len(data)
         self.buffer += data
         while self._step():
             pass
-
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
 
     # Reading requests
 
@@ -337,7 +370,7 @@ class _HttpConnection(asyncio.Protocol):
             return
         match = _BYTES_TARGET.match(request.target.encode("latin-1"))
         if match is not None:
-            self._play([_SendPattern(int(match[1]))])  # type: ignore[list-item]  # a step of this module only
+            self._play([SendPattern(int(match[1]))])
         else:
             self._play(self.backend.answer(request))
 
@@ -360,14 +393,14 @@ class _HttpConnection(asyncio.Protocol):
         finally:
             self.player = None
 
-    async def _play_step(self, step: Any) -> None:
+    async def _play_step(self, step: Step) -> None:
         assert self.transport is not None
         if isinstance(step, Send):
             self._write(step.data * step.repeat)
             await self.writable.wait()
         elif isinstance(step, Sleep):
             await asyncio.sleep(step.seconds)
-        elif isinstance(step, _SendPattern):
+        elif isinstance(step, SendPattern):
             await self._send_pattern(step.size)
         elif step.what == "close":
             self.transport.close()
@@ -392,11 +425,6 @@ class _HttpConnection(asyncio.Protocol):
             self.transport.write(data)
 
 
-@dataclass(frozen=True, slots=True)
-class _SendPattern:
-    size: int
-
-
 def reset(transport: asyncio.Transport) -> None:
     """Close so that the peer sees a reset."""
     raw = transport.get_extra_info("socket")
@@ -404,7 +432,7 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-class TcpBackend:
+class TcpBackend(Backend):
     """A TCP server; `mode` is one of
 
     - `line_echo`: each line read is answered with `<prefix> <line>`, until the peer closes;
@@ -416,72 +444,38 @@ class TcpBackend:
     """
 
     def __init__(self, loop: LoopThread, mode: str, *, prefix: str = "") -> None:
+        super().__init__(loop)
         self.mode = mode
         self.prefix = prefix.encode()
-        self.connections_opened = 0
-        self.connections_open = 0
         self.received: list[bytearray] = []
         """What each connection received, in order of acceptance (not for `sink` and `source`)."""
         self.checks: list[PatternChecker] = []
-        self.address: tuple[str, int] = ("", 0)
-        self._loop = loop
-        self._server: asyncio.Server | None = None
-        self._live: set[_TcpConnection] = set()
 
-    def start(
-        self,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        context: ssl.SSLContext | None = None,
-        backlog: int = 4096,
-    ) -> TcpBackend:
-        async def serve() -> asyncio.Server:
-            return await asyncio.get_running_loop().create_server(
-                lambda: _TcpConnection(self), host, port, ssl=context, backlog=backlog
-            )
-
-        self._server = self._loop.run(serve())
-        self.address = self._server.sockets[0].getsockname()[:2]
-        return self
-
-    def stop(self) -> None:
-        async def stop() -> None:
-            assert self._server is not None
-            self._server.close()
-            for connection in list(self._live):
-                if connection.transport is not None:
-                    connection.transport.abort()
-
-        if self._server is not None:
-            self._loop.run(stop())
-            self._server = None
+    def _connection(self) -> asyncio.Protocol:
+        return _TcpConnection(self)
 
 
-@dataclass(eq=False)
-class _TcpConnection(asyncio.Protocol):
+class _TcpConnection(_Live):
     backend: TcpBackend
-    transport: asyncio.Transport | None = None
-    received: bytearray = field(default_factory=bytearray)
-    line: bytearray = field(default_factory=bytearray)
-    check: PatternChecker = field(default_factory=PatternChecker)
-    writable: asyncio.Event = field(default_factory=asyncio.Event)
-    player: asyncio.Task[None] | None = None
+
+    def __init__(self, backend: TcpBackend) -> None:
+        self.backend = backend
+        self.received = bytearray()
+        self.line = bytearray()
+        self.check = PatternChecker()
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.player: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.writable.set()
-        self.backend.connections_opened += 1
-        self.backend.connections_open += 1
+        super().connection_made(transport)
         self.backend.received.append(self.received)
         self.backend.checks.append(self.check)
-        self.backend._live.add(self)
-        if self.backend.mode == "accept":
-            transport.pause_reading()
+        if self.backend.mode == "accept" and self.transport is not None:
+            self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.backend.connections_open -= 1
-        self.backend._live.discard(self)
+        super().connection_lost(exc)
         self.writable.set()
         if self.player is not None:
             self.player.cancel()

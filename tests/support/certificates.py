@@ -108,7 +108,7 @@ class Authority:
         builder = builder.add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
         )
-        self.certificate = builder.sign(issuer_key, _hash_for(issuer_key))
+        self.certificate: x509.Certificate = builder.sign(issuer_key, _hash_for(issuer_key))
 
     @property
     def certificate_pem(self) -> bytes:
@@ -198,7 +198,7 @@ def _name(common_name: str) -> x509.Name:
     )
 
 
-def _hash_for(key: PrivateKey) -> hashes.HashAlgorithm | None:
+def _hash_for(key: PrivateKey) -> hashes.SHA256 | None:
     return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 

@@ -31,7 +31,7 @@ from sidecar.http.api import HttpFilterFactory
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.filter_chain import FilterChain
 from sidecar.http.manager_config import ManagerConfig
-from sidecar.stream_info import ConnectionInfo, StreamInfo, TlsInfo, short_names
+from sidecar.stream_info import ConnectionInfo, StreamInfo, TlsInfo
 from sidecar.transport.connection import Connection
 from sidecar.transport.drain import DrainState
 from sidecar.transport.timers import Timers
@@ -59,7 +59,7 @@ class LogLine:
     def __init__(self, info: StreamInfo) -> None:
         self.info = info
         self.code = info.response_code
-        self.flags = short_names(info.response_flags)
+        self.flags = info.flag_names or "-"
         self.details = info.response_code_details
         self.path = info.request_headers.path if info.request_headers is not None else None
         self.received = info.bytes_received

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from google.protobuf import any_pb2, struct_pb2
+from google.protobuf import any_pb2, json_format, struct_pb2
 
 from tests.support.bootstraps import Json
 
@@ -31,7 +31,7 @@ def _extension(name: str, type_url: str, value: Mapping[str, Any]) -> Json:
 def peer_metadata_filter(*, inbound: bool) -> Json:
     """The HTTP filter that exchanges metadata in headers, for an inbound or an outbound listener."""
     side = "downstream" if inbound else "upstream"
-    methods = [{"istio_headers": {}}]
+    methods: list[Json] = [{"istio_headers": {}}]
     return _extension(
         "envoy.filters.http.peer_metadata",
         "io.istio.http.peer_metadata.Config",
@@ -92,10 +92,13 @@ def metadata_header(metadata: Mapping[str, Any]) -> str:
 def read_metadata_header(value: str) -> dict[str, Any]:
     """The top-level fields of a received header; nested structs as dictionaries of strings."""
     message = struct_pb2.Struct.FromString(base64.b64decode(value + "=" * (-len(value) % 4)))
-    return {
-        key: dict(message[key]) if isinstance(message[key], struct_pb2.Struct) else message[key]
-        for key in message.fields
-    }
+    return struct_value(message)
+
+
+def struct_value(message: struct_pb2.Struct) -> dict[str, Any]:
+    """A Struct as plain dictionaries."""
+    plain: dict[str, Any] = json_format.MessageToDict(message)
+    return plain
 
 
 def exchange_frame(metadata: Mapping[str, Any], node_id: str) -> bytes:

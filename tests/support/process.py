@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tests.support.http_client import get
 
@@ -147,6 +147,31 @@ def sidecar_command() -> ProxyCommand:
     if replacement:
         return ProxyCommand("replacement", shlex.split(replacement), env)
     return ProxyCommand("sidecar", [sys.executable, "-m", "sidecar"], env)
+
+
+class Finished(NamedTuple):
+    """A program that has ended by itself."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def run_to_end(
+    module: str, *arguments: str | Path, timeout_s: float = 20.0, cwd: Path | None = None
+) -> Finished:
+    """`python -m module arguments...` of this tree until it ends. Raises subprocess.TimeoutExpired."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=sidecar_command().env,
+        cwd=cwd,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 class Proxy(ChildProcess):

@@ -18,7 +18,7 @@ class Config(_message.Message):
         __slots__ = ("skip_external_clusters",)
         SKIP_EXTERNAL_CLUSTERS_FIELD_NUMBER: _ClassVar[int]
         skip_external_clusters: bool
-        def __init__(self, skip_external_clusters: _Optional[bool] = ...) -> None: ...
+        def __init__(self, skip_external_clusters: bool = ...) -> None: ...
     class UpstreamFilterState(_message.Message):
         __slots__ = ("peer_metadata_key",)
         PEER_METADATA_KEY_FIELD_NUMBER: _ClassVar[int]
@@ -54,4 +54,4 @@ class Config(_message.Message):
     upstream_propagation: _containers.RepeatedCompositeFieldContainer[Config.PropagationMethod]
     shared_with_upstream: bool
     additional_labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, downstream_discovery: _Optional[_Iterable[_Union[Config.DiscoveryMethod, _Mapping]]] = ..., upstream_discovery: _Optional[_Iterable[_Union[Config.DiscoveryMethod, _Mapping]]] = ..., downstream_propagation: _Optional[_Iterable[_Union[Config.PropagationMethod, _Mapping]]] = ..., upstream_propagation: _Optional[_Iterable[_Union[Config.PropagationMethod, _Mapping]]] = ..., shared_with_upstream: _Optional[bool] = ..., additional_labels: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, downstream_discovery: _Optional[_Iterable[_Union[Config.DiscoveryMethod, _Mapping]]] = ..., upstream_discovery: _Optional[_Iterable[_Union[Config.DiscoveryMethod, _Mapping]]] = ..., downstream_propagation: _Optional[_Iterable[_Union[Config.PropagationMethod, _Mapping]]] = ..., upstream_propagation: _Optional[_Iterable[_Union[Config.PropagationMethod, _Mapping]]] = ..., shared_with_upstream: bool = ..., additional_labels: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -45,7 +45,7 @@ class MetricConfig(_message.Message):
     tags_to_remove: _containers.RepeatedScalarFieldContainer[str]
     match: str
     drop: bool
-    def __init__(self, dimensions: _Optional[_Mapping[str, str]] = ..., name: _Optional[str] = ..., tags_to_remove: _Optional[_Iterable[str]] = ..., match: _Optional[str] = ..., drop: _Optional[bool] = ...) -> None: ...
+    def __init__(self, dimensions: _Optional[_Mapping[str, str]] = ..., name: _Optional[str] = ..., tags_to_remove: _Optional[_Iterable[str]] = ..., match: _Optional[str] = ..., drop: bool = ...) -> None: ...
 
 class MetricDefinition(_message.Message):
     __slots__ = ("name", "value", "type")
@@ -73,4 +73,4 @@ class PluginConfig(_message.Message):
     reporter: Reporter
     rotation_interval: _duration_pb2.Duration
     graceful_deletion_interval: _duration_pb2.Duration
-    def __init__(self, disable_host_header_fallback: _Optional[bool] = ..., tcp_reporting_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[MetricConfig, _Mapping]]] = ..., definitions: _Optional[_Iterable[_Union[MetricDefinition, _Mapping]]] = ..., reporter: _Optional[_Union[Reporter, str]] = ..., rotation_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., graceful_deletion_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, disable_host_header_fallback: bool = ..., tcp_reporting_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[MetricConfig, _Mapping]]] = ..., definitions: _Optional[_Iterable[_Union[MetricDefinition, _Mapping]]] = ..., reporter: _Optional[_Union[Reporter, str]] = ..., rotation_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., graceful_deletion_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

@@ -436,7 +436,7 @@ class Router(PassThrough):
                 return
         self._response_started = True
         info.response_code_details = _VIA_UPSTREAM
-        info.response_flags |= flags
+        info.add_flag(flags)
         cluster.stats.count_response(status, self._internal)
         upstream = info.upstream
         if upstream is not None and upstream.host is not None:
@@ -511,7 +511,7 @@ class Router(PassThrough):
         if attempt is not None:
             self._count_wire(stream.info, attempt.upstream)
             attempt.give_up()
-        stream.info.response_flags |= flags
+        stream.info.add_flag(flags)
         fields: tuple[tuple[bytes, bytes], ...] = ()
         if failure.overloaded and self._factory.inserts_headers:
             fields = _OVERLOADED

@@ -11,19 +11,21 @@ from protocols.proxy_protocol import MAX_HEADER_BYTES, Incomplete, NotProxyProto
 from sidecar.listener.api import ListenerFilterFactory, Peek
 from sidecar.stream_info import ConnectionInfo
 from stats.filter_families import ProxyProtocolStats
+from stats.metrics import Counter
 from stats.store import Scope
 
 
 class ProxyProtocol:
     """One per connection: it remembers how much it consumed."""
 
-    __slots__ = ("_optional", "_stats", "consumed")
+    __slots__ = ("_errors", "_optional", "_stats", "consumed")
 
     max_bytes = MAX_HEADER_BYTES
 
-    def __init__(self, optional: bool, stats: ProxyProtocolStats) -> None:
+    def __init__(self, optional: bool, stats: ProxyProtocolStats, errors: Counter) -> None:
         self._optional = optional
         self._stats = stats
+        self._errors = errors
         self.consumed = 0
 
     def on_accept(self, info: ConnectionInfo, socket: Any) -> Peek:
@@ -33,14 +35,14 @@ class ProxyProtocol:
         try:
             found = parse_proxy_header(seen)
         except RemoteProtocolError:
-            binary = seen[:1] == b"\r"
-            (self._stats.versions_v2_error if binary else self._stats.versions_v1_error).inc()
-            return Peek.REJECT
+            return self._refuse(binary=seen[:1] == b"\r")
         if isinstance(found, Incomplete):
             return Peek.MORE
         if isinstance(found, NotProxyProtocol):
-            (self._stats.not_found_allowed if self._optional else self._stats.not_found_disallowed).inc()
-            return Peek.DONE if self._optional else Peek.REJECT
+            if not self._optional:
+                return self._refuse(binary=False)
+            self._stats.not_found_allowed.inc()
+            return Peek.DONE
         (self._stats.versions_v2_found if found.version == 2 else self._stats.versions_v1_found).inc()
         self.consumed = found.size_bytes
         if found.source is not None and found.destination is not None:
@@ -49,15 +51,23 @@ class ProxyProtocol:
             info.local_address_restored = True
         return Peek.DONE
 
+    def _refuse(self, *, binary: bool) -> Peek:
+        """What is no header at all counts as a broken one of version 1, as in Envoy."""
+        (self._stats.versions_v2_error if binary else self._stats.versions_v1_error).inc()
+        self._errors.inc()
+        return Peek.REJECT
+
 
 class ProxyProtocolFactory:
-    def __init__(self, spec: ProxyProtocolSpec, stats: ProxyProtocolStats) -> None:
+    def __init__(self, spec: ProxyProtocolSpec, stats: ProxyProtocolStats, errors: Counter) -> None:
         self._optional = spec.allow_requests_without_proxy_protocol
         self._stats = stats
+        self._errors = errors
 
     def create(self) -> ProxyProtocol:
-        return ProxyProtocol(self._optional, self._stats)
+        return ProxyProtocol(self._optional, self._stats, self._errors)
 
 
 def build(spec: ProxyProtocolSpec, scope: Scope) -> ListenerFilterFactory:
-    return ProxyProtocolFactory(spec, ProxyProtocolStats(scope.scope("proxy_proto")))
+    stats = ProxyProtocolStats(scope.scope("proxy_proto"))
+    return ProxyProtocolFactory(spec, stats, scope.counter("downstream_cx_proxy_proto_error"))

@@ -9,7 +9,7 @@ import re2
 from config.model.cluster import CircuitBreakerThresholds
 from config.model.core import RoutingPriority
 from config.model.endpoint import HealthStatus
-from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
+from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, compile_pattern, json_response
 from sidecar.main.admin.listeners import address_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def endpoints(clusters: ClusterManager) -> list[Endpoint]:
         chosen = list(clusters.all().values())
         if "filter" in request.query:
             try:
-                pattern = re2.compile(request.query["filter"])
+                pattern = compile_pattern(request.query["filter"])
             except re2.error:
                 return AdminResponse("Invalid re2 regex", 400)
             chosen = [cluster for cluster in chosen if pattern.search(cluster.name)]

@@ -10,7 +10,7 @@ import re2
 from google.protobuf import json_format
 
 from config.bootstrap import redact
-from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
+from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, compile_pattern, json_response
 from sidecar.main.admin.endpoints import endpoint_configs
 from sidecar.main.admin.lifecycle import node
 
@@ -29,7 +29,7 @@ def endpoints(process: Process) -> list[Endpoint]:
         if "name_regex" in request.query:
             text = request.query["name_regex"]
             try:
-                pattern = re2.compile(text)
+                pattern = compile_pattern(text)
             except re2.error as error:
                 return AdminResponse(
                     f"INVALID_ARGUMENT: Error while parsing name_regex from {text}: {_reason(error)}", 400

@@ -169,12 +169,14 @@ class TcpProxy(PassThroughFilter):
         if retriable and self._attempts < self._factory.max_connect_attempts and self._cluster is not None:
             self._connect(self._cluster, self._factory.match_of(self._session.cluster_name))
             return
+        self._session.add_flag(_FAILURE_FLAGS[failure])
         if retriable and self._cluster is not None:
             self._cluster.stats.upstream_cx_connect_attempts_exceeded.inc()
             self._session.add_flag(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED)
-        self._session.add_flag(_FAILURE_FLAGS[failure])
         if retriable:
-            self.connection.abort(details or failure.name.lower())  # as Envoy: the client can tell it from an end
+            self.connection.abort(
+                details or failure.name.lower()
+            )  # as Envoy: the client can tell it from an end
         else:
             self.connection.close(failure.name.lower())
 
@@ -216,7 +218,6 @@ class TcpProxy(PassThroughFilter):
     def _on_idle(self) -> None:
         self._idle_timer = None
         self._factory.stats.idle_timeout.inc()
-        self._session.add_flag(ResponseFlag.STREAM_IDLE_TIMEOUT)
         self.connection.close_now("idle_timeout")
 
     def _on_duration(self) -> None:

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from config.model.core import Address, InternalAddress, SocketAddress
 from protocols.tls.certificate import PeerCertificate
-from sidecar.stream_info import ResponseFlag, StreamInfo, TlsInfo, UpstreamInfo, short_names
+from sidecar.stream_info import ResponseFlag, StreamInfo, TlsInfo, UpstreamInfo
 from sidecar.telemetry.access_log.header_operators import HEADER_OPERATORS
 from sidecar.telemetry.access_log.metadata_operators import METADATA_OPERATORS
 from sidecar.telemetry.access_log.operator import (
@@ -162,7 +162,7 @@ _FLAG_LONG_NAMES: Final = {
 def _flags(argument: Argument) -> Operator:
     """`-` for no flag even where other missing values are left out."""
     refuse_argument(argument)
-    return lambda info: short_names(info.response_flags).encode() if info.response_flags else b"-"
+    return lambda info: info.flag_names.encode() if info.flag_names else b"-"
 
 
 def _flags_long(info: StreamInfo) -> str:

@@ -6,11 +6,27 @@ import pytest
 
 from sidecar.main.options import DrainStrategy, Mode, OptionsError, parse_options
 
-PILOT_AGENT = (
-    "-c etc/istio/proxy/envoy-rev.json --drain-time-s 45 --drain-strategy immediate --local-address-ip-version v4"
-    " --file-flush-interval-msec 1000 --disable-hot-restart --allow-unknown-static-fields -l warning"
-    " --component-log-level misc:error --skip-deprecated-logs --concurrency 2"
-).split()
+PILOT_AGENT = [
+    "-c",
+    "etc/istio/proxy/envoy-rev.json",
+    "--drain-time-s",
+    "45",
+    "--drain-strategy",
+    "immediate",
+    "--local-address-ip-version",
+    "v4",
+    "--file-flush-interval-msec",
+    "1000",
+    "--disable-hot-restart",
+    "--allow-unknown-static-fields",
+    "-l",
+    "warning",
+    "--component-log-level",
+    "misc:error",
+    "--skip-deprecated-logs",
+    "--concurrency",
+    "2",
+]
 
 
 def test_what_pilot_agent_passes() -> None:

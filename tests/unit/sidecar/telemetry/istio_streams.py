@@ -100,7 +100,7 @@ def _put_peers(case: dict[str, Any], stream: StreamInfo, source: bool) -> None:
 def _put_message(case: dict[str, Any], stream: StreamInfo) -> None:
     response = case["response"]
     stream.response_code = response["code"] or 0
-    stream.response_flags = _FLAGS[response["flags"]]
+    stream.add_flag(_FLAGS[response["flags"]])
     if case["protocol"] == "tcp":
         return
     fields = [(b"content-type", b"application/grpc")] if case["protocol"].startswith("grpc") else []

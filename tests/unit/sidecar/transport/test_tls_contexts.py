@@ -711,3 +711,28 @@ def test_certificates_for_the_admin(tmp_path: Path) -> None:
     assert (chain.uri_sans, chain.dns_sans) == ((spiffe("server"),), ("server.example",))
     assert chain.days_until_expiration in (29, 30)
     assert chain.valid_from < now < chain.expiration_time
+
+
+def test_a_secret_that_only_a_control_plane_has_is_never_replaced_by_a_weaker_check() -> None:
+    common = CommonTlsContext(
+        certificate_secret="default",
+        certificate_secret_by_sds=True,
+        validation_secret="ROOTCA",
+        validation_secret_by_sds=True,
+    )
+    contexts = TlsContexts({}, compile_san_matchers)
+    server = contexts.server(DownstreamTlsContext(common, require_client_certificate=True))
+    client = contexts.client(UpstreamTlsContext(common))
+    assert not server.ready and not client.ready
+    with pytest.raises(TlsError, match="Secret is not supplied by SDS"):
+        server.new_session()
+    with pytest.raises(TlsError, match="Secret is not supplied by SDS"):
+        client.new_session()
+
+
+def test_a_named_secret_that_does_not_exist_is_refused() -> None:
+    contexts = TlsContexts({}, compile_san_matchers)
+    with pytest.raises(TlsConfigError, match="secret ROOTCA"):
+        contexts.client(UpstreamTlsContext(CommonTlsContext(validation_secret="ROOTCA")))
+    with pytest.raises(TlsConfigError, match="secret default"):
+        contexts.client(UpstreamTlsContext(CommonTlsContext(certificate_secret="default")))

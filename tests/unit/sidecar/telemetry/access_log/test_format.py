@@ -132,7 +132,7 @@ def no_route() -> StreamInfo:
     info = stream(connection())
     info.end_ns = START_NS + 1
     info.protocol, info.response_code, info.response_code_details = "HTTP/1.1", 404, "route_not_found"
-    info.response_flags = ResponseFlag.NO_ROUTE_FOUND
+    info.add_flag(ResponseFlag.NO_ROUTE_FOUND)
     info.request_headers = Headers.request(b"GET", b"/none", b"a.example", [], b"https")
     info.response_headers = Headers.response(404)
     return info
@@ -143,9 +143,8 @@ def tcp() -> StreamInfo:
     info = stream(connection("tb", tls=False))
     info.meter = None
     info.end_ns = START_NS + 1
-    info.response_flags = (
-        ResponseFlag.UPSTREAM_CONNECTION_FAILURE | ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED
-    )
+    info.add_flag(ResponseFlag.UPSTREAM_CONNECTION_FAILURE)
+    info.add_flag(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED)
     upstream = info.upstream = UpstreamInfo()
     upstream.host_address = SocketAddress("127.0.0.1", 1)
     upstream.transport_failure_reason = "delayed connect error: Connection refused"

@@ -1,0 +1,1 @@
+"""Real processes: start, signals, exit codes, what an operator reads."""
