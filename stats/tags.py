@@ -40,7 +40,7 @@ _REGEX_RULES: Final = (
     ("ssl_curve", ".ssl.curves.", r"^(?:listener|cluster)\..*?\.ssl\.curves(\.([\w-]+))$", ""),
     ("ssl_sigalg", ".ssl.sigalgs.", r"^(?:listener|cluster)\..*?\.ssl\.sigalgs(\.([\w-]+))$", ""),
     ("ssl_version", ".ssl.versions.", r"^(?:listener|cluster)\..*?\.ssl\.versions(\.(TLSv\d\.\d))$", ""),
-    ("ssl_cipher_suite", ".ssl.ciphers.", r"^cluster\.[^.]+\.ssl\.ciphers(\.([\w-]+))$", ""),
+    ("cipher_suite", ".ssl.ciphers.", r"^cluster\.[^.]+\.ssl\.ciphers(\.([\w-]+))$", ""),
     ("http_conn_manager_prefix", ".http.", r"^listener\..*?\.http\.(([^.]+)\.)", ""),
     (
         "worker_id",
@@ -328,9 +328,13 @@ def literal_of(regex: str) -> str:
     return "".join(literal)
 
 
+#: The one default tag that Envoy names without `envoy.`.
+_BARE_TAGS: Final = frozenset({"cipher_suite"})
+
+
 def _default_rules() -> tuple[_Rule, ...]:
     by_regex = [
-        _Rule(f"envoy.{tag}", re.compile(regex, re.ASCII), literal, _first_segment(regex), except_value)
+        _Rule(tag if tag in _BARE_TAGS else f"envoy.{tag}", re.compile(regex, re.ASCII), literal, _first_segment(regex), except_value)
         for tag, literal, regex, except_value in _REGEX_RULES
     ]
     return (*by_regex, *map(_segment_rule, _SEGMENT_RULES))

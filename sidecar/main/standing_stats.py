@@ -16,8 +16,9 @@ MEGA_MISS_S: Final = 1.0
 def make_standing_stats(scope: Scope, parsed: ParsedBootstrap) -> None:
     """`runtime.*`, `thread_local_cluster_manager.*` and the router counters of the proxy's own requests."""
     runtime = RuntimeStats(scope.scope("runtime"))
-    runtime.load_success.inc()
-    runtime.override_dir_not_exists.inc()
+    # Envoy loads twice: once to read the bootstrap, once with the threads' view.
+    runtime.load_success.add(2)
+    runtime.override_dir_not_exists.add(2)
     runtime.num_keys.set(len(parsed.bootstrap.runtime))
     message: Any = parsed.message
     runtime.num_layers.set(len(message.layered_runtime.layers))

@@ -298,7 +298,7 @@ class ServerTlsContext(_TlsContext):
     def _adopt(self, material: Material) -> None:
         context = build_context(material, self._common, self._common.alpn_protocols, server_side=True)
         if self._verifies:
-            required = self._spec.require_client_certificate
+            required = self._spec.require_client_certificate or self._match_sans
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         if self._spec.disable_stateless_session_resumption:
             context.options |= ssl.OP_NO_TICKET
@@ -334,8 +334,8 @@ class ServerTlsContext(_TlsContext):
         return super().verify_peer(session)
 
     def _without_certificate(self) -> TlsError | None:
-        if self._spec.require_client_certificate:
-            return no_certificate()
+        if self._spec.require_client_certificate or self._match_sans:
+            return no_certificate()  # as Envoy: SAN matchers are a demand, even where the handshake makes none
         return None
 
 

@@ -72,7 +72,6 @@ class TcpProxy(PassThroughFilter):
         factory, connection = self._factory, self.connection
         stats = factory.stats
         stats.downstream_cx_total.inc()
-        connection.rx_counter = stats.downstream_cx_rx_bytes_total
         connection.tx_counter = stats.downstream_cx_tx_bytes_total
         connection.watch_write_buffer(self._on_downstream_full)
         if factory.duration_s is not None:
@@ -102,11 +101,11 @@ class TcpProxy(PassThroughFilter):
         self._pending = cluster.new_connection(context, self)
 
     def on_data(self, data: bytes, end: bool) -> bytes:
-        self._session.bytes_received += len(data)
         if self._idle_timer is not None:
             self._idle_timer.touch()
         upstream = self._upstream
         if upstream is not None:
+            self._count_received(len(data))
             upstream.write(data, end)
             if end:
                 self._close_when_both_ended()
@@ -115,6 +114,11 @@ class TcpProxy(PassThroughFilter):
                 self._early.append(data)
             self._early_end = self._early_end or end
         return b""
+
+    def _count_received(self, size_bytes: int) -> None:
+        """Bytes count once there is an upstream to take them (Envoy does not read before)."""
+        self._session.bytes_received += size_bytes
+        self._factory.stats.downstream_cx_rx_bytes_total.add(size_bytes)
 
     def on_close(self) -> None:
         """The downstream is gone: the upstream gets what was written to it, then its end; after a reset, a reset."""
@@ -155,7 +159,9 @@ class TcpProxy(PassThroughFilter):
         self._session.upstream = connection.info
         early, self._early = self._early, []
         if early or self._early_end:
-            connection.write(b"".join(early), self._early_end)
+            data = b"".join(early)
+            self._count_received(len(data))
+            connection.write(data, self._early_end)
         if self._idle_timer is not None:
             self._idle_timer.touch()
         if self.connection.write_full:
@@ -173,12 +179,11 @@ class TcpProxy(PassThroughFilter):
         if retriable and self._cluster is not None:
             self._cluster.stats.upstream_cx_connect_attempts_exceeded.inc()
             self._session.add_flag(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED)
-        if retriable:
-            self.connection.abort(
-                details or failure.name.lower()
-            )  # as Envoy: the client can tell it from an end
+        details = details or failure.name.lower()
+        if self._early:  # what the client said is lost, and a reset tells it so
+            self.connection.abort(details)
         else:
-            self.connection.close(failure.name.lower())
+            self.connection.close(details)
 
     def on_upstream_data(self, data: bytes, end: bool) -> None:
         self._session.bytes_sent += len(data)
@@ -195,6 +200,7 @@ class TcpProxy(PassThroughFilter):
         if upstream is None:
             return
         if upstream.connection.close_reason is CloseReason.REMOTE_RESET:
+            self._session.add_flag(ResponseFlag.UPSTREAM_REMOTE_RESET)
             self.connection.abort("upstream_reset")  # as Envoy: a reset is passed on as one
         else:
             self.connection.close("upstream_closed")

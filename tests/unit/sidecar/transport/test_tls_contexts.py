@@ -262,11 +262,19 @@ def test_require_sni() -> None:
 
 
 def test_optional_client_certificate() -> None:
-    server = server_of(common(SERVER, trust(ANY_MESH_URI)), required=False)
+    server = server_of(common(SERVER, trust()), required=False)
     assert talk(server.new_session(), client_of(common(None, trust())).new_session())[0] == b"request"
     assert talk(server.new_session(), client_of(common(CLIENT, trust())).new_session())[0] == b"request"
     wrong = Authority("other").issue([spiffe("client")])
     assert talk(server.new_session(), client_of(common(wrong, trust())).new_session())[0] == b""
+
+
+def test_san_matchers_make_the_client_certificate_mandatory() -> None:
+    """Envoy 1.40: a list of names to match is a demand for a certificate."""
+    server = server_of(common(SERVER, trust(ANY_MESH_URI)), required=False)
+    read, refused, _ = talk(server.new_session(), client_of(common(None, trust())).new_session())
+    assert (read, refused and refused.counter) == (b"", "fail_verify_no_cert")
+    assert talk(server.new_session(), client_of(common(CLIENT, trust())).new_session())[0] == b"request"
 
 
 def pin_of(leaf: Leaf) -> str:
