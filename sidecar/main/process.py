@@ -168,10 +168,13 @@ class Process:
             factory_stats = SslSocketFactoryStats(scope.scope("server_ssl_socket_factory"))
 
         def chain(chain_spec: FilterChainSpec) -> FilterChain:
+            tls = services.tls.server(chain_spec.tls) if chain_spec.tls is not None else None
+            if tls is not None:
+                tls.publish(scope.scope("ssl"))
             return FilterChain(
                 chain_spec,
                 tuple(build_network_filter(each, context) for each in chain_spec.filters),
-                services.tls.server(chain_spec.tls) if chain_spec.tls is not None else None,
+                tls,
                 tls_stats,
                 spec.per_connection_buffer_limit_bytes,
                 factory_stats,

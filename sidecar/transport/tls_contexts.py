@@ -27,6 +27,7 @@ from protocols.tls.certificate import CertificateError, PeerCertificate, parse_c
 from protocols.tls.session import TlsError, TlsErrorKind, TlsSession, no_certificate, peer_refused
 from protocols.tls.spiffe import identity_problem
 from sidecar.stream_info import TlsInfo
+from sidecar.transport.certificate_stats import CertificateGauges
 from sidecar.transport.tls_build import build_context
 from sidecar.transport.tls_material import (
     FileSignature,
@@ -39,6 +40,7 @@ from sidecar.transport.tls_material import (
     resolve_validation,
     watched_files,
 )
+from stats.store import Scope
 
 __all__ = [
     "CertificateDetails",
@@ -109,6 +111,7 @@ class _TlsContext(abc.ABC):
         #: False while a secret must come from a control plane: then there are no sessions, neither weaker ones nor plaintext
         self.ready = not (common.certificate_secret_by_sds or common.validation_secret_by_sds)
         self._material = Material((), None, CertificateValidation())
+        self._gauges: list[CertificateGauges] = []
         self._secrets = secrets
         self._compile_sans = compile_sans
         self._files: tuple[str, ...] = ()
@@ -159,6 +162,14 @@ class _TlsContext(abc.ABC):
         """
         self._adopt(load_material(self._common, self._secrets, now_s=time.time()))
         self._signature = signature
+        for gauges in self._gauges:
+            gauges.show(self._material)
+
+    def publish(self, ssl_scope: Scope) -> None:
+        """Show in `ssl_scope` when the certificates in force expire, now and after every renewal."""
+        gauges = CertificateGauges(ssl_scope, self._common)
+        gauges.show(self._material)
+        self._gauges.append(gauges)
 
     @abc.abstractmethod
     def _adopt(self, material: Material) -> None:
@@ -335,7 +346,9 @@ class ServerTlsContext(_TlsContext):
 
     def _without_certificate(self) -> TlsError | None:
         if self._spec.require_client_certificate or self._match_sans:
-            return no_certificate()  # as Envoy: SAN matchers are a demand, even where the handshake makes none
+            return (
+                no_certificate()
+            )  # as Envoy: SAN matchers are a demand, even where the handshake makes none
         return None
 
 

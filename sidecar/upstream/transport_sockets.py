@@ -120,7 +120,9 @@ class TransportSocketMatcher:
             if isinstance(socket_spec, RawBufferSpec):
                 return RAW_SOCKETS
             SslSocketFactoryStats(scope.scope("client_ssl_socket_factory"))
-            return TlsSocketFactory(tls.client(socket_spec), TlsStats(scope.scope("ssl")))
+            context, ssl_scope = tls.client(socket_spec), scope.scope("ssl")
+            context.publish(ssl_scope)
+            return TlsSocketFactory(context, TlsStats(ssl_scope))
 
         self._default = compiled(spec.transport_socket)
         self._default_matches = default_matches

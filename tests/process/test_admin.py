@@ -26,7 +26,7 @@ from tests.support.bootstraps import (
 from tests.support.certificates import Mesh
 from tests.support.http_client import RawClient, Response, get
 from tests.support.ports import free_ports
-from tests.support.process import Proxy, sidecar_command, start_proxy, wait_until
+from tests.support.process import sidecar_command, start_proxy, wait_until
 
 
 class Served:
@@ -307,7 +307,7 @@ def test_logging_refuses(served: Served, query: str, problem: str) -> None:
 
 
 def test_logging_knows_the_names_that_istioctl_sets(served: Served) -> None:
-    names = "rbac jwt wasm http2 router connection conn_handler hc rds tracing".split()
+    names = ["rbac", "jwt", "wasm", "http2", "router", "connection", "conn_handler", "hc", "rds", "tracing"]
     listing = served.get("/logging?paths=" + ",".join(f"{name}:error" for name in names), "POST")
     assert listing.status == 200
     assert all(f"\n  {name}: error\n" in listing.body.decode() for name in names)
