@@ -8,7 +8,6 @@ from typing import Final
 HTTP_10: Final = "http/1.0"
 HTTP_11: Final = "http/1.1"
 H2: Final = "h2"
-H3: Final = "h3"
 
 #: What the HTTP inspector calls HTTP/2 without TLS; never on the wire.
 H2C: Final = "h2c"

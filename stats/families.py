@@ -368,6 +368,7 @@ class ClusterStats(Family):
     external: UpstreamResponseStats
     internal: UpstreamResponseStats
     canary: UpstreamResponseStats
+    retry: UpstreamResponseStats  # answers that were not passed on, but retried
     _zones: dict[tuple[str, str], UpstreamResponseStats]
     _scope: Scope
 
@@ -380,6 +381,7 @@ class ClusterStats(Family):
         self.external = UpstreamResponseStats(scope.scope("external"))
         self.internal = UpstreamResponseStats(scope.scope("internal"))
         self.canary = UpstreamResponseStats(scope.scope("canary"))
+        self.retry = UpstreamResponseStats(scope.scope("retry"))
         self._zones = {}
 
     def count_response(self, code: int, internal: bool = False) -> None:

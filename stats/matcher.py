@@ -6,15 +6,11 @@ import enum
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import re2
 
 from stats.metrics import DEFAULT_BUCKETS
-
-#: HB-4: the bounds that Mixer used, in milliseconds and in bytes.
-MIXER_DURATION_BUCKETS: Final[tuple[float, ...]] = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
-MIXER_BYTES_BUCKETS: Final[tuple[float, ...]] = tuple(10**n for n in range(9))
 
 
 class NameMatchKind(enum.Enum):

@@ -334,7 +334,13 @@ _BARE_TAGS: Final = frozenset({"cipher_suite"})
 
 def _default_rules() -> tuple[_Rule, ...]:
     by_regex = [
-        _Rule(tag if tag in _BARE_TAGS else f"envoy.{tag}", re.compile(regex, re.ASCII), literal, _first_segment(regex), except_value)
+        _Rule(
+            tag if tag in _BARE_TAGS else f"envoy.{tag}",
+            re.compile(regex, re.ASCII),
+            literal,
+            _first_segment(regex),
+            except_value,
+        )
         for tag, literal, regex, except_value in _REGEX_RULES
     ]
     return (*by_regex, *map(_segment_rule, _SEGMENT_RULES))
@@ -362,5 +368,3 @@ def _segment_rule(line: str) -> _Rule:
 
 
 DEFAULT_RULES: Final = _default_rules()
-#: The names of Envoy's default tags.
-DEFAULT_TAG_NAMES: Final = frozenset(rule.tag for rule in DEFAULT_RULES)

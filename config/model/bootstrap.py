@@ -73,7 +73,6 @@ class Bootstrap:
     secrets: tuple[Secret, ...] = ()
     stats: StatsSpec = StatsSpec()
     stats_flush_interval_s: float = 5.0
-    stats_flush_on_admin: bool = False
     stats_eviction_interval_s: float | None = None
     runtime: Mapping[str, object] = field(default_factory=dict)
     global_max_downstream_connections: int | None = None

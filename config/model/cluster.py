@@ -84,7 +84,6 @@ class UpstreamHttpOptions:
     auto_sni: bool = False
     auto_san_validation: bool = False
     enable_trailers: bool = False
-    preserve_header_case: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,6 @@ class ClusterSpec:
     per_connection_buffer_limit_bytes: int = 1024 * 1024
     dns_refresh_rate_s: float = 5.0
     dns_lookup_family: DnsLookupFamily = DnsLookupFamily.AUTO
-    respect_dns_ttl: bool = False
     cleanup_interval_s: float = 5.0  # ORIGINAL_DST: hosts unused for this long are forgotten
     original_dst_port_override: int | None = None
     original_dst_use_http_header: str = ""  # the header's name when use_http_header is set
@@ -126,5 +124,3 @@ class ClusterSpec:
     tcp_keepalive: TcpKeepalive | None = None
     filters: tuple[NetworkFilterSpec, ...] = ()  # upstream network filters
     metadata: Metadata = EMPTY_METADATA
-    close_connections_on_host_health_failure: bool = False
-    ignore_health_on_host_removal: bool = False

@@ -112,10 +112,9 @@ class CidrRange:
 
 @dataclass(frozen=True, slots=True)
 class Percent:
-    """Chance from 0.0 to 1.0, with the runtime key that may override it ("" if none)."""
+    """A chance: `ratio` from 0.0 to 1.0."""
 
     ratio: float
-    runtime_key: str = ""
 
 
 class HeaderAppendAction(enum.Enum):
@@ -148,11 +147,3 @@ class HeaderMutations:
 
 
 NO_MUTATIONS: Final = HeaderMutations()
-
-
-@dataclass(frozen=True, slots=True)
-class TypedStruct:
-    """A `TypedStruct` or unknown `Any` kept as plain values, for extensions that are optional or ignored."""
-
-    type_url: str
-    value: Struct = field(default_factory=dict)

@@ -30,11 +30,10 @@ class LbEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class LocalityLbEndpoints:
-    """`weight` is None when not given; `priority` 0 is tried first."""
+    """`priority` 0 is tried first."""
 
     endpoints: tuple[LbEndpoint, ...]
     locality: Locality = Locality()
-    weight: int | None = None
     priority: int = 0
 
 

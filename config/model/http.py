@@ -63,9 +63,6 @@ class Http1Options:
     accept_http_10: bool = False
     default_host_for_http_10: str = ""
     enable_trailers: bool = False
-    preserve_header_case: bool = False
-    override_stream_error_on_invalid_http_message: bool = False
-    allow_chunked_length: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +78,7 @@ class RouterSpec:
     """`envoy.extensions.filters.http.router.v3.Router`."""
 
     suppress_envoy_headers: bool = False
-    start_child_span: bool = False
     respect_expected_rq_timeout: bool = False
-    dynamic_stats: bool = True
 
 
 HttpFilterSpec: TypeAlias = RouterSpec | PeerMetadataSpec | IstioStatsSpec | AlpnOverrideSpec
@@ -144,6 +139,5 @@ class HttpConnectionManagerSpec:
     strip_matching_host_port: bool = False
     strip_any_host_port: bool = False
     strip_trailing_host_dot: bool = False
-    stream_error_on_invalid_http_message: bool = False
     upgrade_configs: tuple[UpgradeConfig, ...] = ()
     access_log: tuple[AccessLogSpec, ...] = ()

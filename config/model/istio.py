@@ -26,12 +26,7 @@ class WorkloadDiscoveryMethod:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class BaggageMethod:
-    pass
-
-
-PeerMethod: TypeAlias = IstioHeadersMethod | WorkloadDiscoveryMethod | BaggageMethod
+PeerMethod: TypeAlias = IstioHeadersMethod | WorkloadDiscoveryMethod
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +37,6 @@ class PeerMetadataSpec:
     upstream_discovery: tuple[PeerMethod, ...] = ()
     downstream_propagation: tuple[PeerMethod, ...] = ()
     upstream_propagation: tuple[PeerMethod, ...] = ()
-    shared_with_upstream: bool = False
     additional_labels: tuple[str, ...] = ()
 
 
@@ -64,7 +58,6 @@ class MetricConfig:
     name: str = ""
     dimensions: tuple[tuple[str, str], ...] = ()
     tags_to_remove: tuple[str, ...] = ()
-    match: str = ""
     drop: bool = False
 
 
@@ -84,8 +77,6 @@ class IstioStatsSpec:
     metrics: tuple[MetricConfig, ...] = ()
     definitions: tuple[MetricDefinition, ...] = ()
     reporter: Reporter = Reporter.UNSPECIFIED
-    rotation_interval_s: float = 0.0
-    graceful_deletion_interval_s: float = 300.0
 
 
 class AlpnUpstreamProtocol(enum.Enum):

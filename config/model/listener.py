@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from config.model.access_log import AccessLogSpec
-from config.model.core import EMPTY_METADATA, Address, CidrRange, Metadata, TrafficDirection
+from config.model.core import Address, CidrRange, TrafficDirection
 from config.model.matching import ListenerFilterPredicate
 from config.model.network import NetworkFilterSpec
 from config.model.tls import DownstreamTlsContext
@@ -75,7 +75,6 @@ class FilterChainSpec:
     name: str = ""
     tls: DownstreamTlsContext | None = None
     transport_socket_connect_timeout_s: float | None = None
-    metadata: Metadata = EMPTY_METADATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +100,3 @@ class ListenerSpec:
     ignore_global_conn_limit: bool = False
     stat_prefix: str = ""  # "" : the address
     access_log: tuple[AccessLogSpec, ...] = ()
-    metadata: Metadata = EMPTY_METADATA

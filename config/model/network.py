@@ -29,7 +29,6 @@ class TcpProxySpec:
     max_connect_attempts: int = 1
     max_downstream_connection_duration_s: float | None = None
     access_log: tuple[AccessLogSpec, ...] = ()
-    access_log_flush_interval_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,5 +165,3 @@ class RouteConfiguration:
     most_specific_header_mutations_wins: bool = False
     internal_only_headers: tuple[str, ...] = ()
     ignore_port_in_host_matching: bool = False
-    max_direct_response_body_size_bytes: int = 4096
-    validate_clusters: bool | None = None

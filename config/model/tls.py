@@ -100,4 +100,3 @@ class UpstreamTlsContext:
     sni: str = ""
     auto_host_sni: bool = False
     auto_sni_san_validation: bool = False
-    max_session_keys: int = 1

@@ -37,8 +37,8 @@ _NO_RUNTIME_FILES: Final = "only static and admin runtime layers are read"
 
 declare(
     BOOTSTRAP,
-    "node static_resources stats_config stats_flush_interval stats_flush_on_admin "
-    "stats_eviction_interval layered_runtime admin application_log_config",
+    "node static_resources stats_config stats_flush_interval stats_eviction_interval layered_runtime "
+    "admin application_log_config",
     partly={
         "bootstrap_extensions": "none has an effect",
         "overload_manager": "the limit of downstream connections",
@@ -46,6 +46,7 @@ declare(
     },
     no_effect={
         "node_context_params": "for control planes",
+        "stats_flush_on_admin": "the admin port always shows what is counted now",
         "deferred_stat_options": "tuning",
         "config_sources": "for control planes",
         "default_config_source": "for control planes",
@@ -408,7 +409,6 @@ def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
         secrets=secrets,
         stats=_translate_stats(msg.stats_config, at.field("stats_config")),
         stats_flush_interval_s=seconds(msg, "stats_flush_interval", 5.0),
-        stats_flush_on_admin=msg.stats_flush_on_admin,
         stats_eviction_interval_s=duration_s(eviction) if msg.HasField("stats_eviction_interval") else None,
         runtime=runtime,
         global_max_downstream_connections=limit if limit is not None else _runtime_limit(runtime),

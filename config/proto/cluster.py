@@ -28,7 +28,6 @@ from config.proto.core import (
 )
 from config.proto.endpoint import translate_load_assignment
 from config.proto.fields import declare
-from config.proto.http import preserves_header_case
 from config.proto.network import translate_upstream_filters
 from config.proto.path import Path, did_you_mean
 from config.proto.tls import translate_upstream_socket
@@ -38,6 +37,7 @@ _CLUSTER: Final = "envoy.config.cluster.v3.Cluster"
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _LB: Final = "envoy.extensions.load_balancing_policies"
 _DNS: Final = "the system resolver is used"
+_NO_HEALTH_CHECKS: Final = "there are no active health checks"
 _NO_SLOW_START: Final = {"slow_start_config": "new hosts get their full share at once"}
 _NO_LB: Final = "this load balancer is not supported"
 
@@ -46,11 +46,10 @@ declare(
     "transport_socket_matches name alt_stat_name type connect_timeout per_connection_buffer_limit_bytes "
     "load_assignment max_requests_per_connection circuit_breakers upstream_http_protocol_options "
     "common_http_protocol_options http_protocol_options http2_protocol_options "
-    "typed_extension_protocol_options dns_refresh_rate respect_dns_ttl dns_lookup_family "
+    "typed_extension_protocol_options dns_refresh_rate dns_lookup_family "
     "cleanup_interval upstream_bind_config original_dst_lb_config least_request_lb_config "
     "round_robin_lb_config common_lb_config transport_socket metadata protocol_selection "
-    "upstream_connection_options close_connections_on_host_health_failure "
-    "ignore_health_on_host_removal filters",
+    "upstream_connection_options filters",
     partly={
         "lb_policy": "ROUND_ROBIN, LEAST_REQUEST, RANDOM, CLUSTER_PROVIDED",
         "load_balancing_policy": "the first of its policies that is one of these",
@@ -60,6 +59,9 @@ declare(
         "wait_for_warm_on_init": "",
         "typed_dns_resolver_config": _DNS,
         "dns_jitter": _DNS,
+        "respect_dns_ttl": "the system resolver tells no TTL: names are asked for again at dns_refresh_rate",
+        "close_connections_on_host_health_failure": _NO_HEALTH_CHECKS,
+        "ignore_health_on_host_removal": _NO_HEALTH_CHECKS,
     },
     ignored={
         "dns_failure_refresh_rate": "failed queries are repeated at dns_refresh_rate",
@@ -166,7 +168,8 @@ declare(
 )
 declare(
     "envoy.config.core.v3.UpstreamHttpProtocolOptions",
-    "auto_sni auto_san_validation",
+    "auto_sni",
+    partly={"auto_san_validation": "with auto_sni; a host that is an IP address is not accepted"},
     refused="override_auto_sni_header",
 )
 declare("envoy.config.cluster.v3.LoadBalancingPolicy", "policies")
@@ -248,9 +251,14 @@ def _explicit_protocol(msg: Any) -> UpstreamHttpProtocol:
     return UpstreamHttpProtocol.HTTP2 if is_http2 else UpstreamHttpProtocol.HTTP1
 
 
-def _make_options(
-    common: Any, upstream: Any, http1: Any, protocol: UpstreamHttpProtocol, at: Path, common_at: Path
-) -> UpstreamHttpOptions:
+def _make_options(msg: Any, http1: Any, protocol: UpstreamHttpProtocol, at: Path) -> UpstreamHttpOptions:
+    """`msg` is `HttpProtocolOptions` or the cluster itself: both name the parts read here alike."""
+    common, common_at = msg.common_http_protocol_options, at.field("common_http_protocol_options")
+    upstream = msg.upstream_http_protocol_options
+    if upstream.auto_san_validation and not upstream.auto_sni:
+        at.field("upstream_http_protocol_options").field("auto_san_validation").error(
+            "refused without auto_sni", of_key=True
+        )
     return UpstreamHttpOptions(
         protocol=protocol,
         idle_timeout_s=positive_seconds(common, "idle_timeout", 3600.0, common_at),
@@ -261,30 +269,22 @@ def _make_options(
         auto_sni=upstream.auto_sni,
         auto_san_validation=upstream.auto_san_validation,
         enable_trailers=http1.enable_trailers,
-        preserve_header_case=preserves_header_case(http1, at),
     )
 
 
 def translate_http_protocol_options(msg: Any, at: Path) -> UpstreamHttpOptions:
     kind = msg.WhichOneof("upstream_protocol_options")
     protocol = UpstreamHttpProtocol.HTTP1
-    inner, inner_at = msg.explicit_http_config, at.field("explicit_http_config")
+    inner = msg.explicit_http_config
     if kind == "explicit_http_config":
         protocol = _explicit_protocol(inner)
     elif kind == "use_downstream_protocol_config":
         protocol = UpstreamHttpProtocol.USE_DOWNSTREAM
-        inner, inner_at = msg.use_downstream_protocol_config, at.field(kind)
+        inner = msg.use_downstream_protocol_config
     elif kind == "auto_config":
         protocol = UpstreamHttpProtocol.AUTO
-        inner, inner_at = msg.auto_config, at.field(kind)
-    return _make_options(
-        msg.common_http_protocol_options,
-        msg.upstream_http_protocol_options,
-        inner.http_protocol_options,
-        protocol,
-        inner_at.field("http_protocol_options"),
-        at.field("common_http_protocol_options"),
-    )
+        inner = msg.auto_config
+    return _make_options(msg, inner.http_protocol_options, protocol, at)
 
 
 PROTOCOL_OPTIONS: Final = ExtensionTable[UpstreamHttpOptions](
@@ -304,14 +304,7 @@ def _deprecated_http_options(msg: Any, at: Path) -> UpstreamHttpOptions:
         at.field("http2_protocol_options").error(
             "cannot be set together with http_protocol_options", of_key=True
         )
-    return _make_options(
-        msg.common_http_protocol_options,
-        msg.upstream_http_protocol_options,
-        msg.http_protocol_options,
-        protocol,
-        at.field("http_protocol_options"),
-        at.field("common_http_protocol_options"),
-    )
+    return _make_options(msg, msg.http_protocol_options, protocol, at)
 
 
 def _translate_http_options(msg: Any, at: Path) -> UpstreamHttpOptions:
@@ -468,7 +461,6 @@ def translate_cluster(msg: Any, at: Path) -> ClusterSpec:
         per_connection_buffer_limit_bytes=wrapped_int(msg, "per_connection_buffer_limit_bytes", 1024 * 1024),
         dns_refresh_rate_s=seconds(msg, "dns_refresh_rate", 5.0),
         dns_lookup_family=enum_of(DnsLookupFamily, msg.dns_lookup_family),
-        respect_dns_ttl=msg.respect_dns_ttl,
         cleanup_interval_s=seconds(msg, "cleanup_interval", 5.0),
         original_dst_port_override=(
             original_dst.upstream_port_override.value
@@ -481,6 +473,4 @@ def translate_cluster(msg: Any, at: Path) -> ClusterSpec:
         tcp_keepalive=_translate_keepalive(msg),
         filters=translate_upstream_filters(msg.filters, at.field("filters")),
         metadata=translate_metadata(msg.metadata, at.field("metadata")),
-        close_connections_on_host_health_failure=msg.close_connections_on_host_health_failure,
-        ignore_health_on_host_removal=msg.ignore_health_on_host_removal,
     )

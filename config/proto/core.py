@@ -63,7 +63,11 @@ declare(
 declare("envoy.config.core.v3.CidrRange", "address_prefix prefix_len")
 declare("envoy.config.core.v3.HeaderValueOption", "header append append_action keep_empty_value")
 declare("envoy.config.core.v3.HeaderValue", "key value raw_value")
-declare("envoy.config.core.v3.RuntimeFractionalPercent", "default_value runtime_key")
+declare(
+    "envoy.config.core.v3.RuntimeFractionalPercent",
+    "default_value",
+    ignored={"runtime_key": "the default value counts"},
+)
 declare("envoy.type.v3.FractionalPercent", "numerator denominator")
 declare("envoy.config.core.v3.TransportSocket", "typed_config", no_effect={"name": "the type decides"})
 
@@ -205,7 +209,7 @@ def translate_fraction(msg: Any) -> float:
 
 
 def translate_runtime_fraction(msg: Any) -> Percent:
-    return Percent(translate_fraction(msg.default_value), msg.runtime_key)
+    return Percent(translate_fraction(msg.default_value))
 
 
 def translate_header_value_option(msg: Any, at: Path) -> HeaderValueOption:

@@ -25,8 +25,8 @@ declare(
 )
 declare(
     f"{_ENDPOINT}.LocalityLbEndpoints",
-    "locality lb_endpoints load_balancing_weight priority",
-    no_effect={"metadata": "", "proximity": ""},
+    "locality lb_endpoints priority",
+    no_effect={"metadata": "", "proximity": "", "load_balancing_weight": "hosts count by their own weights"},
     refused={
         "load_balancer_endpoints": "",
         "leds_cluster_locality_config": "endpoints by discovery need a control plane",
@@ -69,7 +69,6 @@ def _translate_locality(msg: Any, at: Path, host_names: bool) -> LocalityLbEndpo
     return LocalityLbEndpoints(
         endpoints=tuple(endpoint for endpoint in endpoints if endpoint is not None),
         locality=translate_locality(msg.locality),
-        weight=msg.load_balancing_weight.value if msg.HasField("load_balancing_weight") else None,
         priority=msg.priority,
     )
 

@@ -41,7 +41,7 @@ HTTP_CONNECTION_MANAGER: Final = (
 _PACKAGE: Final = "envoy.extensions.filters.network.http_connection_manager.v3"
 _ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
 _UUID: Final = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
-_PRESERVE_CASE: Final = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+_INVALID_ENDS_CONNECTION: Final = "a message that is not valid ends its connection"
 
 declare(
     HTTP_CONNECTION_MANAGER,
@@ -52,8 +52,7 @@ declare(
     "generate_request_id preserve_external_request_id always_set_request_id_in_response "
     "forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs "
     "normalize_path merge_slashes path_with_escaped_slashes_action strip_matching_host_port "
-    "strip_any_host_port stream_error_on_invalid_http_message strip_trailing_host_dot "
-    "append_x_forwarded_port",
+    "strip_any_host_port strip_trailing_host_dot append_x_forwarded_port",
     partly={
         "codec_type": "AUTO, HTTP1, HTTP2",
         "http2_protocol_options": "see the message",
@@ -73,6 +72,7 @@ declare(
         "access_log_options": "HTTP requests are logged at their end",
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "",
         "proxy_status_config": "no Proxy-Status header is written",
+        "stream_error_on_invalid_http_message": _INVALID_ENDS_CONNECTION,
         "append_local_overload": "",
     },
     refused={
@@ -107,18 +107,14 @@ declare(
 )
 declare(
     "envoy.config.core.v3.Http1ProtocolOptions",
-    "allow_absolute_url accept_http_10 default_host_for_http_10 enable_trailers "
-    "allow_chunked_length override_stream_error_on_invalid_http_message",
-    partly={
-        "header_key_format": "preserve_case only",
-    },
+    "allow_absolute_url accept_http_10 default_host_for_http_10 enable_trailers",
     no_effect={"use_balsa_parser": "this proxy has its own parser"},
+    ignored={
+        "header_key_format": "header names are written in lower case",
+        "allow_chunked_length": "a message with both lengths is never accepted",
+        "override_stream_error_on_invalid_http_message": _INVALID_ENDS_CONNECTION,
+    },
     refused="send_fully_qualified_url allow_custom_methods ignore_http_11_upgrade",
-)
-declare(
-    "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat",
-    "stateful_formatter",
-    refused="proper_case_words",
 )
 declare(
     "envoy.config.core.v3.Http2ProtocolOptions",
@@ -139,8 +135,11 @@ declare(
 )
 declare(
     _ROUTER,
-    "dynamic_stats suppress_envoy_headers respect_expected_rq_timeout",
-    no_effect={"suppress_grpc_request_failure_code_stats": ""},
+    "suppress_envoy_headers respect_expected_rq_timeout",
+    no_effect={
+        "suppress_grpc_request_failure_code_stats": "",
+        "dynamic_stats": "responses are always counted",
+    },
     ignored={"start_child_span": "nothing is traced", "upstream_log": "", "upstream_log_options": ""},
     refused="strict_check_headers upstream_http_filters",
 )
@@ -149,9 +148,7 @@ declare(
 def translate_router(msg: Any, at: Path) -> RouterSpec:
     return RouterSpec(
         suppress_envoy_headers=msg.suppress_envoy_headers,
-        start_child_span=msg.start_child_span,
         respect_expected_rq_timeout=msg.respect_expected_rq_timeout,
-        dynamic_stats=wrapped_bool(msg, "dynamic_stats", True),
     )
 
 
@@ -205,24 +202,7 @@ def translate_http1_options(msg: Any, at: Path) -> Http1Options:
         accept_http_10=msg.accept_http_10,
         default_host_for_http_10=msg.default_host_for_http_10,
         enable_trailers=msg.enable_trailers,
-        preserve_header_case=preserves_header_case(msg, at),
-        override_stream_error_on_invalid_http_message=wrapped_bool(
-            msg, "override_stream_error_on_invalid_http_message", False
-        ),
-        allow_chunked_length=msg.allow_chunked_length,
     )
-
-
-def preserves_header_case(msg: Any, at: Path) -> bool:
-    """`header_key_format` asks for the peer's own spelling of header names."""
-    if msg.header_key_format.WhichOneof("header_format") != "stateful_formatter":
-        return False
-    formatter = msg.header_key_format.stateful_formatter
-    if type_name(formatter.typed_config.type_url) != _PRESERVE_CASE:
-        at.field("header_key_format").field("stateful_formatter").error(
-            "refused: only preserve_case is supported"
-        )
-    return True
 
 
 def _translate_upgrades(messages: Any, at: Path) -> tuple[UpgradeConfig, ...]:
@@ -311,7 +291,6 @@ def translate_http_connection_manager(msg: Any, at: Path) -> HttpConnectionManag
         strip_matching_host_port=msg.strip_matching_host_port,
         strip_any_host_port=msg.strip_any_host_port,
         strip_trailing_host_dot=msg.strip_trailing_host_dot,
-        stream_error_on_invalid_http_message=wrapped_bool(msg, "stream_error_on_invalid_http_message", False),
         upgrade_configs=_translate_upgrades(msg.upgrade_configs, at.field("upgrade_configs")),
         access_log=translate_access_logs(msg.access_log, at.field("access_log")),
     )

@@ -7,7 +7,6 @@ from typing import Any, Final
 from config.model.istio import (
     AlpnOverrideSpec,
     AlpnUpstreamProtocol,
-    BaggageMethod,
     IstioHeadersMethod,
     IstioStatsSpec,
     MetadataExchangeSpec,
@@ -20,34 +19,38 @@ from config.model.istio import (
     WorkloadDiscoveryMethod,
 )
 from config.proto.core import check_duration, enum_of, seconds
-from config.proto.fields import declare
+from config.proto.fields import declare, noted
 from config.proto.path import Path
 
 STATS: Final = "stats.PluginConfig"
 PEER_METADATA: Final = "io.istio.http.peer_metadata.Config"
 METADATA_EXCHANGE: Final = "envoy.tcp.metadataexchange.config.MetadataExchange"
 ALPN: Final = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
+_NO_CONTROL_PLANE: Final = "finds nobody: workloads are told by a control plane"
 
 declare(
     STATS,
-    "disable_host_header_fallback tcp_reporting_duration metrics definitions reporter rotation_interval "
-    "graceful_deletion_interval",
+    "disable_host_header_fallback tcp_reporting_duration metrics definitions reporter",
+    ignored=noted(
+        "rotation_interval graceful_deletion_interval", "stats_eviction_interval removes what is not used"
+    ),
 )
 declare("stats.MetricConfig", "dimensions name tags_to_remove drop", no_effect={"match": "as in Istio"})
 declare("stats.MetricDefinition", "name value type")
 declare(
     PEER_METADATA,
-    "downstream_discovery upstream_discovery downstream_propagation upstream_propagation shared_with_upstream "
-    "additional_labels",
+    "downstream_discovery upstream_discovery downstream_propagation upstream_propagation additional_labels",
+    ignored={"shared_with_upstream": "there are no internal listeners to share it with"},
 )
 declare(
     f"{PEER_METADATA}.DiscoveryMethod",
-    "baggage workload_discovery istio_headers",
-    ignored={"upstream_filter_state": "this way of discovery is skipped"},
+    "istio_headers",
+    partly={"workload_discovery": _NO_CONTROL_PLANE},
+    ignored=noted("baggage upstream_filter_state", "this way of discovery is skipped"),
 )
-declare(f"{PEER_METADATA}.PropagationMethod", "istio_headers baggage")
+declare(f"{PEER_METADATA}.PropagationMethod", "istio_headers", ignored={"baggage": "no baggage is written"})
 declare(f"{PEER_METADATA}.IstioHeaders", "skip_external_clusters")
-declare(METADATA_EXCHANGE, "protocol enable_discovery additional_labels")
+declare(METADATA_EXCHANGE, "protocol additional_labels", partly={"enable_discovery": _NO_CONTROL_PLANE})
 declare(ALPN, "alpn_override")
 declare(f"{ALPN}.AlpnOverride", "upstream_protocol alpn_override")
 
@@ -63,7 +66,6 @@ def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
                 name=metric.name,
                 dimensions=tuple(sorted(metric.dimensions.items())),
                 tags_to_remove=tuple(metric.tags_to_remove),
-                match=metric.match,
                 drop=metric.drop,
             )
             for metric in msg.metrics
@@ -73,8 +75,6 @@ def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
             for definition in msg.definitions
         ),
         reporter=enum_of(Reporter, msg.reporter),
-        rotation_interval_s=seconds(msg, "rotation_interval", 0.0),
-        graceful_deletion_interval_s=seconds(msg, "graceful_deletion_interval", 300.0),
     )
 
 
@@ -86,8 +86,6 @@ def _translate_methods(methods: Any) -> tuple[PeerMethod, ...]:
             known.append(IstioHeadersMethod(method.istio_headers.skip_external_clusters))
         elif kind == "workload_discovery":
             known.append(WorkloadDiscoveryMethod())
-        elif kind == "baggage":
-            known.append(BaggageMethod())
     return tuple(known)
 
 
@@ -97,7 +95,6 @@ def translate_peer_metadata(msg: Any, at: Path) -> PeerMetadataSpec:
         upstream_discovery=_translate_methods(msg.upstream_discovery),
         downstream_propagation=_translate_methods(msg.downstream_propagation),
         upstream_propagation=_translate_methods(msg.upstream_propagation),
-        shared_with_upstream=msg.shared_with_upstream,
         additional_labels=tuple(msg.additional_labels),
     )
 

@@ -24,7 +24,6 @@ from config.proto.core import (
     positive_seconds,
     translate_address,
     translate_cidrs,
-    translate_metadata,
     wrapped_bool,
     wrapped_int,
 )
@@ -41,17 +40,19 @@ _TLS_INSPECTOR: Final = f"{_FILTERS}.tls_inspector.v3.TlsInspector"
 _HTTP_INSPECTOR: Final = f"{_FILTERS}.http_inspector.v3.HttpInspector"
 _ORIGINAL_DST: Final = f"{_FILTERS}.original_dst.v3.OriginalDst"
 _PROXY_PROTOCOL: Final = f"{_FILTERS}.proxy_protocol.v3.ProxyProtocol"
+_NOT_READ: Final = "shown in dumps; nothing else reads it"
 
 declare(
     f"{_LISTENER}.Listener",
     "name address additional_addresses stat_prefix filter_chains use_original_dst default_filter_chain "
-    "per_connection_buffer_limit_bytes metadata deprecated_v1 listener_filters listener_filters_timeout "
+    "per_connection_buffer_limit_bytes deprecated_v1 listener_filters listener_filters_timeout "
     "continue_on_listener_filters_timeout transparent freebind traffic_direction reuse_port enable_reuse_port "
     "access_log tcp_backlog_size bind_to_port ignore_global_conn_limit",
     no_effect={
         "bypass_overload_manager": "only the connection limit exists",
         "connection_balance_config": "the kernel balances",
         "max_connections_to_accept_per_socket_event": "tuning",
+        "metadata": _NOT_READ,
     },
     ignored={
         "socket_options": "",
@@ -71,7 +72,8 @@ declare(f"{_LISTENER}.Listener.DeprecatedV1", "bind_to_port")
 declare(f"{_LISTENER}.AdditionalAddress", "address", ignored={"socket_options": ""})
 declare(
     f"{_LISTENER}.FilterChain",
-    "filter_chain_match filters use_proxy_proto metadata transport_socket transport_socket_connect_timeout name",
+    "filter_chain_match filters use_proxy_proto transport_socket transport_socket_connect_timeout name",
+    no_effect={"metadata": _NOT_READ},
 )
 declare(
     f"{_LISTENER}.FilterChainMatch",
@@ -195,7 +197,6 @@ def translate_filter_chain(msg: Any, at: Path) -> FilterChainSpec:
         transport_socket_connect_timeout_s=positive_seconds(
             msg, "transport_socket_connect_timeout", None, at
         ),
-        metadata=translate_metadata(msg.metadata, at.field("metadata")),
     )
 
 
@@ -292,5 +293,4 @@ def translate_listener(msg: Any, at: Path) -> ListenerSpec:
         ignore_global_conn_limit=msg.ignore_global_conn_limit,
         stat_prefix=msg.stat_prefix,
         access_log=translate_access_logs(msg.access_log, at.field("access_log")),
-        metadata=translate_metadata(msg.metadata, at.field("metadata")),
     )

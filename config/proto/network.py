@@ -16,21 +16,23 @@ from config.model.network import (
 from config.proto import istio_extensions as istio
 from config.proto.access_log import translate_access_logs
 from config.proto.core import (
-    duration_s,
     optional_metadata,
     positive_seconds,
     translate_data_source,
     wrapped_int,
 )
-from config.proto.fields import declare
+from config.proto.fields import declare, noted
 from config.proto.http import HTTP_CONNECTION_MANAGER, translate_http_connection_manager
 from config.proto.path import Path
-from config.proto.route import ClusterCheck, check_cluster
+from config.proto.route import NO_SUBSETS, ClusterCheck, check_cluster
 from config.proto.typed_config import ExtensionTable
 
 _TCP_PROXY: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _DIRECT_RESPONSE: Final = "envoy.extensions.filters.network.direct_response.v3.Config"
 _ECHO: Final = "envoy.extensions.filters.network.echo.v3.Echo"
+_LOGGED_AT_THEIR_END: Final = noted(
+    "access_log_flush_interval flush_access_log_on_connected", "connections are logged at their end"
+)
 
 declare(
     "envoy.config.listener.v3.Filter",
@@ -47,12 +49,12 @@ declare(
 declare(
     _TCP_PROXY,
     "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts "
-    "max_downstream_connection_duration access_log_flush_interval access_log_options",
+    "max_downstream_connection_duration access_log_options",
     partly={
         "upstream_connect_mode": "IMMEDIATE only",
     },
     ignored={
-        "metadata_match": "no load balancer here has subsets",
+        **NO_SUBSETS,
         "downstream_idle_timeout": "idle_timeout is used",
         "upstream_idle_timeout": "idle_timeout is used",
         "backoff_options": "failed connection attempts are repeated at once",
@@ -60,16 +62,15 @@ declare(
         "max_downstream_connection_duration_jitter_percentage": "",
         "proxy_protocol_tlvs": "no PROXY protocol is sent",
         "max_early_data_bytes": "",
-        "flush_access_log_on_connected": "connections are logged at their end",
+        **_LOGGED_AT_THEIR_END,
     },
     refused={"on_demand": "clusters by discovery need a control plane", "tunneling_config": ""},
 )
 declare(f"{_TCP_PROXY}.WeightedCluster", "clusters")
-declare(f"{_TCP_PROXY}.WeightedCluster.ClusterWeight", "name weight metadata_match")
+declare(f"{_TCP_PROXY}.WeightedCluster.ClusterWeight", "name weight", ignored=NO_SUBSETS)
 declare(
     f"{_TCP_PROXY}.TcpAccessLogOptions",
-    "access_log_flush_interval",
-    ignored={"flush_access_log_on_connected": "connections are logged at their end"},
+    ignored=_LOGGED_AT_THEIR_END,
 )
 declare(_DIRECT_RESPONSE, "response")
 declare(_ECHO)
@@ -83,13 +84,6 @@ def _translate_weighted(msg: Any, at: Path) -> tuple[WeightedTcpCluster, ...]:
         metadata = optional_metadata(item, "metadata_match", item_at)
         clusters.append(WeightedTcpCluster(item.name, item.weight, metadata))
     return tuple(clusters)
-
-
-def _flush_interval(msg: Any) -> float | None:
-    options = msg.access_log_options
-    if options.HasField("access_log_flush_interval"):
-        return duration_s(options.access_log_flush_interval)
-    return duration_s(msg.access_log_flush_interval) if msg.HasField("access_log_flush_interval") else None
 
 
 def translate_tcp_proxy(msg: Any, at: Path) -> TcpProxySpec:
@@ -108,7 +102,6 @@ def translate_tcp_proxy(msg: Any, at: Path) -> TcpProxySpec:
             msg, "max_downstream_connection_duration", None, at
         ),
         access_log=translate_access_logs(msg.access_log, at.field("access_log")),
-        access_log_flush_interval_s=_flush_interval(msg),
     )
 
 

@@ -52,6 +52,9 @@ _NO_MIRROR: Final = {"request_mirror_policies": "mirroring is not supported"}
 _NO_LIMIT: Final = {"rate_limits": "rate limiting is not supported"}
 _UNLIMITED_BUFFER: Final = "the connection's buffer limit is used"
 
+#: What routes and TCP proxies say of the hosts to choose from.
+NO_SUBSETS: Final = {"metadata_match": "no load balancer here has subsets"}
+
 declare(
     f"{_ROUTE}.RouteConfiguration",
     f"name virtual_hosts internal_only_headers {_MUTATIONS} most_specific_header_mutations_wins "
@@ -106,10 +109,11 @@ declare(
 )
 declare(
     f"{_ROUTE}.RouteAction",
-    "cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite "
+    "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite "
     "regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header append_x_forwarded_host timeout "
     "idle_timeout retry_policy priority upgrade_configs max_stream_duration",
     ignored={
+        **NO_SUBSETS,
         "flush_timeout": "the stream idle timeout is used",
         "early_data_policy": "early data is not accepted",
         "hash_policy": "no load balancer here hashes",
@@ -156,7 +160,8 @@ declare(
 )
 declare(
     f"{_ROUTE}.WeightedCluster.ClusterWeight",
-    f"name weight metadata_match host_rewrite_literal {_MUTATIONS}",
+    f"name weight host_rewrite_literal {_MUTATIONS}",
+    ignored=NO_SUBSETS,
     refused={"cluster_header": "", **_PER_FILTER},
 )
 declare(
@@ -431,8 +436,4 @@ def translate_route_configuration(msg: Any, at: Path) -> RouteConfiguration:
         most_specific_header_mutations_wins=msg.most_specific_header_mutations_wins,
         internal_only_headers=tuple(name.lower() for name in msg.internal_only_headers),
         ignore_port_in_host_matching=msg.ignore_port_in_host_matching,
-        max_direct_response_body_size_bytes=config.max_body_bytes,
-        validate_clusters=wrapped_bool(msg, "validate_clusters", True)
-        if msg.HasField("validate_clusters")
-        else None,
     )

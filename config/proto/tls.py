@@ -20,7 +20,7 @@ from config.model.tls import (
     TrustChainVerification,
     UpstreamTlsContext,
 )
-from config.proto.core import enum_of, translate_data_source, wrapped_bool, wrapped_int
+from config.proto.core import enum_of, translate_data_source, wrapped_bool
 from config.proto.fields import declare, noted
 from config.proto.matching import translate_san_matcher, translate_string_matcher
 from config.proto.path import Path, did_you_mean
@@ -37,8 +37,11 @@ _OLD_PROVIDERS: Final = noted(
 declare(_RAW_BUFFER)
 declare(
     f"{_TLS}.UpstreamTlsContext",
-    "common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys",
-    no_effect={"enforce_rsa_key_usage": "as the TLS library does"},
+    "common_tls_context sni auto_host_sni auto_sni_san_validation",
+    no_effect={
+        "enforce_rsa_key_usage": "as the TLS library does",
+        "max_session_keys": "sessions to upstreams are not resumed",
+    },
     refused={"allow_renegotiation": "renegotiation is not supported"},
 )
 declare(
@@ -355,7 +358,6 @@ def translate_upstream_tls(msg: Any, at: Path) -> UpstreamTlsContext:
         sni=msg.sni,
         auto_host_sni=msg.auto_host_sni,
         auto_sni_san_validation=msg.auto_sni_san_validation,
-        max_session_keys=wrapped_int(msg, "max_session_keys", 1),
     )
 
 

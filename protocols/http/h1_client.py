@@ -131,16 +131,19 @@ class Http1Client(Http1):
         return surplus
 
     def receive_eof(self) -> None:
-        """End a body that runs to the close; a response cut off anywhere else raises (Envoy: protocol error)."""
+        """End a body that runs to the close; a response cut off anywhere else raises (Envoy: protocol error).
+
+        A tunnel has no end of its own: it breaks (Envoy).
+        """
         reading = self._reading
         stream_id = self._stream_id
         incomplete = self._partial is not None or reading == BODY
         self._die()
         if incomplete:
             raise RemoteProtocolError(CODEC_ERROR)
-        if reading in (TO_CLOSE, TUNNEL):
+        if reading == TO_CLOSE:
             self._sink.on_data(stream_id, b"", True)
-        elif reading == HEAD:
+        elif reading in (HEAD, TUNNEL):
             self._sink.on_reset(stream_id, ResetReason.CONNECTION_TERMINATION)
 
     def _message_received(self, surplus: bytes) -> None:

@@ -158,6 +158,7 @@ def _read_request_head(data: bytes, settings: CodecSettings) -> MessageHead | No
     _check_request(head, len(pairs), settings)
     if authority:
         headers.authority = authority
+        headers.lacks_host = False
     return head
 
 
@@ -253,8 +254,10 @@ def _check_request(head: MessageHead, count: int, settings: CodecSettings) -> No
             raise RemoteProtocolError("http.invalid_authority")
         headers.authority = host
         headers.remove(names.HOST)
-    elif head.version is _HTTP10:
+    elif head.version is _HTTP10 and settings.default_host_for_http_10:
         headers.authority = settings.default_host_for_http_10
+    else:
+        headers.lacks_host = True
     if settings.underscores is not UnderscorePolicy.ALLOW:
         _apply_underscore_policy(headers, settings.underscores)
     if headers.has_any(_SPECIAL):
@@ -366,6 +369,7 @@ def _clean_request_connection(headers: Headers) -> None:
             raise RemoteProtocolError("http1.connection_header_rejected")
         if name == names.HOST:
             headers.authority = b""
+            headers.lacks_host = True
         elif name not in _KEPT_OPTIONS and name not in names.HOP_BY_HOP:
             headers.remove(name)
 
@@ -386,7 +390,13 @@ def _drop_hop_by_hop(head: MessageHead) -> None:
             continue
         headers.remove(name)
     if head.upgrade:
-        headers.set(names.CONNECTION, b"Upgrade")
+        headers.set(names.CONNECTION, _spelling_of_upgrade(headers.joined(names.CONNECTION) or b""))
+
+
+def _spelling_of_upgrade(connection: bytes) -> bytes:
+    """The option `upgrade` as the peer wrote it."""
+    options = [option.strip(b" \t") for option in connection.split(b",")]
+    return next((option for option in options if option.lower() == b"upgrade"), b"Upgrade")
 
 
 def read_response_head(data: bytes, settings: CodecSettings) -> MessageHead | None:

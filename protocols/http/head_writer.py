@@ -10,7 +10,6 @@ in lower case (as Envoy writes them).
 
 from __future__ import annotations
 
-import http
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -21,6 +20,7 @@ from protocols.http.codec import HttpVersion
 from protocols.http.head import CHUNKED, UNTIL_CLOSE
 from protocols.http.head_lines import METHODS, TOKEN, VALUE_CHARS
 from protocols.http.headers import Headers
+from protocols.http.reasons import reason_phrase
 
 #: Length of a body that is not sent whatever the fields say: HEAD, 204, 304.
 NO_BODY: Final = -3
@@ -54,11 +54,7 @@ _REMEMBERED_NAME_BYTES: Final = 64
 
 
 def _status_line(version: bytes, status: int) -> bytes:
-    try:
-        phrase = http.HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "Unknown"
-    return b"%b %d %b" % (version, status, phrase.encode("ascii"))
+    return b"%b %d %b" % (version, status, reason_phrase(status))
 
 
 _STATUS_LINES: Final = {status: _status_line(b"HTTP/1.1", status) for status in range(100, 1000)}
@@ -122,7 +118,7 @@ def write_response_head(
         length = NO_BODY
         if declared is not None:
             _declared_length(declared, False)
-        elif not end and modern and status != 304:
+        elif modern and status != 304:  # what a GET would get: Envoy says it also when it is not known
             tail = _CHUNKED_END
     elif declared is not None:
         length = _declared_length(declared, end)

@@ -11,11 +11,11 @@ class Headers:
 
     Names are lower-case `bytes` (callers guarantee it), values are `bytes` as received, without surrounding white
     space. A repeated name keeps the place of its first line, and all its values in order. `host` is never a field:
-    it is `authority`. The pseudo-headers of RFC 9113 section 8.3 are attributes; on a request `method`, `path` and
+    it is `authority`, empty also when the host was; `lacks_host` says that a request named none. The pseudo-headers of RFC 9113 section 8.3 are attributes; on a request `method`, `path` and
     (unless missing on the wire) `authority` are set, on a response `status`; trailers have none.
     """
 
-    __slots__ = ("_first", "_more", "authority", "method", "path", "protocol", "scheme", "status")
+    __slots__ = ("_first", "_more", "authority", "lacks_host", "method", "path", "protocol", "scheme", "status")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.method: bytes = b""
@@ -24,6 +24,7 @@ class Headers:
         self.scheme: bytes = b""
         self.protocol: bytes = b""  # :protocol of an extended CONNECT (RFC 8441)
         self.status: int = 0
+        self.lacks_host = False
         pairs = fields if isinstance(fields, list) else list(fields)
         self._first: dict[bytes, bytes] = dict(pairs)
         self._more: dict[bytes, list[bytes]] | None = None  # repeated names: all values in order
@@ -38,6 +39,7 @@ class Headers:
         headers = cls.__new__(cls)
         headers.method = headers.path = headers.authority = headers.scheme = headers.protocol = b""
         headers.status = 0
+        headers.lacks_host = False
         headers._first = fields
         headers._more = None
         return headers
@@ -159,6 +161,7 @@ class Headers:
         other = Headers()
         other.method, other.path, other.authority = self.method, self.path, self.authority
         other.scheme, other.protocol, other.status = self.scheme, self.protocol, self.status
+        other.lacks_host = self.lacks_host
         other._first = dict(self._first)
         if self._more is not None:
             other._more = {name: list(values) for name, values in self._more.items()}

@@ -72,7 +72,7 @@ def validate(path: str) -> int:
         text = _read(path)
     except OSError as error:
         return _fail([f"{path}: {error.strerror}"])
-    return _run(path, text, ["--mode", "validate"])
+    return _run(path, text, ["--mode", "validate", "-l", "warning"])
 
 
 def run(path: str, arguments: Sequence[str]) -> int:

@@ -93,7 +93,7 @@ class ConnectionManager(PassThroughFilter):
         "_opening",
         "_pauses",
         "_proceed_wanted",
-        "_remote_end",
+        "_secure",
         "_stream_idle",
         "_streams",
         "_upgraded",
@@ -119,24 +119,25 @@ class ConnectionManager(PassThroughFilter):
         self._close_after_response = False
         self._close_wanted = False  # the last response was given while the codec was running
         self._closing = False  # no more input is taken
-        self._remote_end = False  # the client closed first
         self._was_active = False  # and a stream was cut off by that
         self._upgraded = False
         self._idle_timer: IdleTimer | None = None
         self._stream_idle: IdleTimer | None = None
         self._duration_timer: Cancellable | None = None
         self._drain_timer: Cancellable | None = None
+        self._secure = connection.socket.is_tls
+        stats = config.stats  # counted before the handshake, as in Envoy: one that fails was a connection, too
+        stats.downstream_cx_total.inc()
+        stats.downstream_cx_active.inc()
+        if self._secure:
+            stats.downstream_cx_ssl_total.inc()
+            stats.downstream_cx_ssl_active.inc()
 
     # --- the connection
 
     def on_open(self) -> Flow:
         config, connection = self.config, self.connection
         spec, stats = config.spec, config.stats
-        stats.downstream_cx_total.inc()
-        stats.downstream_cx_active.inc()
-        if self.info.tls is not None:
-            stats.downstream_cx_ssl_total.inc()
-            stats.downstream_cx_ssl_active.inc()
         connection.rx_counter = stats.downstream_cx_rx_bytes_total
         connection.tx_counter = stats.downstream_cx_tx_bytes_total
         connection.watch_write_buffer(self._on_write_full)
@@ -168,8 +169,9 @@ class ConnectionManager(PassThroughFilter):
     def on_close(self) -> None:
         """The connection is gone: what is unfinished ends without an answer."""
         config, stats, connection = self.config, self.config.stats, self.connection
-        local = not self._remote_end and connection.close_reason in (CloseReason.LOCAL, CloseReason.TIMEOUT)
-        if local and self._closing and not connection.read_ended and connection.write_ended:
+        ours = connection.close_reason in (CloseReason.LOCAL, CloseReason.TIMEOUT)
+        local = ours and not connection.read_ended
+        if local and self._closing and connection.write_ended:
             stats.downstream_cx_delayed_close_timeout.inc()
         self._closing = True
         self._end_streams(local)
@@ -183,7 +185,7 @@ class ConnectionManager(PassThroughFilter):
                 else stats.downstream_cx_destroy_remote_active_rq
             ).inc()
         stats.downstream_cx_active.dec()
-        if self.info.tls is not None:
+        if self._secure:
             stats.downstream_cx_ssl_active.dec()
         if self._codec is not None:
             stats.downstream_cx_http1_active.dec()
@@ -215,13 +217,8 @@ class ConnectionManager(PassThroughFilter):
         self._streams.clear()
 
     def _on_half_close(self) -> None:
-        """A client that ends its side is gone (Envoy: half-close is not enabled for HTTP); a tunnel goes on."""
-        codec = self._codec
-        if self._upgraded and codec is not None:
-            codec.receive_eof()
-            self._settle(codec)
-            return
-        self._closing = self._remote_end = True
+        """A client that ends its side is gone, out of a tunnel too (Envoy: half-close is not enabled for HTTP)."""
+        self._closing = True
         unsent = bool(self._streams) and self.connection.socket.write_buffer_bytes > 0
         self._end_streams(local=False)
         if unsent:
@@ -404,18 +401,19 @@ class ConnectionManager(PassThroughFilter):
         if not self._draining and config.services.drain.drain_close(config.direction):
             self._draining = True
             config.stats.downstream_cx_drain_close.inc()
-        if status == 101:
-            return False
         if not stream.request_complete:
             config.stats.downstream_rq_response_before_rq_complete.inc()
-            return True
+            return status != 101
         return self._draining or self._close_after_response
 
-    def on_upgraded(self) -> None:
-        """The stream has become a tunnel."""
+    def on_upgrade_asked(self) -> None:
+        """A request may become a tunnel; from here on Envoy counts it as one. The connection ends with it in any case."""
         self._upgraded = True
         self.config.stats.downstream_cx_upgrades_total.inc()
         self.config.stats.downstream_cx_upgrades_active.inc()
+
+    def on_upgraded(self) -> None:
+        """The stream has become a tunnel."""
         self.config.timers.soon(self._run_codec)  # bytes that came behind the request wait for this
 
     def on_response_ended(self, stream: ActiveStream) -> None:
@@ -429,13 +427,14 @@ class ConnectionManager(PassThroughFilter):
                 self.connection.write(output)
         complete = stream.request_complete
         self._streams.pop(stream.id, None)
-        stream.finish()
+        stream.finish(answered=True)
         if self._pauses:
             self._end_pauses()
         if not complete:
             self.config.stats.downstream_rq_rx_reset.inc()
-            self._close_after_response = True
         if not complete or codec.must_close:
+            if not complete or in_codec:  # answered at once: to Envoy, the request's end has not come yet
+                self._close_after_response = True
             self._close_wanted = True
             if not in_codec:
                 self._close()

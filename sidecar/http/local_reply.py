@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Final
 
 from protocols.http import names
 from protocols.http.codec import ResetReason
 from protocols.http.headers import Headers
+from protocols.http.reasons import reason_phrase
 from sidecar.stream_info import ResponseFlag
 from sidecar.upstream.api import UpstreamFailure
 
@@ -145,13 +146,6 @@ def protocol_error(status: int, details: str) -> Failure:
     return Failure(status, details, reason_phrase(status), ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
 
 
-def reason_phrase(status: int) -> bytes:
-    try:
-        return HTTPStatus(status).phrase.encode()
-    except ValueError:
-        return b"Unknown"
-
-
 def is_grpc(request_headers: Headers | None) -> bool:
     """The request's content-type is `application/grpc` or begins `application/grpc+` (Envoy)."""
     if request_headers is None:
@@ -167,25 +161,33 @@ def build(
     status: int,
     body: bytes,
     fields: tuple[tuple[bytes, bytes], ...] = (),
+    edit: Callable[[Headers], None] | None = None,
 ) -> tuple[Headers, bytes]:
     """The head and the body of a local reply, in the form that the request's protocol understands.
 
     gRPC: 200 with `grpc-status` and `grpc-message`, no body. Else: `text/plain` with its length; a HEAD gets the head alone.
+    `edit` (the route's header rules) sees the head before it speaks of the body, as in Envoy: a content-type of its own stays.
     """
     headers = Headers.response(status, fields)
+    if edit is not None:
+        edit(headers)
+    headers.remove(names.CONTENT_LENGTH)
     if is_grpc(request_headers):
         headers.status = 200
         headers.set(names.CONTENT_TYPE, _GRPC)
-        headers.set(names.GRPC_STATUS, b"%d" % _GRPC_STATUS.get(status, _GRPC_UNKNOWN))
+        if names.GRPC_STATUS not in headers:
+            headers.set(names.GRPC_STATUS, b"%d" % _GRPC_STATUS.get(status, _GRPC_UNKNOWN))
         if body:
             headers.set(names.GRPC_MESSAGE, _TO_ENCODE.sub(_percent, body))
         return headers, b""
-    if body:
-        headers.set(names.CONTENT_LENGTH, b"%d" % len(body))
-        if names.CONTENT_TYPE not in headers:
-            headers.set(names.CONTENT_TYPE, b"text/plain")
-        if request_headers is not None and request_headers.method == names.HEAD:
-            body = b""
+    if not body:
+        headers.remove(names.CONTENT_TYPE)
+        return headers, b""
+    headers.set(names.CONTENT_LENGTH, b"%d" % len(body))
+    if names.CONTENT_TYPE not in headers:
+        headers.set(names.CONTENT_TYPE, b"text/plain")
+    if request_headers is not None and request_headers.method == names.HEAD:
+        body = b""
     return headers, body
 
 

@@ -83,7 +83,7 @@ class ManagerConfig:
         self.codec_settings: Final = codec_settings(spec)
         self.codec_stats: Final = Http1CodecStats(services.scope.scope("http1"))
         self.server_codec: Final = http1_codecs(services.runtime).server
-        self.request_rules: Final = RequestRules(spec)
+        self.request_rules: Final = RequestRules(spec, services.local_address)
         self.response_rules: Final = ResponseRules(spec)
         self.routes: Final = RouteTable(spec.route_config, services.read)
         filter_context = dataclasses.replace(context, stat_prefix=spec.stat_prefix)

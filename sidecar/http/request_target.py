@@ -62,7 +62,7 @@ class TargetRules:
 
     def apply(self, headers: Headers, info: StreamInfo) -> Refusal | None:
         """Normalise path and host in place; CONNECT has no path and keeps that."""
-        if not headers.authority:
+        if headers.lacks_host:
             return MISSING_HOST
         path = headers.path
         if path:

@@ -127,6 +127,8 @@ class ActiveStream:
                 config.stats.downstream_rq_ws_on_non_ws_route.inc()
                 self.fail(local_reply.UPGRADE_REFUSED)
                 return
+            if upgrade is not None:
+                self.manager.on_upgrade_asked()
         filters = self._filters = config.chain.new_filters(self)
         phase = config.chain.request_headers
         for at in phase:
@@ -167,10 +169,10 @@ class ActiveStream:
         return self._random
 
     def _refuse(self, refusal: Refusal) -> None:
-        if refusal.details == "path_normalization_failed":
-            self.config.stats.downstream_rq_failed_path_normalization.inc()
-        elif refusal.location:
+        if refusal.location:
             self.config.stats.downstream_rq_redirected_with_normalized_path.inc()
+        elif refusal.details == "path_normalization_failed":
+            self.config.stats.downstream_rq_failed_path_normalization.inc()
         elif refusal.details == "absolute_path_rejected":
             self.config.stats.downstream_rq_non_relative_path.inc()
         if refusal.close:
@@ -323,6 +325,9 @@ class ActiveStream:
             if self.config.spec.proxy_100_continue:
                 self._send_interim(headers)
             return
+        self.info.response_headers = headers
+        if self.route is not None:
+            self.route.finalize_response(headers, self.info)
         self._begin_response(headers, end)
 
     def _send_interim(self, headers: Headers) -> None:
@@ -338,11 +343,8 @@ class ActiveStream:
         self.manager.flush_soon()
 
     def _begin_response(self, headers: Headers, end: bool) -> None:
+        """Through the filters, to the codec."""
         info = self.info
-        info.response_headers = headers
-        route = self.route
-        if route is not None:
-            route.finalize_response(headers, info)
         filters = self._filters
         if filters:
             phase = self.config.chain.response_headers
@@ -497,16 +499,15 @@ class ActiveStream:
             self._request_hold = None
         if status == 400:
             self.manager.close_after_response()  # what follows cannot be trusted to be a request (Envoy)
-        head, rest = local_reply.build(self.request_headers, status, body, headers)
-        past_filters = (
-            info.response_headers is not None
-        )  # a filter answers in place of a response it was shown
+        past_filters = info.response_headers is not None  # an answer in place of a response that filters were shown
+        edit = self._edit_reply if self.route is not None else None
+        head, rest = local_reply.build(self.request_headers, status, body, headers, edit)
+        info.response_headers = head
         self._local_reply = True
         if self._response_hold is not None:
             self._response_hold.drop()
             self._response_hold = None
         if past_filters:
-            info.response_headers = head
             self.encode_headers(head, not rest)
         else:
             if self._filters is None:
@@ -514,6 +515,12 @@ class ActiveStream:
             self._begin_response(head, not rest)
         if rest and not self.finished:
             self._respond_data(rest, True)
+
+    def _edit_reply(self, headers: Headers) -> None:
+        """The route's header rules, on a head that does not speak of its body yet."""
+        assert self.route is not None
+        self.info.response_headers = headers
+        self.route.finalize_response(headers, self.info)
 
     def reset(self, details: str, flags: int = 0) -> None:
         """End the stream so that the client can tell that the response is incomplete."""
@@ -604,8 +611,11 @@ class ActiveStream:
 
     # --- the end
 
-    def finish(self) -> None:
-        """Exactly once, whatever happened; the manager calls it. Harmless when it has been called."""
+    def finish(self, *, answered: bool = False) -> None:
+        """Exactly once, whatever happened; the manager calls it. Harmless when it has been called.
+
+        `answered`: the client was sent a whole response; only then does the time it took count (Envoy).
+        """
         if self.finished:
             return
         self.finished = self._request_stopped = True
@@ -624,7 +634,8 @@ class ActiveStream:
                 filters[at].on_stream_end(self)
         stats = config.stats
         stats.downstream_rq_active.dec()
-        stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
+        if answered:
+            stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
         for access_logger in config.access_loggers:
             access_logger.log(info)
         if self._tasks is not None:

@@ -37,6 +37,7 @@ from sidecar.telemetry.access_log.api import AccessLogger
 from sidecar.telemetry.access_log.format import FormatError
 from sidecar.transport.drain import DrainState
 from sidecar.transport.http1_codecs import http1_codecs
+from sidecar.transport.local_address import local_address
 from sidecar.transport.sockets import BindError
 from sidecar.transport.timers import Timers
 from sidecar.transport.tls_contexts import TlsConfigError, TlsContexts
@@ -137,6 +138,7 @@ class Process:
             access_logger=self.access_logs.get,
             runtime=self.bootstrap.runtime,
             random=random.Random(),
+            local_address=local_address(self.options.local_address_ip_version == "v6"),
         )
         for spec in self.bootstrap.listeners:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from config.model.matching import HeaderMatcher, QueryParameterMatcher
@@ -75,23 +75,6 @@ def _judge(matcher: HeaderMatcher) -> BytesPredicate:
         return _DECIMAL.fullmatch(value) is not None and start <= int(value) < end
 
     return in_range
-
-
-def all_of(predicates: Sequence[HeadersPredicate]) -> HeadersPredicate | None:
-    """One predicate for many; None when there is none."""
-    if not predicates:
-        return None
-    if len(predicates) == 1:
-        return predicates[0]
-    wanted = tuple(predicates)
-
-    def matches(headers: Headers) -> bool:
-        for predicate in wanted:  # noqa: SIM110 - a generator would cost a frame for each request
-            if not predicate(headers):
-                return False
-        return True
-
-    return matches
 
 
 def compile_query_parameter_matcher(matcher: QueryParameterMatcher) -> QueryPredicate:

@@ -35,14 +35,15 @@ class UpstreamFailure(enum.Enum):
 
 @dataclass(slots=True)
 class LbContext:
-    """What a load balancer may look at. One for each request or TCP session."""
+    """What a load balancer may look at. One for each request or TCP session.
+
+    `tried` are the `UpstreamInfo.host` of hosts that failed already: avoided if there is another.
+    """
 
     downstream: ConnectionInfo | None = None
     headers: Headers | None = None
     metadata_match: Metadata | None = None
-    tried: tuple[
-        UpstreamHost, ...
-    ] = ()  # `UpstreamInfo.host` of hosts that failed already: avoided if there is another
+    tried: tuple[UpstreamHost, ...] = ()
 
 
 class LoadBalancer(Protocol):

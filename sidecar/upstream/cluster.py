@@ -65,52 +65,44 @@ class UpstreamCluster:
         self._timers = timers
         self._spawn = spawn
         self._breakers = circuit_breaker.build(spec, self.stats, scope)
-        self._matcher = TransportSocketMatcher(
-            spec,
-            scope,
-            tls,
-            self.stats.default_total_match_count,
-        )
+        self._matcher = TransportSocketMatcher(spec, scope, tls, self.stats.default_total_match_count)
         self._connector = Connector(spec, loop=loop, timers=timers, spawn=spawn, stats=self.stats)
-        options = spec.http_options
-        self._pool_config = HttpPoolConfig(
-            self._connector,
-            self.stats,
-            options,
-            CodecSettings(
-                max_head_bytes=options.max_response_headers_kb * 1024,
-                max_headers=options.max_headers_count,
-                enable_trailers=options.enable_trailers,
-            ),
-            new_codec,
-            self._on_pool_emptied,
-        )
+        self._pool_config = self._make_pool_config(new_codec)
+        protocol = spec.http_options.protocol
         #: what is chosen by ALPN is HTTP/1 here, so nothing else is offered
-        self._default_alpn = ("http/1.1",) if options.protocol is UpstreamHttpProtocol.AUTO else None
-        self._may_need_http2 = options.protocol in (
-            UpstreamHttpProtocol.HTTP2,
-            UpstreamHttpProtocol.USE_DOWNSTREAM,
-        )
+        self._default_alpn = ("http/1.1",) if protocol is UpstreamHttpProtocol.AUTO else None
+        self._may_need_http2 = protocol in (UpstreamHttpProtocol.HTTP2, UpstreamHttpProtocol.USE_DOWNSTREAM)
         self._tcp_clients: set[TcpClient] = set()
         self._hosts: dict[object, Host] = {}
         self._sweep: Cancellable | None = None
         self._dns: DnsRefresh | None = None
         self._lb = self._make_load_balancer(chance)
         if spec.discovery_type in (DiscoveryType.STRICT_DNS, DiscoveryType.LOGICAL_DNS):
-            self._dns = DnsRefresh(
-                resolver,
-                [
-                    endpoint.address.address
-                    for endpoint, _, _ in self._endpoints()
-                    if isinstance(endpoint.address, SocketAddress)
-                ],
-                spec.dns_lookup_family,
-                spec.dns_refresh_rate_s,
-                self.stats,
-                self._on_resolved,
-            )
+            self._dns = self._make_dns_refresh(resolver)
         elif spec.discovery_type is not DiscoveryType.ORIGINAL_DST:
             self._set_configured_hosts()
+
+    def _make_pool_config(self, new_codec: NewCodec) -> HttpPoolConfig:
+        options = self.spec.http_options
+        settings = CodecSettings(
+            max_head_bytes=options.max_response_headers_kb * 1024,
+            max_headers=options.max_headers_count,
+            enable_trailers=options.enable_trailers,
+        )
+        return HttpPoolConfig(
+            self._connector, self.stats, options, settings, new_codec, self._on_pool_emptied
+        )
+
+    def _make_dns_refresh(self, resolver: Resolver) -> DnsRefresh:
+        spec = self.spec
+        names = [
+            endpoint.address.address
+            for endpoint, _, _ in self._endpoints()
+            if isinstance(endpoint.address, SocketAddress)
+        ]
+        return DnsRefresh(
+            resolver, names, spec.dns_lookup_family, spec.dns_refresh_rate_s, self.stats, self._on_resolved
+        )
 
     def _make_load_balancer(self, chance: random.Random) -> LoadBalancer:
         spec, stats = self.spec, self.stats

@@ -12,9 +12,8 @@ from config.model.core import DataSource, Node, TrafficDirection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from protocols.peer_metadata import PeerMetadata
-
     from config.model.access_log import AccessLogSpec
+    from protocols.peer_metadata import PeerMetadata
     from sidecar.telemetry.access_log.api import AccessLogger
     from sidecar.transport.drain import DrainState
     from sidecar.transport.timers import Timers
@@ -25,11 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One for the process (one per worker later).
+    """One for the process.
 
     `scope` is the root scope. `node_metadata` is our own peer metadata object, ready to be sent. `runtime` holds the
     merged static layers. `read` gives the bytes of a DataSource (file, inline, environment). `access_logger` builds or
     shares the logger of a spec. `peer_lookup` finds the workload behind an address (workload discovery), or None.
+    `local_address` is this machine's, for clients on the loopback.
     """
 
     clusters: ClusterManager
@@ -44,6 +44,7 @@ class Services:
     runtime: Mapping[str, object] = field(default_factory=dict)
     peer_lookup: Callable[[str], PeerMetadata | None] | None = None
     random: random.Random = field(default_factory=random.Random)
+    local_address: str = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)

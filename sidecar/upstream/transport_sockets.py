@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from config.model.cluster import ClusterSpec, RawBufferSpec, UpstreamTransportSocketSpec
@@ -120,6 +121,8 @@ class TransportSocketMatcher:
             if isinstance(socket_spec, RawBufferSpec):
                 return RAW_SOCKETS
             SslSocketFactoryStats(scope.scope("client_ssl_socket_factory"))
+            if spec.http_options.auto_san_validation:  # with auto_sni the SNI is the host of the request
+                socket_spec = replace(socket_spec, auto_sni_san_validation=True)
             context, ssl_scope = tls.client(socket_spec), scope.scope("ssl")
             context.publish(ssl_scope)
             return TlsSocketFactory(context, TlsStats(ssl_scope))

@@ -42,7 +42,7 @@ AWAITED = {
     "waypoint-connect-full": _XDS,
     "waypoint-connect-tcp": _XDS,
     "waypoint-baggage": _HBONE,
-    "tcp-mx-additional-labels": "to be tried",
+    "tcp-mx-additional-labels": "needs CEL",
 }
 """Not run by the tests, with the reason."""
 

@@ -10,7 +10,6 @@ _STRICTER = "we follow the RFC, Envoy is laxer here"
 DIFFERENCES: dict[str, str] = {
     "h1-host-002": _STRICTER + ": a second Host is refused",
     "h1-host-003": _STRICTER + ": a second Host is refused",
-    "h1-host-004": _STRICTER + ": an empty Host names nobody",
     "h1-chunked-009": "a chunk extension has a limit here; Envoy reads extensions of any length",
     "h1-chunked-033": _STRICTER + ": a chunk ends with CRLF, not with a bare LF",
     "h1-request-line-048": "the half preface of HTTP/2 is closed at once; Envoy waits for the rest",

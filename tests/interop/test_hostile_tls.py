@@ -243,7 +243,9 @@ def test_permissive_port_serves_both_and_knows_the_difference(world: World) -> N
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"\x16\x03\x01\xff\xff" + b"A" * 400, b"\x00" * 64, b"\x16\x03\x01\x00\x05hello"]
+    "garbage",
+    [b"\x16\x03\x01\xff\xff" + b"A" * 400, b"\x00" * 64, b"\x16\x03\x01\x00\x05hello"],
+    ids=["record too long", "zeros", "no handshake"],
 )
 def test_garbage_instead_of_a_client_hello(world: World, garbage: bytes) -> None:
     before = world.app.bytes_received

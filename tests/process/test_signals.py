@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,3 +209,76 @@ def test_a_log_that_cannot_be_opened_anew_stays(start: StartProxy, world: World,
     wait_until(
         lambda: (tmp_path / "moved" / "access.log").read_text() == "200 6\n", timeout_s=5, what="the entry"
     )
+
+
+class Load(threading.Thread):
+    """A client with a kept-alive connection, one request after the other, until nobody listens any more."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(daemon=True)
+        self.address = address
+        self.answered = 0
+        self.lost: list[str] = []
+
+    def run(self) -> None:
+        while True:
+            try:
+                client = RawClient(self.address)
+            except ConnectionRefusedError:
+                return
+            with client:
+                if not self._converse(client):
+                    return
+
+    def _converse(self, client: RawClient) -> bool:
+        while True:
+            try:
+                response = client.request("GET", "/")
+            except (OSError, TimeoutError) as error:
+                self.lost.append(repr(error))
+                return False
+            if response.status != 200:
+                self.lost.append(str(response.status))
+            self.answered += 1
+            if response.values("connection") == ["close"]:
+                return True
+
+
+def test_under_load_no_request_is_lost(start: StartProxy, world: World) -> None:
+    world.http_backend.answer = lambda request: [Sleep(0.01), Send(ok_response())]
+    proxy = start(world.config, drain_time_s=30)
+    clients = [Load(world.http) for _ in range(8)]
+    for client in clients:
+        client.start()
+    wait_until(lambda: all(client.answered > 10 for client in clients), timeout_s=20, what="load")
+    proxy.signal(signal.SIGTERM)
+    assert proxy.wait(20) == 0
+    for client in clients:
+        client.join(10)
+    assert [client.lost for client in clients] == [[]] * 8
+
+
+def test_without_free_descriptors_it_goes_on(start: StartProxy, world: World) -> None:
+    """What it has is served; what comes is refused or waits; when there are descriptors again all is as before."""
+    proxy = start(world.config)
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (60, 60))
+    with socket.create_connection(world.tcp, timeout=5) as first:
+        first.sendall(b"x")
+        assert first.recv(1) == b"x"
+        crowd = [socket.create_connection(world.tcp, timeout=5) for _ in range(60)]
+        wait_until(lambda: proxy.open_descriptors() >= 58, timeout_s=5, what="no free descriptor")
+        first.sendall(b"y")
+        assert first.recv(1) == b"y"
+        for client in crowd:
+            client.close()
+
+        def served() -> bool:
+            with socket.create_connection(world.tcp, timeout=5) as client:
+                client.sendall(b"z")
+                try:
+                    return client.recv(1) == b"z"
+                except ConnectionResetError:
+                    return False
+
+        wait_until(served, timeout_s=10, what="new connections served")
+    assert proxy.stat("server.envoy_bug_failures") == 0

@@ -94,21 +94,30 @@ class Clusters:
         return self._clusters
 
 
+class _SecureSocket(TransportSocket):
+    """Says that it is TLS; its bytes are plaintext."""
+
+    is_tls = True
+
+
 class Client:
     """The client's end of one downstream connection."""
 
-    def __init__(self, floor: HttpFloor, tls: TlsInfo | None = None, address: str = "10.1.1.1") -> None:
+    def __init__(
+        self, floor: HttpFloor, tls: TlsInfo | None = None, address: str = "10.1.1.1", open_it: bool = True
+    ) -> None:
         self.info = ConnectionInfo(SocketAddress(address, 40000), SocketAddress("10.2.2.2", 80))
         self.info.tls = tls
         self.transport = FakeTransport()
-        socket = TransportSocket()
+        socket = TransportSocket() if tls is None else _SecureSocket()
         self.connection = Connection(socket, floor.timers, self.info)
         socket.owner = self.connection
         self.manager = ConnectionManager(self.connection, floor.config)
         self.connection.set_filters([self.manager])
         self._floor = floor
         self._socket = socket
-        socket.connection_made(cast("Any", self.transport))
+        if open_it:
+            socket.connection_made(cast("Any", self.transport))
 
     def send(self, data: bytes) -> None:
         """Bytes arrive at the proxy; then the loop turns once."""
@@ -242,9 +251,11 @@ class HttpFloor:
     def _access_logger(self, spec: AccessLogSpec) -> RecordingLogger:
         return self.logger
 
-    def connect(self, tls: TlsInfo | None = None, address: str = "10.1.1.1") -> Client:
-        """A client connects."""
-        return Client(self, tls, address)
+    def connect(
+        self, tls: TlsInfo | None = None, address: str = "10.1.1.1", *, open_it: bool = True
+    ) -> Client:
+        """A client connects; without `open_it` its handshake is not done."""
+        return Client(self, tls, address, open_it)
 
     def server(self, cluster: str = "web") -> Server:
         """The next upstream connection of a cluster, accepted by its server."""

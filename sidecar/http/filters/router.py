@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 _SERVICE_TIME: Final = b"x-envoy-upstream-service-time"
 _OVERLOADED: Final = ((b"x-envoy-overloaded", b"true"),)
 _VIA_UPSTREAM: Final = "via_upstream"
+_UPGRADE_UNSUCCESSFUL: Final = "websocket_handshake_unsuccessful"
 _NANOSECONDS_PER_MS: Final = 1_000_000
 
 
@@ -318,6 +319,7 @@ class Router(PassThrough):
             return
         if self._repeats(attempt, reason):
             self._repeated = True
+            info.attempt_count -= 1  # not one of the retries that clients, logs and policies count
             self._note_tried(None)
             self._start_attempt()
             return
@@ -420,6 +422,7 @@ class Router(PassThrough):
         status = headers.status
         if status < 200 and status != 101:
             self._retry_over()
+            cluster.stats.count_response(status, self._internal)
             stream.send_response_headers(headers, False)
             return
         attempt.responded = True
@@ -428,15 +431,21 @@ class Router(PassThrough):
         info.first_upstream_rx_byte_ns = now_ns
         if self._per_try_timer is not None:
             self._cancel_per_try()
+        if self._upgrade and status < 400 and status != 101:
+            self._refuse_upgrade(stream, headers)
+            return
         flags = 0
         retry = self._retry
         if retry is not None:
             flags = self._judge(retry.conditions.retries_response(headers))
             if flags < 0:
+                cluster.stats.retry.count(status)
                 return
         self._response_started = True
+        info.response_code = status  # formats of header rules may ask for it
         info.response_code_details = _VIA_UPSTREAM
-        info.add_flag(flags)
+        if flags:
+            info.add_flag(flags)
         cluster.stats.count_response(status, self._internal)
         upstream = info.upstream
         if upstream is not None and upstream.host is not None:
@@ -444,9 +453,6 @@ class Router(PassThrough):
                 upstream.host.rq_error += 1
             else:
                 upstream.host.rq_success += 1
-        if self._upgrade and status != 101:
-            stream.reply(status, details="websocket_handshake_unsuccessful")
-            return
         if self._keeps_body:
             self._drop_body()
         if self._factory.inserts_headers and info.last_request_byte_ns:
@@ -459,6 +465,15 @@ class Router(PassThrough):
         else:
             stream.on_response_full = self._on_response_full
         stream.send_response_headers(headers, end)
+
+    def _refuse_upgrade(self, stream: Stream, headers: Headers) -> None:
+        """The upstream did not switch protocols and reports no error: its head is the whole answer (Envoy)."""
+        self._response_started = True
+        self._retry_over()
+        stream.info.response_code = headers.status
+        stream.info.response_code_details = _UPGRADE_UNSUCCESSFUL
+        headers.remove(names.CONTENT_LENGTH)
+        stream.send_response_headers(headers, True)
 
     def on_attempt_data(self, data: bytes, end: bool) -> None:
         stream = self._stream

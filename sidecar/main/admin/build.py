@@ -14,6 +14,7 @@ from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_r
 from sidecar.main.admin.server import AdminServer
 from sidecar.main.admin.server_stats import AdminStats
 from sidecar.main.start_error import StartError
+from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.sockets import BindError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def build_admin(process: Process) -> Admin | None:
     server = AdminServer(
         table,
         AdminStats(scope),
+        http1_codecs(process.bootstrap.runtime).server,
         process.access_loggers(spec.access_log),
     )
     try:

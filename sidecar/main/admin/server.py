@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, cast
 from config.model.core import Address, TrafficDirection
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http.codec import CodecSettings, ResetReason
-from protocols.http.h1_httptools import server_codec
 from protocols.http.headers import Headers
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, parse_target
 from sidecar.main.admin.browser import is_foreign
@@ -23,6 +22,7 @@ from sidecar.transport import sockets
 if TYPE_CHECKING:
     from sidecar.main.admin.server_stats import AdminStats
     from sidecar.telemetry.access_log.api import AccessLogger
+    from sidecar.transport.http1_codecs import NewCodec
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,13 @@ class AdminServer:
         self,
         endpoints: Sequence[Endpoint],
         stats: AdminStats,
+        new_codec: NewCodec,
         access_loggers: tuple[AccessLogger, ...] = (),
     ) -> None:
+        """`new_codec` makes the HTTP/1 server codec of a connection."""
         self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
         self.stats = stats
+        self.new_codec = new_codec
         self._access_loggers = access_loggers
         self._socket: socket.socket | None = None
         self._server: asyncio.AbstractServer | None = None
@@ -112,7 +115,7 @@ class AdminConnection(asyncio.Protocol):
         self._server = server
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._codec = server_codec(self, CodecSettings(accept_http_10=True))
+        self._codec = server.new_codec(self, CodecSettings(accept_http_10=True))
         self._request: Headers | None = None
         self._pieces: Iterator[bytes] | None = None
         self._stream_id = 0

@@ -1,4 +1,4 @@
-"""Which hosts a load balancer may choose from: priorities, health and panic (Envoy's LoadBalancerBase).
+"""What load balancers share: priorities, health, panic, and another host for another attempt (Envoy's LoadBalancerBase).
 
 Priority 0 takes all traffic while enough of its hosts are healthy: its availability is the healthy share of its hosts
 times 1.4 (Envoy's overprovisioning factor), and what is missing to 100 % goes to the next priority. When all priorities
@@ -8,11 +8,12 @@ together cannot reach 100 %, one whose healthy share is below the panic threshol
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from sidecar.upstream.api import HostSet
+    from sidecar.upstream.api import HostSet, LbContext
     from sidecar.upstream.host import Host
     from stats.metrics import Counter
 
@@ -87,6 +88,8 @@ class PrioritySelection:
         """The index of the level for one request, -1 if there is none."""
         levels = self._levels
         if not levels:
+            if self._threshold > 0:  # no host at all: nothing is healthy, which Envoy calls panic, too
+                self._healthy_panic.inc()
             return -1
         chosen = 0
         if len(levels) > 1:
@@ -103,3 +106,51 @@ class PrioritySelection:
 
 def equal_weights(hosts: tuple[Host, ...]) -> bool:
     return len({host.weight for host in hosts}) <= 1
+
+
+#: How often to choose again (Istio sets `host_selection_retry_max_attempts` to 5; Envoy's default is 1).
+_ATTEMPTS: Final = 5
+
+
+class Picker(Protocol):
+    """Chooses among the hosts of one level, of which there is at least one."""
+
+    def choose(self) -> Host:
+        """The host of the next request."""
+
+
+class LevelBalancer:
+    """Implements `LoadBalancer`: first the level, then a host by the level's picker, which the kind of balancer makes.
+
+    A host that this request has tried is avoided if there is another (Envoy: the previous-hosts retry predicate); after
+    some attempts any host is taken, so that a retry to the only host is still made.
+    """
+
+    __slots__ = ("_levels", "_make_picker", "_only", "_selection")
+
+    def __init__(
+        self, selection: PrioritySelection, make_picker: Callable[[tuple[Host, ...]], Picker]
+    ) -> None:
+        self._selection = selection
+        self._make_picker = make_picker
+        self._levels: list[Picker] = []
+        self._only: Picker | None = None  # nothing to decide but the host
+
+    def update(self, hosts: HostSet) -> None:
+        self._levels = [self._make_picker(level) for level in self._selection.update(hosts)]
+        self._only = self._levels[0] if self._selection.is_trivial else None
+
+    def choose(self, context: LbContext) -> Host | None:
+        tried = context.tried
+        if not tried:
+            return self._only.choose() if self._only is not None else self._choose()
+        host = self._choose()
+        for _ in range(_ATTEMPTS):
+            if host is None or host not in tried:
+                break
+            host = self._choose()
+        return host
+
+    def _choose(self) -> Host | None:
+        level = self._selection.choose()
+        return None if level < 0 else self._levels[level].choose()

@@ -10,11 +10,14 @@ import random
 from typing import TYPE_CHECKING
 
 from sidecar.upstream.load_balancers.edf import EdfSchedule
-from sidecar.upstream.load_balancers.host_selection import PrioritySelection, equal_weights
-from sidecar.upstream.load_balancers.retry import avoiding
+from sidecar.upstream.load_balancers.host_selection import (
+    LevelBalancer,
+    Picker,
+    PrioritySelection,
+    equal_weights,
+)
 
 if TYPE_CHECKING:
-    from sidecar.upstream.api import HostSet, LbContext
     from sidecar.upstream.host import Host
 
 
@@ -23,6 +26,8 @@ def _biased_weight(host: Host) -> float:
 
 
 class _Samples:
+    """Equal weights: `choices` hosts at random, the same one perhaps twice."""
+
     __slots__ = ("_choices", "_hosts", "_random")
 
     def __init__(self, hosts: tuple[Host, ...], choices: int, chance: random.Random) -> None:
@@ -44,35 +49,17 @@ class _Samples:
         return best
 
 
-class LeastRequest:
-    """Implements `LoadBalancer`."""
+class LeastRequest(LevelBalancer):
+    """`least_request_lb_config.choice_count` hosts are compared for each request."""
 
-    __slots__ = ("_choices", "_levels", "_only", "_random", "_selection")
+    __slots__ = ("_choices", "_random")
 
     def __init__(self, selection: PrioritySelection, chance: random.Random, choice_count: int = 2) -> None:
-        self._selection = selection
+        super().__init__(selection, self._picker_of)
         self._random = chance
         self._choices = choice_count
-        self._levels: list[_Samples | EdfSchedule] = []
-        self._only: _Samples | EdfSchedule | None = None  # nothing to decide but the host
 
-    def update(self, hosts: HostSet) -> None:
-        self._levels = [
-            _Samples(level, self._choices, self._random)
-            if equal_weights(level)
-            else EdfSchedule(level, _biased_weight)
-            for level in self._selection.update(hosts)
-        ]
-        self._only = self._levels[0] if self._selection.is_trivial else None
-
-    def choose(self, context: LbContext) -> Host | None:
-        only = self._only
-        if only is not None and not context.tried:
-            return only.choose()
-        if context.tried:
-            return avoiding(self._choose, context)
-        return self._choose()
-
-    def _choose(self) -> Host | None:
-        level = self._selection.choose()
-        return None if level < 0 else self._levels[level].choose()
+    def _picker_of(self, hosts: tuple[Host, ...]) -> Picker:
+        if equal_weights(hosts):
+            return _Samples(hosts, self._choices, self._random)
+        return EdfSchedule(hosts, _biased_weight)

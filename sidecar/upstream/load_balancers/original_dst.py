@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from sidecar.upstream.host import Host
     from stats.metrics import Counter
 
-#: Envoy's header when `use_http_header` is set without a name.
-DEFAULT_HEADER: Final = "x-envoy-original-dst-host"
-
 _IP_PORT: Final = re.compile(rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})")
 
 

@@ -6,11 +6,14 @@ import random
 from typing import TYPE_CHECKING
 
 from sidecar.upstream.load_balancers.edf import EdfSchedule
-from sidecar.upstream.load_balancers.host_selection import PrioritySelection, equal_weights
-from sidecar.upstream.load_balancers.retry import avoiding
+from sidecar.upstream.load_balancers.host_selection import (
+    LevelBalancer,
+    Picker,
+    PrioritySelection,
+    equal_weights,
+)
 
 if TYPE_CHECKING:
-    from sidecar.upstream.api import HostSet, LbContext
     from sidecar.upstream.host import Host
 
 
@@ -34,37 +37,19 @@ def _weight(host: Host) -> float:
     return host.weight
 
 
-class RoundRobin:
-    """Implements `LoadBalancer`."""
+class RoundRobin(LevelBalancer):
+    """Plain turns among equal weights, else the earliest deadline first."""
 
-    __slots__ = ("_levels", "_only", "_random", "_selection")
+    __slots__ = ("_random",)
 
     def __init__(self, selection: PrioritySelection, chance: random.Random) -> None:
-        self._selection = selection
+        super().__init__(selection, self._picker_of)
         self._random = chance
-        self._levels: list[_Rotation | EdfSchedule] = []
-        self._only: _Rotation | EdfSchedule | None = None  # nothing to decide but the host
 
-    def update(self, hosts: HostSet) -> None:
-        self._levels = []
-        for level in self._selection.update(hosts):
-            if equal_weights(level):
-                self._levels.append(_Rotation(level, self._random))
-            else:
-                schedule = EdfSchedule(level, _weight)
-                for _ in range(self._random.randrange(len(level))):
-                    schedule.choose()
-                self._levels.append(schedule)
-        self._only = self._levels[0] if self._selection.is_trivial else None
-
-    def choose(self, context: LbContext) -> Host | None:
-        only = self._only
-        if only is not None and not context.tried:
-            return only.choose()
-        if context.tried:
-            return avoiding(self._choose, context)
-        return self._choose()
-
-    def _choose(self) -> Host | None:
-        level = self._selection.choose()
-        return None if level < 0 else self._levels[level].choose()
+    def _picker_of(self, hosts: tuple[Host, ...]) -> Picker:
+        if equal_weights(hosts):
+            return _Rotation(hosts, self._random)
+        schedule = EdfSchedule(hosts, _weight)
+        for _ in range(self._random.randrange(len(hosts))):  # a random start here, too
+            schedule.choose()
+        return schedule

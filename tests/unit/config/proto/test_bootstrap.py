@@ -93,10 +93,6 @@ def test_stats_matcher(flow: str, expected: StatsMatcher) -> None:
     assert translate(f"stats_config: {{stats_matcher: {{{flow}}}}}").stats.matcher == expected
 
 
-def test_stats_flush_on_admin() -> None:
-    assert translate("stats_flush_on_admin: true").stats_flush_on_admin
-
-
 def test_runtime_layers_are_flattened_and_later_ones_win() -> None:
     runtime = translate(
         'layered_runtime: {layers: [{name: a, static_layer: {x: {y: 1, z: true}, "p.q": abc}}, {name: b, static_layer: '

@@ -28,7 +28,7 @@ from config.model.core import (
 from config.model.endpoint import ClusterLoadAssignment, HealthStatus, LbEndpoint, LocalityLbEndpoints
 from config.model.istio import MetadataExchangeSpec
 from config.model.tls import UpstreamTlsContext
-from tests.unit.config.bootstraps import ENDPOINTS, EXTENSIONS, cluster, parse
+from tests.unit.config.bootstraps import ENDPOINTS, EXTENSIONS, cluster, parse, problems
 
 OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -50,12 +50,11 @@ def test_everything_that_is_honoured() -> None:
     spec = translate(
         '{name: d, alt_stat_name: "d;", type: STRICT_DNS, connect_timeout: 0.25s, lb_policy: LEAST_REQUEST, '
         "least_request_lb_config: {choice_count: 3}, per_connection_buffer_limit_bytes: 32768, "
-        "dns_refresh_rate: 60s, respect_dns_ttl: true, dns_lookup_family: V4_PREFERRED, cleanup_interval: 9s, "
+        "dns_refresh_rate: 60s, dns_lookup_family: V4_PREFERRED, cleanup_interval: 9s, "
         "common_lb_config: {healthy_panic_threshold: {value: 12.5}}, "
         "upstream_connection_options: {tcp_keepalive: {keepalive_probes: 1, keepalive_time: 2, keepalive_interval: 3}}, "
-        "close_connections_on_host_health_failure: true, ignore_health_on_host_removal: true, "
         "metadata: {filter_metadata: {istio: {config: /x, n: 5}}}, load_assignment: {cluster_name: e, endpoints: "
-        "[{locality: {region: r, zone: z}, load_balancing_weight: 7, priority: 1, lb_endpoints: [{health_status: "
+        "[{locality: {region: r, zone: z}, priority: 1, lb_endpoints: [{health_status: "
         "DRAINING, load_balancing_weight: 3, metadata: {filter_metadata: {a: {b: [c, null]}}}, endpoint: {hostname: h, "
         "address: {socket_address: {address: example.com, port_value: 80}}}}]}]}}"
     )
@@ -68,13 +67,10 @@ def test_everything_that_is_honoured() -> None:
         least_request_choice_count=3,
         per_connection_buffer_limit_bytes=32768,
         dns_refresh_rate_s=60.0,
-        respect_dns_ttl=True,
         dns_lookup_family=DnsLookupFamily.V4_PREFERRED,
         cleanup_interval_s=9.0,
         healthy_panic_threshold=0.125,
         tcp_keepalive=TcpKeepalive(1, 2, 3),
-        close_connections_on_host_health_failure=True,
-        ignore_health_on_host_removal=True,
         metadata=Metadata({"istio": {"config": "/x", "n": 5.0}}),
         load_assignment=ClusterLoadAssignment(
             "e",
@@ -90,7 +86,6 @@ def test_everything_that_is_honoured() -> None:
                         ),
                     ),
                     locality=Locality("r", "z"),
-                    weight=7,
                     priority=1,
                 ),
             ),
@@ -162,13 +157,20 @@ def test_upstream_protocol(fields: str, expected: UpstreamHttpProtocol) -> None:
     assert http_options(fields).protocol is expected
 
 
+def test_auto_san_validation_needs_a_name_to_validate() -> None:
+    extension = (
+        f'{{{OPTIONS}: {{"@type": {EXTENSIONS}upstreams.http.v3.HttpProtocolOptions, explicit_http_config: '
+        "{http_protocol_options: {}}, upstream_http_protocol_options: {auto_san_validation: true}}}"
+    )
+    (problem,) = problems(cluster(f"{{name: d, typed_extension_protocol_options: {extension}}}"))
+    assert problem.endswith("upstream_http_protocol_options.auto_san_validation: refused without auto_sni")
+
+
 def test_http_options() -> None:
     options = http_options(
         "common_http_protocol_options: {idle_timeout: 0s, max_connection_duration: 6s, max_requests_per_connection: 7, "
         "max_headers_count: 8, max_response_headers_kb: 9}, upstream_http_protocol_options: {auto_sni: true, "
-        "auto_san_validation: true}, explicit_http_config: {http_protocol_options: {enable_trailers: true, "
-        'header_key_format: {stateful_formatter: {name: p, typed_config: {"@type": '
-        f"{EXTENSIONS}http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig}}}}}}}}}}"
+        "auto_san_validation: true}, explicit_http_config: {http_protocol_options: {enable_trailers: true}}"
     )
     assert options == UpstreamHttpOptions(
         protocol=UpstreamHttpProtocol.HTTP1,
@@ -180,7 +182,6 @@ def test_http_options() -> None:
         auto_sni=True,
         auto_san_validation=True,
         enable_trailers=True,
-        preserve_header_case=True,
     )
 
 

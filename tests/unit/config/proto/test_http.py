@@ -22,7 +22,6 @@ from config.model.http import (
 from config.model.istio import (
     AlpnOverrideSpec,
     AlpnUpstreamProtocol,
-    BaggageMethod,
     IstioHeadersMethod,
     IstioStatsSpec,
     MetricConfig,
@@ -88,8 +87,6 @@ def test_everything_that_is_honoured() -> None:
             accept_http_10: true
             default_host_for_http_10: h
             enable_trailers: true
-            allow_chunked_length: true
-            override_stream_error_on_invalid_http_message: true
             allow_absolute_url: false
           server_name: s
           server_header_transformation: PASS_THROUGH
@@ -116,7 +113,6 @@ def test_everything_that_is_honoured() -> None:
           path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT
           strip_any_host_port: true
           strip_trailing_host_dot: true
-          stream_error_on_invalid_http_message: true
           upgrade_configs: [{{upgrade_type: WebSocket}}, {{upgrade_type: connect, enabled: false}}]
           access_log: [{{name: a, typed_config: {{"@type": {EXTENSIONS}access_loggers.stream.v3.StdoutAccessLog}}}}]""")
     assert spec == HttpConnectionManagerSpec(
@@ -141,8 +137,6 @@ def test_everything_that_is_honoured() -> None:
             accept_http_10=True,
             default_host_for_http_10="h",
             enable_trailers=True,
-            override_stream_error_on_invalid_http_message=True,
-            allow_chunked_length=True,
         ),
         use_remote_address=True,
         xff_num_trusted_hops=1,
@@ -163,7 +157,6 @@ def test_everything_that_is_honoured() -> None:
         path_with_escaped_slashes_action=PathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT,
         strip_any_host_port=True,
         strip_trailing_host_dot=True,
-        stream_error_on_invalid_http_message=True,
         upgrade_configs=(UpgradeConfig("websocket"), UpgradeConfig("connect", False)),
         access_log=(FileAccessLogSpec("/dev/stdout"),),
     )
@@ -172,10 +165,10 @@ def test_everything_that_is_honoured() -> None:
 def test_router() -> None:
     spec = manager(
         filters=f'[{{name: r, typed_config: {{"@type": {EXTENSIONS}filters.http.router.v3.Router, '
-        "suppress_envoy_headers: true, dynamic_stats: false, respect_expected_rq_timeout: true}}]"
+        "suppress_envoy_headers: true, respect_expected_rq_timeout: true}}]"
     )
     assert spec.http_filters[0].spec == RouterSpec(
-        suppress_envoy_headers=True, respect_expected_rq_timeout=True, dynamic_stats=False
+        suppress_envoy_headers=True, respect_expected_rq_timeout=True
     )
 
 
@@ -183,17 +176,15 @@ def test_istio_stats() -> None:
     spec = first_filter(
         "type.googleapis.com/stats.PluginConfig",
         "{disable_host_header_fallback: true, tcp_reporting_duration: 1s, reporter: SERVER_GATEWAY, metrics: [{name: m, "
-        'dimensions: {b: "1", a: "2"}, tags_to_remove: [t], match: x, drop: true}], definitions: [{name: d, value: v, '
-        "type: HISTOGRAM}], rotation_interval: 2s, graceful_deletion_interval: 3s}",
+        'dimensions: {b: "1", a: "2"}, tags_to_remove: [t], drop: true}], definitions: [{name: d, value: v, '
+        "type: HISTOGRAM}]}",
     )
     assert spec == IstioStatsSpec(
         disable_host_header_fallback=True,
         tcp_reporting_duration_s=1.0,
-        metrics=(MetricConfig("m", (("a", "2"), ("b", "1")), ("t",), "x", True),),
+        metrics=(MetricConfig("m", (("a", "2"), ("b", "1")), ("t",), True),),
         definitions=(MetricDefinition("d", "v", MetricType.HISTOGRAM),),
         reporter=Reporter.SERVER_GATEWAY,
-        rotation_interval_s=2.0,
-        graceful_deletion_interval_s=3.0,
     )
 
 
@@ -207,14 +198,13 @@ def test_peer_metadata_leaves_out_methods_it_does_not_know() -> None:
         "{downstream_discovery: [{istio_headers: {}}, {workload_discovery: {}}, {baggage: {}}, {}, "
         "{upstream_filter_state: {peer_metadata_key: k}}], upstream_discovery: [{workload_discovery: {}}], "
         "downstream_propagation: [{istio_headers: {}}], upstream_propagation: [{istio_headers: {skip_external_clusters: "
-        "true}}, {baggage: {}}], shared_with_upstream: true, additional_labels: [l]}",
+        "true}}, {baggage: {}}], additional_labels: [l]}",
     )
     assert spec == PeerMetadataSpec(
-        downstream_discovery=(IstioHeadersMethod(), WorkloadDiscoveryMethod(), BaggageMethod()),
+        downstream_discovery=(IstioHeadersMethod(), WorkloadDiscoveryMethod()),
         upstream_discovery=(WorkloadDiscoveryMethod(),),
         downstream_propagation=(IstioHeadersMethod(),),
-        upstream_propagation=(IstioHeadersMethod(True), BaggageMethod()),
-        shared_with_upstream=True,
+        upstream_propagation=(IstioHeadersMethod(True),),
         additional_labels=("l",),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from config.model.access_log import FileAccessLogSpec
-from config.model.core import CidrRange, Metadata, PipeAddress, SocketAddress, TrafficDirection
+from config.model.core import CidrRange, PipeAddress, SocketAddress, TrafficDirection
 from config.model.listener import (
     FilterChainMatch,
     FilterChainSpec,
@@ -51,7 +51,6 @@ def test_everything_that_is_honoured() -> None:
     ignore_global_conn_limit: true
     continue_on_listener_filters_timeout: true
     listener_filters_timeout: 0s
-    metadata: {{filter_metadata: {{a: {{b: c}}}}}}
     additional_addresses: [{{address: {{socket_address: {{address: "::1", port_value: 0}}}}}}]
     access_log: [{{name: a, typed_config: {{"@type": {EXTENSIONS}access_loggers.file.v3.FileAccessLog, path: /x}}}}]
     listener_filters:
@@ -61,7 +60,7 @@ def test_everything_that_is_honoured() -> None:
     - name: p
       typed_config: {{{TYPE}.proxy_protocol.v3.ProxyProtocol, allow_requests_without_proxy_protocol: true}}
 """,
-        "name: fc\n      transport_socket_connect_timeout: 3s\n      metadata: {filter_metadata: {m: {n: o}}}",
+        "name: fc\n      transport_socket_connect_timeout: 3s",
     )
     assert spec == ListenerSpec(
         name="l",
@@ -72,7 +71,6 @@ def test_everything_that_is_honoured() -> None:
                 (TcpProxySpec("x", "c"),),
                 name="fc",
                 transport_socket_connect_timeout_s=3.0,
-                metadata=Metadata({"m": {"n": "o"}}),
             ),
         ),
         listener_filters=(
@@ -95,7 +93,6 @@ def test_everything_that_is_honoured() -> None:
         ignore_global_conn_limit=True,
         stat_prefix="sp",
         access_log=(FileAccessLogSpec("/x"),),
-        metadata=Metadata({"a": {"b": "c"}}),
     )
 
 

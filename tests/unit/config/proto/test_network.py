@@ -19,7 +19,7 @@ def test_tcp_proxy() -> None:
     assert filters(
         fields="stat_prefix: x, weighted_clusters: {clusters: [{name: c, weight: 3, metadata_match: {filter_metadata: "
         "{envoy.lb: {a: b}}}}]}, idle_timeout: 0s, max_connect_attempts: 4, max_downstream_connection_duration: 9s, "
-        f"access_log_options: {{access_log_flush_interval: 2s}}, access_log: [{log}]"
+        f"access_log: [{log}]"
     ) == (
         TcpProxySpec(
             stat_prefix="x",
@@ -28,14 +28,8 @@ def test_tcp_proxy() -> None:
             max_connect_attempts=4,
             max_downstream_connection_duration_s=9.0,
             access_log=(FileAccessLogSpec("/dev/stderr"),),
-            access_log_flush_interval_s=2.0,
         ),
     )
-
-
-def test_deprecated_access_log_flush_interval() -> None:
-    (spec,) = filters(fields="stat_prefix: x, cluster: c, access_log_flush_interval: 4s")
-    assert spec == TcpProxySpec("x", "c", access_log_flush_interval_s=4.0)
 
 
 def test_a_cluster_that_does_not_exist_is_a_warning() -> None:

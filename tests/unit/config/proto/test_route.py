@@ -62,8 +62,8 @@ def headers(flow: str) -> tuple[HeaderMatcher, ...]:
         ("prefix: /, case_sensitive: false", RouteMatch(PathMatchKind.PREFIX, "/", case_sensitive=False)),
         ("prefix: /, grpc: {}", RouteMatch(PathMatchKind.PREFIX, "/", grpc=True)),
         (
-            "prefix: /, runtime_fraction: {default_value: {numerator: 5, denominator: TEN_THOUSAND}, runtime_key: k}",
-            RouteMatch(PathMatchKind.PREFIX, "/", runtime_fraction=Percent(0.0005, "k")),
+            "prefix: /, runtime_fraction: {default_value: {numerator: 5, denominator: TEN_THOUSAND}}",
+            RouteMatch(PathMatchKind.PREFIX, "/", runtime_fraction=Percent(0.0005)),
         ),
         (
             "prefix: /, query_parameters: [{name: q, string_match: {contains: x}}, {name: r, present_match: false}, {name: s}]",
@@ -229,8 +229,7 @@ def test_configuration_and_virtual_host() -> None:
     spec = configuration(
         config="response_headers_to_add: [{header: {key: C, raw_value: ZA==}, keep_empty_value: true}], "
         "request_headers_to_remove: [X-B], response_headers_to_remove: [E], most_specific_header_mutations_wins: true, "
-        "internal_only_headers: [X-I], ignore_port_in_host_matching: true, validate_clusters: false, "
-        "max_direct_response_body_size_bytes: 9,",
+        "internal_only_headers: [X-I], ignore_port_in_host_matching: true,",
         host='domains: ["A.com", "*.B.com"], require_tls: ALL, include_request_attempt_count: true, '
         "include_attempt_count_in_response: true, retry_policy: {retry_on: reset}",
     )
@@ -242,8 +241,6 @@ def test_configuration_and_virtual_host() -> None:
     assert spec.most_specific_header_mutations_wins
     assert spec.internal_only_headers == ("x-i",)
     assert spec.ignore_port_in_host_matching
-    assert spec.validate_clusters is False
-    assert spec.max_direct_response_body_size_bytes == 9
     (host,) = spec.virtual_hosts
     assert host.domains == ("a.com", "*.b.com")
     assert host.require_tls is TlsRequirement.ALL

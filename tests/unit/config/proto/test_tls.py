@@ -114,7 +114,7 @@ def test_secrets_by_sds_are_accepted_with_a_warning() -> None:
 def test_client() -> None:
     spec = parse(
         tls_client(
-            f"sni: a.b, auto_host_sni: true, auto_sni_san_validation: true, max_session_keys: 3, common_tls_context: "
+            f"sni: a.b, auto_host_sni: true, auto_sni_san_validation: true, common_tls_context: "
             f"{{{PAIR}, alpn_protocols: [istio], validation_context: {{trusted_ca: {{inline_string: x}}}}}}"
         )
     ).bootstrap.clusters[1]
@@ -127,7 +127,6 @@ def test_client() -> None:
         sni="a.b",
         auto_host_sni=True,
         auto_sni_san_validation=True,
-        max_session_keys=3,
     )
 
 

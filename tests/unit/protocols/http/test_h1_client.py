@@ -246,7 +246,7 @@ def test_a_tunnel(codec: Codec, sink: Recorder) -> None:
     codec.send_data(1, b"up", False)
     assert codec.take_output() == b"up"
     codec.receive_eof()
-    assert sink.take() == [("data", 1, b"", True)]
+    assert sink.take() == [("reset", 1, ResetReason.CONNECTION_TERMINATION)]
 
 
 def test_an_upgrade_refused_by_the_upstream(codec: Codec, sink: Recorder) -> None:

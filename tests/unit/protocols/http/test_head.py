@@ -418,7 +418,30 @@ def test_response_fields_of_one_hop_are_taken_out() -> None:
 def test_switching_protocols_keeps_its_fields() -> None:
     found = response(b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
     assert found.upgrade == b"websocket"
-    assert list(found.headers.items()) == [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+    assert list(found.headers.items()) == [(b"connection", b"upgrade"), (b"upgrade", b"websocket")]
+
+
+def test_the_option_to_upgrade_keeps_its_spelling_alone() -> None:
+    found = response(b"HTTP/1.1 101 S\r\nConnection: keep-alive, UPGRADE\r\nUpgrade: websocket\r\n\r\n")
+    assert found.headers.get(b"connection") == b"UPGRADE"
+
+
+@pytest.mark.parametrize(
+    ("start", "authority", "lacks_host"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", b"a", False),
+        (b"GET / HTTP/1.1\r\nHost:\r\n", b"", False),
+        (b"GET / HTTP/1.1\r\nHost: \t\n", b"", False),
+        (b"GET / HTTP/1.1\r\n", b"", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: host\r\n", b"", True),
+        (b"GET http://b/ HTTP/1.1\r\n", b"b", False),
+    ],
+)
+def test_an_empty_host_is_not_a_missing_one(start: bytes, authority: bytes, lacks_host: bool) -> None:
+    headers = request(start + b"\r\n").headers
+    assert headers.authority == authority
+    assert headers.lacks_host is lacks_host
+    assert headers.copy().lacks_host is lacks_host
 
 
 # --- trailers

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from config.model.core import TrafficDirection
-from config.model.http import CodecType, Http1Options, HttpConnectionManagerSpec, UpgradeConfig
+from config.model.http import CodecType, Http1Options, HttpConnectionManagerSpec
 from config.model.route import DirectResponseAction
 from sidecar.stream_info import TlsInfo
 from sidecar.transport.http1_codecs import H11, HTTP1_CODEC_KEY, HTTPTOOLS
@@ -550,81 +550,6 @@ class TestTimeouts:
         assert b"connection: close" in client.take()
         assert client.ended
         assert floor.stat("downstream_cx_max_duration_reached") == 1
-
-
-class TestUpgrade:
-    WS = request("GET", "/ws", "connection: Upgrade", "upgrade: websocket")
-
-    def test_refused_unless_enabled(self, make: Make) -> None:
-        floor = make()
-        client = floor.connect()
-        client.send(self.WS)
-        assert status_of(client.take()) == 403
-        assert repr(floor.last) == "403 - upgrade_failed"
-        assert floor.asked() == 0
-        assert floor.stat("downstream_rq_ws_on_non_ws_route") == 1
-
-    def test_tunnel(self, make: Make) -> None:
-        floor = make(upgrade_configs=(UpgradeConfig("websocket"),))
-        client = floor.connect()
-        client.send(self.WS)
-        server = floor.server()
-        assert b"upgrade: websocket\r\n" in server.take()
-        server.send(
-            b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nhi"
-        )
-        answer = client.take()
-        assert status_of(answer) == 101
-        assert answer.endswith(b"\r\n\r\nhi")
-        client.send(b"\x81\x00")
-        assert server.take() == b"\x81\x00"
-        server.send(b"\x82\x00")
-        assert client.take() == b"\x82\x00"
-        floor.advance(100)  # the route timeout does not apply to a tunnel
-        client.send(b"more")
-        assert server.take() == b"more"
-        assert floor.stat("downstream_cx_upgrades_active") == 1
-        server.end()
-        assert client.ended
-        client.lose()
-        assert floor.last.code == 101
-        assert floor.stat("downstream_cx_upgrades_active") == 0
-        assert floor.idle()
-
-    def test_bytes_behind_the_request_wait_for_the_101(self, make: Make) -> None:
-        floor = make(upgrade_configs=(UpgradeConfig("websocket"),))
-        client = floor.connect()
-        client.send(self.WS + b"early")
-        server = floor.server()
-        assert b"early" not in server.take()
-        server.send(b"HTTP/1.1 101 X\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
-        assert server.take() == b"early"
-
-    def test_server_that_does_not_switch(self, make: Make) -> None:
-        floor = make(upgrade_configs=(UpgradeConfig("websocket"),))
-        client = floor.connect()
-        client.send(self.WS)
-        floor.server().send(OK)
-        answer = client.take()
-        assert status_of(answer) == 200
-        assert answer.endswith(b"\r\n\r\n")
-        assert repr(floor.last) == "200 - websocket_handshake_unsuccessful"
-        assert floor.idle()
-
-    def test_route_enables(self, make: Make) -> None:
-        floor = make(routes=[route("/", "web", upgrade_configs={"websocket": True})])
-        client = floor.connect()
-        client.send(self.WS)
-        assert floor.asked() == 1
-
-    def test_route_disables(self, make: Make) -> None:
-        floor = make(
-            upgrade_configs=(UpgradeConfig("websocket"),),
-            routes=[route("/", "web", upgrade_configs={"websocket": False})],
-        )
-        client = floor.connect()
-        client.send(self.WS)
-        assert status_of(client.take()) == 403
 
 
 class TestFlowControl:

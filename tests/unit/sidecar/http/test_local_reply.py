@@ -128,7 +128,3 @@ class TestFailures:
         details, flags = local_reply.truncated(ResetReason.PROTOCOL_ERROR, "http1.codec_error")
         assert details == "upstream_reset_after_response_started{protocol_error}"
         assert flags == ResponseFlag.UPSTREAM_PROTOCOL_ERROR
-
-    def test_reason_phrase(self) -> None:
-        assert local_reply.reason_phrase(431) == b"Request Header Fields Too Large"
-        assert local_reply.reason_phrase(599) == b"Unknown"

@@ -156,7 +156,15 @@ def test_bad_targets_are_refused_before_anything_is_added() -> None:
         headers = request(path=path)
         assert rules.apply(headers, stream()) is refusal, path
         assert len(headers) == 0
-    assert rules.apply(request(host=b""), stream()) is MISSING_HOST
+    headers = request(host=b"")
+    headers.lacks_host = True
+    assert rules.apply(headers, stream()) is MISSING_HOST
+
+
+def test_a_host_that_is_empty_is_a_host() -> None:
+    headers = request(host=b"")
+    assert RequestRules(manager()).apply(headers, stream()) is None
+    assert headers.authority == b""
 
 
 def test_escaped_slashes_may_redirect() -> None:

@@ -176,7 +176,23 @@ class TestOrder:
         server.send(response(200, "x-secret: 1"))
         answer = client.take()
         assert b"x-secret" not in answer
-        assert b"x-code: " in answer
+        assert b"x-code: 200\r\n" in answer
+
+    def test_response_edits_of_the_route_on_a_local_reply(self) -> None:
+        """They see a head that has no status in the log, and nothing of the body yet; their content-type stays."""
+        options = (
+            HeaderValueOption("x-code", "%RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESP(content-type)%."),
+            HeaderValueOption("content-type", "application/json"),
+            HeaderValueOption("content-length", "7"),
+        )
+        host = {"mutations": HeaderMutations(response_add=options)}
+        floor = floor_with(virtual_host=host, routes=[route("/", "gone")])
+        client = floor.connect()
+        client.send(GET)
+        answer = client.take()
+        assert b"x-code: 0 cluster_not_found .\r\n" in answer
+        assert b"content-length: 0\r\n" in answer
+        assert b"content-type" not in answer
 
 
 class TestHoldRequest:

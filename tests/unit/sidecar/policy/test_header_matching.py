@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from config.model.matching import HeaderMatcher, QueryParameterMatcher, StringMatcher, StringMatchKind
 from protocols.http.headers import Headers
 from sidecar.policy.header_matching import (
-    all_of,
     compile_header_matcher,
     compile_query_parameter_matcher,
     parse_query,
@@ -123,17 +122,6 @@ def test_bytes_that_are_not_utf8_do_not_slip_past_a_negative_match() -> None:
 def test_bad_regex_is_an_error() -> None:
     with pytest.raises(MatcherError):
         compile_header_matcher(HeaderMatcher("x-h", text(Kind.REGEX, "(")))
-
-
-def test_all_of() -> None:
-    a = compile_header_matcher(HeaderMatcher("x-a", present=True))
-    b = compile_header_matcher(HeaderMatcher("x-b", present=True))
-    assert all_of([]) is None
-    assert all_of([a]) is a
-    both = all_of([a, b])
-    assert both is not None
-    assert both(Headers([(b"x-a", b""), (b"x-b", b"")]))
-    assert not both(Headers([(b"x-a", b"")]))
 
 
 EVERYWHERE = "?q ?q= ?q=a ?q=b&q=a ?q=a&q=b ?q=a%20b ?q=a+b ?q=%61 ?q=12 ?q=a=b ?&q=a"

@@ -351,7 +351,10 @@ class TestTunnel:
         assert peer.transport.eof
         peer.send(b"bye")
         peer.end()
-        assert sink.events[-2:] == [("data", b"bye", False), ("data", b"", True)]
+        assert sink.events[-2:] == [
+            ("data", b"bye", False),
+            ("reset", ResetReason.CONNECTION_TERMINATION, ""),
+        ]
         assert peer.transport.closed
         peer.gone()
         assert fake.active_gauges() == {}
@@ -359,6 +362,6 @@ class TestTunnel:
     def test_the_upstream_ends_first(self) -> None:
         fake, _, sink, peer = self.upgraded()
         peer.end()
-        assert sink.events[-1] == ("data", b"", True)
+        assert sink.events[-1] == ("reset", ResetReason.CONNECTION_TERMINATION, "")
         assert peer.transport.closed
         assert fake.value("upstream_cx_destroy_with_active_rq") == 1

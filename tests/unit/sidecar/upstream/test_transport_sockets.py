@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from config.model.cluster import ClusterSpec, RawBufferSpec, TransportSocketMatch
-from config.model.core import EMPTY_METADATA, Metadata
-from config.model.tls import CommonTlsContext, UpstreamTlsContext
+from dataclasses import replace
+
+from config.model.cluster import ClusterSpec, RawBufferSpec, TransportSocketMatch, UpstreamHttpOptions
+from config.model.core import EMPTY_METADATA, DataSource, Metadata
+from config.model.tls import CertificateValidation, CommonTlsContext, UpstreamTlsContext
 from sidecar.stream_info import TlsInfo
 from sidecar.transport.tls_contexts import TlsContexts
 from sidecar.transport.transport_socket import TlsSocket, TransportSocket
 from sidecar.upstream.transport_sockets import RAW_SOCKETS, TlsSocketFactory, TransportSocketMatcher
 from stats.families import ClusterStats, TlsStats
 from stats.store import Store
+from tests.support.certificates import Authority
 
 TLS = UpstreamTlsContext(CommonTlsContext(alpn_protocols=("istio",)), sni="a.b")
 
@@ -50,6 +53,19 @@ class TestMatcher:
         matcher = self.matcher(store, TransportSocketMatch("x", {"a": "b", "c": "d"}, TLS))
         assert matcher.choose(endpoint_labels(a="b")) is RAW_SOCKETS
         assert store.counters["cluster.c.default.total_match_count"].value == 1
+
+    def test_auto_san_validation_is_a_demand_on_the_name_sent(self) -> None:
+        trust = CertificateValidation(trusted_ca=DataSource(inline=Authority().certificate_pem))
+        socket = UpstreamTlsContext(CommonTlsContext(validation=trust))
+        spec = ClusterSpec(
+            "c",
+            "c",
+            transport_socket=socket,
+            http_options=UpstreamHttpOptions(auto_sni=True, auto_san_validation=True),
+        )
+        scope, tls = Store().scope("cluster.c"), contexts()
+        TransportSocketMatcher(spec, scope, tls, ClusterStats(scope).default_total_match_count)
+        assert list(tls) == [tls.client(replace(socket, auto_sni_san_validation=True))]
 
     def test_tls_stats_exist_from_the_start(self) -> None:
         store = Store()

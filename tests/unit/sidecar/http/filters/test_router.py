@@ -208,16 +208,19 @@ class TestStaleConnection:
         second.send(OK)
         assert status_of(client.take()) == 200
         assert floor.last.flags == "-"
-        assert floor.last.attempts == 2
+        assert floor.last.attempts == 1
 
     def test_only_once(self) -> None:
         floor, client, server = self.warm()
         client.send(GET)
         server.end()
         floor.server().end()
-        assert status_of(client.take()) == 503
+        answer = client.take()
+        assert status_of(answer) == 503
+        assert answer.endswith(b"reset before headers. reset reason: connection termination")
         assert floor.asked() == 2
         assert floor.last.flags == "UC"
+        assert floor.last.attempts == 1
 
     def test_with_its_body(self) -> None:
         floor, client, server = self.warm()
@@ -274,6 +277,7 @@ class TestRetryPolicy:
         assert status_of(client.take()) == 200
         assert floor.value("cluster.web.upstream_rq_retry") == 1
         assert floor.value("cluster.web.upstream_rq_retry_success") == 1
+        assert floor.value("cluster.web.retry.upstream_rq_completed") == RETRIED_ANSWERS
         assert floor.fakes["web"].active_gauges() == {
             "upstream_cx_active": 1,
             "connections": 1,

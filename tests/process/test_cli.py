@@ -1,0 +1,139 @@
+"""`sidecar`: what people type."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.process.conftest import StartProxy
+from tests.support.bootstraps import bootstrap
+from tests.support.http_client import get
+from tests.support.ports import free_ports
+from tests.support.process import ChildProcess, run_to_end, sidecar_command, wait_until
+
+WORKLOAD = """\
+workload: {{name: shop-v1, namespace: default}}
+inbound:
+- {{listen: "127.0.0.1:{inbound}", application: "127.0.0.1:{application}", protocol: http, mtls: disabled}}
+admin: "127.0.0.1:{admin}"
+"""
+
+
+@pytest.fixture
+def workload(tmp_path: Path) -> Path:
+    file = tmp_path / "shop.yaml"
+    inbound, application, admin = free_ports(3)
+    file.write_text(WORKLOAD.format(inbound=inbound, application=application, admin=admin))
+    return file
+
+
+def test_nothing_shows_the_commands() -> None:
+    finished = run_to_end("sidecar.cli")
+    assert finished.code == 2
+    assert "validate" in finished.output and "sidecar demo" in finished.output
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["validate"], ["expand"], ["demo"], ["health"]])
+def test_help(command: list[str]) -> None:
+    finished = run_to_end("sidecar.cli", *command, "--help")
+    assert finished.code == 0
+    assert finished.output.startswith("usage: sidecar")
+
+
+def test_unknown_command() -> None:
+    finished = run_to_end("sidecar.cli", "fly")
+    assert finished.code == 2
+    assert "invalid choice: 'fly'" in finished.errors
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "expand"])
+def test_no_such_file(command: str) -> None:
+    assert run_to_end("sidecar.cli", command, "/no/such/file") == (
+        1,
+        "",
+        "/no/such/file: No such file or directory\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "expand"])
+def test_what_is_wrong_with_a_workload_file(workload: Path, command: str) -> None:
+    workload.write_text(workload.read_text().replace("inbound:", "inbond:"))
+    finished = run_to_end("sidecar.cli", command, workload)
+    assert finished.code == 1
+    assert f"{workload}:2:1: inbond: unknown field; did you mean 'inbound'?" in finished.errors
+
+
+def test_validate(workload: Path) -> None:
+    finished = run_to_end("sidecar.cli", "validate", workload)
+    assert (finished.code, finished.errors) == (0, "")
+    assert finished.output == f"configuration '{workload} (expanded)' OK\n"
+
+
+def test_expand_is_a_bootstrap(workload: Path, tmp_path: Path) -> None:
+    expanded = run_to_end("sidecar.cli", "expand", workload)
+    assert expanded.code == 0
+    assert expanded.output.startswith("# What the workload file shop.yaml stands for;")
+    file = tmp_path / "bootstrap.yaml"
+    file.write_text(expanded.output)
+    assert run_to_end("sidecar", "-c", file, "--mode", "validate", "-l", "off").code == 0
+    finished = run_to_end("sidecar.cli", "expand", file)
+    assert finished.code == 1
+    assert "not a workload file" in finished.errors
+
+
+def test_run_and_health(workload: Path, tmp_path: Path) -> None:
+    command = sidecar_command()
+    admin = workload.read_text().rpartition(" ")[2].strip().strip('"')
+    host, _, port = admin.partition(":")
+    proxy = ChildProcess(
+        [sys.executable, "-m", "sidecar.cli", "run", str(workload), "-l", "info"],
+        tmp_path / "log",
+        command.env,
+    )
+    try:
+
+        def ready() -> bool:
+            try:
+                return get((host, int(port)), "/ready").status == 200
+            except OSError:
+                return False
+
+        wait_until(ready, timeout_s=20, what="the proxy")
+        assert run_to_end("sidecar.cli", "health", "--admin", admin) == (0, "LIVE\n", "")
+        get((host, int(port)), "/healthcheck/fail", method="POST")
+        assert run_to_end("sidecar.cli", "health", "--admin", admin) == (1, "DRAINING\n", "")
+        proxy.signal(signal.SIGINT)
+        assert proxy.wait(10) == 0
+    finally:
+        proxy.kill()
+    assert "Traceback" not in proxy.log_text()
+
+
+@pytest.mark.parametrize("address", ["nonsense", ":", "127.0.0.1:", "127.0.0.1:+5", "127.0.0.1:٣"])
+def test_health_of_no_address(address: str) -> None:
+    finished = run_to_end("sidecar.cli", "health", "--admin", address)
+    assert finished == (1, "", f"--admin {address}: not ADDRESS:PORT\n")
+
+
+def test_health_of_nobody() -> None:
+    finished = run_to_end("sidecar.cli", "health", "--admin", "127.0.0.1:1")
+    assert finished.code == 1
+    assert finished.errors == "127.0.0.1:1: [Errno 111] Connection refused\n"
+
+
+def test_health_before_it_is_live(start: StartProxy) -> None:
+    proxy = start(bootstrap)
+    admin = f"127.0.0.1:{proxy.admin_address[1]}"
+    assert run_to_end("sidecar.cli", "health", "--admin", admin, "--timeout", "5").code == 0
+
+
+def test_demo(tmp_path: Path) -> None:
+    finished = run_to_end("sidecar.cli", "demo", "--once", "--dir", tmp_path, "--requests", "3", timeout_s=60)
+    assert finished.code == 0, finished.errors
+    assert "All 16 expected series are there, on both sides." in finished.output
+    assert max(map(len, finished.output.splitlines())) <= 120
+    assert finished.errors == ""
+    assert (tmp_path / "movies-key.pem").stat().st_mode & 0o077 == 0

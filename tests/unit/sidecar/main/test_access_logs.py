@@ -1,0 +1,114 @@
+"""All access logs of the process: shared files, flushing, reopening, and what is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from config.model.access_log import FileAccessLogSpec
+from config.model.core import SocketAddress
+from sidecar.main.access_logs import AccessLogs
+from sidecar.stream_info import ConnectionInfo, StreamInfo
+from sidecar.telemetry.access_log.format import FormatError
+from sidecar.transport.timers import Timers
+from stats.families import FilesystemStats
+from stats.store import Store
+from tests.support.upstream import ManualLoop
+
+
+class World:
+    def __init__(self, flush_at_bytes: int = 64 * 1024) -> None:
+        self.loop = ManualLoop()
+        self.store = Store()
+        self.logs = AccessLogs(
+            FilesystemStats(self.store.scope("filesystem")),
+            Timers(self.loop.as_loop()),
+            flush_interval_s=1.0,
+            flush_at_bytes=flush_at_bytes,
+        )
+
+    def log(self, path: Path, text: str = "%BYTES_SENT%\n", size: int = 5) -> None:
+        info = StreamInfo(ConnectionInfo(SocketAddress("1.1.1.1", 1), SocketAddress("2.2.2.2", 2)), 0.0, 0)
+        info.bytes_sent = size
+        self.logs.get(FileAccessLogSpec(str(path), text)).log(cast("Any", info))
+
+    def value(self, name: str) -> int:
+        stat = self.store.find(f"filesystem.{name}")
+        return cast("Any", stat).value  # type: ignore[no-any-return]
+
+
+def test_entries_wait_for_the_timer(tmp_path: Path) -> None:
+    world, path = World(), tmp_path / "log"
+    world.log(path)
+    world.logs.start()
+    assert path.read_text() == ""
+    world.loop.advance(1.1)
+    assert path.read_text() == "5\n"
+    assert [world.value(name) for name in ("write_buffered", "write_completed", "flushed_by_timer")] == [
+        1,
+        1,
+        1,
+    ]
+    world.loop.advance(5)
+    assert world.value("flushed_by_timer") == 1  # nothing to flush
+    world.log(path)
+    world.loop.advance(1.1)
+    assert path.read_text() == "5\n5\n"
+
+
+def test_much_is_written_at_once(tmp_path: Path) -> None:
+    world, path = World(flush_at_bytes=10), tmp_path / "log"
+    for _ in range(4):
+        world.log(path)
+    assert path.read_text() == ""
+    world.log(path)
+    assert path.read_text() == "5\n" * 5
+
+
+def test_one_file_for_one_path(tmp_path: Path) -> None:
+    world, path = World(), tmp_path / "log"
+    world.log(path, "a %BYTES_SENT%\n")
+    world.log(path, "b %BYTES_SENT%\n")
+    world.log(path, "a %BYTES_SENT%\n")
+    world.logs.close()
+    assert path.read_text() == "a 5\nb 5\na 5\n"
+
+
+def test_reopen(tmp_path: Path) -> None:
+    world, path = World(), tmp_path / "log"
+    world.log(path, size=1)
+    path.rename(tmp_path / "old")
+    world.logs.reopen()
+    world.log(path, size=2)
+    world.logs.close()
+    assert ((tmp_path / "old").read_text(), path.read_text()) == ("1\n", "2\n")
+
+
+def test_reopen_that_fails(tmp_path: Path) -> None:
+    world, directory = World(), tmp_path / "logs"
+    directory.mkdir()
+    world.log(directory / "log")
+    directory.rename(tmp_path / "moved")
+    world.logs.reopen()
+    assert world.value("reopen_failed") == 1
+    world.logs.close()
+    assert (tmp_path / "moved" / "log").read_text() == "5\n"
+
+
+def test_close_stops_the_timer(tmp_path: Path) -> None:
+    world = World()
+    world.log(tmp_path / "log")
+    world.logs.start()
+    world.logs.close()
+    world.loop.advance(10)
+    assert world.value("flushed_by_timer") == 0
+
+
+def test_what_cannot_be_logged(tmp_path: Path) -> None:
+    world = World()
+    with pytest.raises(OSError, match="no-such"):
+        world.log(tmp_path / "no-such" / "log")
+    with pytest.raises(FormatError):
+        world.log(tmp_path / "log", "%NO_SUCH_OPERATOR%")
