@@ -8,6 +8,8 @@ bootstrap: all at once, each with its place.
 from __future__ import annotations
 
 import functools
+import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -29,6 +31,15 @@ class Endpoint:
 
     host: str
     port: int
+
+    @property
+    def is_ip(self) -> bool:
+        """False for a name, which must be resolved."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -62,7 +73,7 @@ class Outbound:
     listen: Endpoint
     endpoints: tuple[Endpoint, ...]
     protocol: str = "http"
-    mtls: bool = True
+    mtls: bool = True  # the default where there is an identity
     identities: tuple[str, ...] = ()
 
 
@@ -98,9 +109,13 @@ class Workload:
         return f"sidecar~127.0.0.1~{self.name}.{self.namespace}~{self.namespace}.svc.cluster.local"
 
 
+#: Top-level keys that only a workload file has; one of them is enough, since another may be misspelt.
+_OWN_KEYS: Final = re.compile(r"""^["']?(workload|identity|inbound|outbound)["']?\s*:""", re.MULTILINE)
+
+
 def is_workload_file(text: str) -> bool:
-    """Whether a configuration text is the short form: it says who the workload is at the top level."""
-    return any(line.startswith(("workload:", '"workload":', "'workload':")) for line in text.splitlines())
+    """Whether a configuration text is the short form, and not a bootstrap."""
+    return _OWN_KEYS.search(text) is not None
 
 
 def parse_workload(source: Source) -> Workload:
@@ -199,17 +214,29 @@ def _endpoint(at: Path, value: object, problems: Problems) -> Endpoint | None:
     if isinstance(value, int) and not isinstance(value, bool):
         host, colon = "127.0.0.1", ":"
     host = host.removeprefix("[").removesuffix("]")
-    if (
-        isinstance(value, (str, int))
-        and colon
-        and host
-        and port.isascii()
-        and port.isdigit()
-        and int(port) <= 65535
-    ):
-        return Endpoint(host, int(port))
-    problems.error(at, "must be ADDRESS:PORT")
-    return None
+    if not (isinstance(value, (str, int)) and colon and host and port.isascii() and port.isdigit()):
+        problems.error(at, "must be ADDRESS:PORT")
+        return None
+    if int(port[:9]) > 65535:
+        problems.error(at, f"{port} is not a port: at most 65535")
+        return None
+    return Endpoint(host, int(port))
+
+
+def _listen_address(at: Path, value: object, problems: Problems) -> Endpoint | None:
+    """An endpoint that can be bound: an IP address."""
+    endpoint = _endpoint(at, value, problems)
+    if endpoint is not None and not endpoint.is_ip:
+        problems.error(at, f"{endpoint.host} is not an IP address: a port is opened on one of this machine's")
+        return None
+    return endpoint
+
+
+def _some_endpoints(at: Path, value: object, problems: Problems) -> tuple[Endpoint, ...] | None:
+    if value == []:
+        problems.error(at, "needs at least one ADDRESS:PORT")
+        return None
+    return _list_of(_endpoint)(at, value, problems)
 
 
 def _list_of(
@@ -236,14 +263,16 @@ def _labels(at: Path, value: object, problems: Problems) -> dict[str, str] | Non
 
 
 def _read_workload(top: _Section, problems: Problems, root: Path) -> Workload | None:
-    who = _Section(top.values.pop("workload", None), root.field("workload"), problems)
+    who = _Section(top.take("workload", lambda at, value, problems: value, None), root.field("workload"), problems)
     name = who.need("name", _text)
     namespace = who.take("namespace", _text, "default")
     cluster = who.take("cluster", _text, "Kubernetes")
     trust_domain = who.take("trust_domain", _text, "cluster.local")
     labels: dict[str, str] = who.take("labels", _labels, {})
     who.finish()
-    inbound = functools.partial(_inbound, has_identity="identity" in top.values)
+    has_identity = "identity" in top.values
+    inbound = functools.partial(_inbound, has_identity=has_identity)
+    outbound = functools.partial(_outbound, has_identity=has_identity)
     workload = Workload(
         name or "",
         namespace,
@@ -252,8 +281,8 @@ def _read_workload(top: _Section, problems: Problems, root: Path) -> Workload | 
         labels,
         identity=top.take("identity", _identity, None),
         inbound=top.take("inbound", _list_of(inbound), ()),
-        outbound=top.take("outbound", _list_of(_outbound), ()),
-        admin=top.take("admin", _endpoint, None),
+        outbound=top.take("outbound", _list_of(outbound), ()),
+        admin=top.take("admin", _listen_address, None),
         log_level=top.take("log_level", _one_of(LOG_LEVELS), "info"),
         access_log=top.take("access_log", _text, ""),
         access_log_format=top.take("access_log_format", _text, ""),
@@ -273,8 +302,10 @@ def _identity(at: Path, value: object, problems: Problems) -> Identity | None:
 
 def _inbound(at: Path, value: object, problems: Problems, *, has_identity: bool) -> Inbound | None:
     section = _Section(value, at, problems)
-    listen = section.need("listen", _endpoint)
+    listen = section.need("listen", _listen_address)
     application = section.need("application", _endpoint)
+    if listen is not None and listen == application:
+        problems.error(at.field("application"), "is the port of the sidecar itself")
     protocol = section.take("protocol", _one_of(PROTOCOLS), "http")
     service = section.take("service", _text, "")
     mtls = section.take("mtls", _one_of(MTLS_MODES), "")
@@ -284,14 +315,18 @@ def _inbound(at: Path, value: object, problems: Problems, *, has_identity: bool)
     return Inbound(listen, application, protocol, service, mtls) if listen and application else None
 
 
-def _outbound(at: Path, value: object, problems: Problems) -> Outbound | None:
+def _outbound(at: Path, value: object, problems: Problems, *, has_identity: bool) -> Outbound | None:
     section = _Section(value, at, problems)
     service = section.need("service", _text)
-    listen = section.need("listen", _endpoint)
-    endpoints = section.need("endpoints", _list_of(_endpoint))
+    listen = section.need("listen", _listen_address)
+    endpoints = section.need("endpoints", _some_endpoints)
     protocol = section.take("protocol", _one_of(PROTOCOLS), "http")
-    mtls = section.take("mtls", _flag, True)
+    mtls = section.take("mtls", _flag, has_identity)
+    if mtls and not has_identity:
+        problems.error(at.field("mtls"), "needs an identity section")
     identities: tuple[str, ...] = section.take("identities", _list_of(_text), ())
+    if identities and not mtls:
+        problems.error(at.field("identities"), "can only be judged with mTLS")
     section.finish()
     if not (service and listen and endpoints):
         return None
@@ -300,10 +335,16 @@ def _outbound(at: Path, value: object, problems: Problems) -> Outbound | None:
 
 def _judge(workload: Workload, problems: Problems, root: Path) -> None:
     """What no field can be blamed for alone: two ports that are the same."""
-    places = [("inbound", index, each.listen) for index, each in enumerate(workload.inbound)]
-    places += [("outbound", index, each.listen) for index, each in enumerate(workload.outbound)]
+    inbound = [("inbound", index, each.listen) for index, each in enumerate(workload.inbound)]
+    outbound = [("outbound", index, each.listen) for index, each in enumerate(workload.outbound)]
+    places = [
+        (root.item(kind, index).field("listen"), f"{kind}[{index}]", listen)
+        for kind, index, listen in inbound + outbound
+    ]
+    if workload.admin is not None:
+        places.append((root.field("admin"), "admin", workload.admin))
     taken: dict[Endpoint, str] = {}
-    for kind, index, listen in places:
+    for at, name, listen in places:
         if listen in taken and listen.port:
-            problems.error(root.item(kind, index).field("listen"), f"{listen} is taken by {taken[listen]}")
-        taken.setdefault(listen, f"{kind}[{index}]")
+            problems.error(at, f"{listen} is taken by {taken[listen]}")
+        taken.setdefault(listen, name)

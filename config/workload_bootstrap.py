@@ -25,6 +25,19 @@ _CIPHERS: Final = [
     "AES256-GCM-SHA384",
     "AES128-GCM-SHA256",
 ]
+#: Istio's rules: names of clusters and connection managers end in `;`, because they hold dots themselves.
+_STATS_TAGS: Final = [
+    {"tag_name": "cluster_name", "regex": r"^cluster\.((.+?);\.)"},
+    {"tag_name": "http_conn_manager_prefix", "regex": r"^http\.((.+?);\.)"},
+    {"tag_name": "tcp_prefix", "regex": r"^tcp\.((.*?)\.)\w+?$"},
+    {"tag_name": "response_code", "regex": r"_rq(_(\d{3}))$"},
+    {"tag_name": "response_code_class", "regex": r"_rq(_(\dxx))$"},
+    {"tag_name": "http_conn_manager_listener_prefix", "regex": r"^listener\..*?\.http\.((.+?);\.)"},
+    {
+        "tag_name": "listener_address",
+        "regex": r"^listener\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)",
+    },
+]
 _MESH_VERSION: Final = "1.28.0"
 
 
@@ -40,7 +53,12 @@ class _Expansion:
 
     def bootstrap(self) -> Json:
         workload = self._workload
+        clusters = [
+            *(self._inbound_cluster(each) for each in workload.inbound),
+            *(self._outbound_cluster(each) for each in workload.outbound),
+        ]
         bootstrap: Json = {
+            "stats_config": {"use_all_default_tags": False, "stats_tags": _STATS_TAGS},
             "node": {
                 "id": workload.node_id,
                 "cluster": workload.canonical_name,
@@ -51,10 +69,7 @@ class _Expansion:
                     *(self._inbound_listener(each) for each in workload.inbound),
                     *(self._outbound_listener(each) for each in workload.outbound),
                 ],
-                "clusters": [
-                    *(self._inbound_cluster(each) for each in workload.inbound),
-                    *(self._outbound_cluster(each) for each in workload.outbound),
-                ],
+                "clusters": list({str(each["name"]): each for each in clusters}.values()),
             },
         }
         if workload.admin is not None:
@@ -116,7 +131,7 @@ class _Expansion:
         return [mtls, plain] if mode == "permissive" else [mtls]
 
     def _inbound_filters(self, inbound: Inbound) -> list[Json]:
-        cluster = f"inbound|{inbound.application.port}||"
+        cluster = self._inbound_name(inbound)
         exchange: Json = {"name": "istio.metadata_exchange", "typed_config": _metadata_exchange()}
         if inbound.protocol == "tcp":
             return [
@@ -126,7 +141,7 @@ class _Expansion:
         return [
             exchange,
             self._connection_manager(
-                stat_prefix=f"inbound_{inbound.listen.port}",
+                stat_prefix=f"inbound_{inbound.listen.port};",
                 route=cluster,
                 cluster=cluster,
                 filters=[_peer_metadata("downstream"), _stats(disable_host_header_fallback=True)],
@@ -142,17 +157,23 @@ class _Expansion:
         workload = self._workload
         service = inbound.service or f"{workload.canonical_name}.{workload.namespace}.svc.cluster.local"
         return {
-            "name": f"inbound|{inbound.application.port}||",
-            "type": "STATIC",
-            "connect_timeout": "10s",
-            "load_assignment": _assignment(f"inbound|{inbound.application.port}||", (inbound.application,)),
+            **_cluster(self._inbound_name(inbound), (inbound.application,)),
             "metadata": _service_metadata(service, workload.namespace),
         }
+
+    def _inbound_name(self, inbound: Inbound) -> str:
+        """As Istio names it; with the service too where two share an application."""
+        others = {
+            each.service
+            for each in self._workload.inbound
+            if each.application.port == inbound.application.port
+        }
+        return f"inbound|{inbound.application.port}||{inbound.service if len(others) > 1 else ''}"
 
     # outbound
 
     def _outbound_listener(self, outbound: Outbound) -> Json:
-        name = _outbound_name(outbound)
+        name = self._outbound_name(outbound)
         if outbound.protocol == "tcp":
             filters = _tcp_filters(f"outbound_{outbound.listen.port}", name, self._access_log())
         else:
@@ -165,7 +186,7 @@ class _Expansion:
             }
             filters = [
                 self._connection_manager(
-                    stat_prefix=f"outbound_{outbound.listen.port}",
+                    stat_prefix=f"outbound_{outbound.listen.port};",
                     route=outbound.service,
                     cluster=name,
                     filters=[_peer_metadata("upstream"), alpn, _stats()],
@@ -180,12 +201,8 @@ class _Expansion:
         }
 
     def _outbound_cluster(self, outbound: Outbound) -> Json:
-        name = _outbound_name(outbound)
         cluster: Json = {
-            "name": name,
-            "type": "STATIC",
-            "connect_timeout": "10s",
-            "load_assignment": _assignment(name, outbound.endpoints),
+            **_cluster(self._outbound_name(outbound), outbound.endpoints),
             "metadata": _service_metadata(outbound.service, self._workload.namespace),
             "filters": [{"name": "istio.metadata_exchange", "typed_config": _metadata_exchange()}],
         }
@@ -193,6 +210,16 @@ class _Expansion:
         if identity is not None and outbound.mtls:
             cluster["transport_socket"] = self._client_tls(identity, outbound)
         return cluster
+
+    def _outbound_name(self, outbound: Outbound) -> str:
+        """As Istio names it; with the address in the place of the subset where a service has two on one port."""
+        same = [
+            each
+            for each in self._workload.outbound
+            if (each.service, each.listen.port) == (outbound.service, outbound.listen.port)
+        ]
+        subset = outbound.listen.host if len(same) > 1 else ""
+        return f"outbound|{outbound.listen.port}|{subset}|{outbound.service}"
 
     # shared pieces
 
@@ -205,6 +232,7 @@ class _Expansion:
             "codec_type": "AUTO",
             "normalize_path": True,
             "stream_idle_timeout": "0s",
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
             **extra,
             "route_config": {
                 "name": route,
@@ -266,7 +294,7 @@ class _Expansion:
         }
 
     def _server_tls(self, identity: Identity, protocol: str) -> Json:
-        alpn = ["h2", "http/1.1"] if protocol == "http" else ["istio-peer-exchange", "h2", "http/1.1"]
+        alpn = ["http/1.1"] if protocol == "http" else ["istio-peer-exchange", "h2", "http/1.1"]
         names: Json = {"san_type": "URI", "matcher": {"prefix": f"spiffe://{self._workload.trust_domain}/"}}
         return {
             "name": "envoy.transport_sockets.tls",
@@ -309,10 +337,19 @@ def _address(endpoint: Endpoint) -> Json:
     return {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}}
 
 
-def _assignment(cluster: str, endpoints: tuple[Endpoint, ...]) -> Json:
+def _cluster(name: str, endpoints: tuple[Endpoint, ...]) -> Json:
+    """What all clusters have. The `;` behind the stat name is what the tag rules look for."""
     return {
-        "cluster_name": cluster,
-        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(each)}} for each in endpoints]}],
+        "name": name,
+        "alt_stat_name": f"{name};",
+        "type": "STATIC" if all(each.is_ip for each in endpoints) else "STRICT_DNS",
+        "connect_timeout": "10s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": _address(each)}} for each in endpoints]}
+            ],
+        },
     }
 
 
@@ -321,10 +358,6 @@ def _service_metadata(service: str, namespace: str) -> Json:
     name, _, rest = service.partition(".")
     entry = {"host": service, "name": name, "namespace": rest.partition(".")[0] or namespace}
     return {"filter_metadata": {"istio": {"services": [entry]}}}
-
-
-def _outbound_name(outbound: Outbound) -> str:
-    return f"outbound|{outbound.listen.port}||{outbound.service}"
 
 
 def _typed_struct(type_name: str, value: Json) -> Json:

@@ -111,21 +111,11 @@ class PeerMetadata:
         """The struct of `filter_state.downstream_peer`. `name` is there exactly when the cluster is known, as in Istio."""
         struct: dict[str, object] = {
             key: value
-            for key, value in (
-                ("type", self.type),
-                ("workload", self.workload),
-                ("cluster", self.cluster),
-                ("namespace", self.namespace),
-                ("service", self.canonical_name),
-                ("revision", self.canonical_revision),
-                ("app", self.app),
-                ("version", self.version),
-                ("identity", self.identity),
-                ("region", self.region),
-                ("availability_zone", self.zone),
-            )
-            if value
+            for key, attribute in _FIELDS.items()
+            if key != "name" and (value := getattr(self, attribute))
         }
+        if self.identity:
+            struct["identity"] = self.identity
         if self.cluster:
             struct["name"] = self.instance_name
         if self.labels:
@@ -135,21 +125,7 @@ class PeerMetadata:
     def text(self) -> str:
         """`key=value` joined by commas, empty ones left out; for logs."""
         return ",".join(
-            f"{key}={value}"
-            for key, value in (
-                ("type", self.type),
-                ("workload", self.workload),
-                ("name", self.instance_name),
-                ("cluster", self.cluster),
-                ("namespace", self.namespace),
-                ("service", self.canonical_name),
-                ("revision", self.canonical_revision),
-                ("app", self.app),
-                ("version", self.version),
-                ("region", self.region),
-                ("availability_zone", self.zone),
-            )
-            if value
+            f"{key}={value}" for key, attribute in _FIELDS.items() if (value := getattr(self, attribute))
         )
 
     def get_field(self, name: str) -> str | None:
@@ -163,15 +139,17 @@ class PeerMetadata:
         return value if isinstance(value, str) else None
 
 
+#: The names of the fields where the object is shown, in the order of its text -> attributes.
 _FIELDS: Final = {
-    "namespace": "namespace",
+    "type": "type",
+    "workload": "workload",
+    "name": "instance_name",
     "cluster": "cluster",
+    "namespace": "namespace",
     "service": "canonical_name",
     "revision": "canonical_revision",
     "app": "app",
     "version": "version",
-    "workload": "workload",
-    "name": "instance_name",
     "region": "region",
     "availability_zone": "zone",
 }

@@ -97,7 +97,10 @@ class TcpKeepalive:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """One cluster. `stat_name` is `alt_stat_name`, or the name; colons in it are written as `_` in stat names."""
+    """One cluster. `stat_name` is `alt_stat_name`, or the name; colons in it are written as `_` in stat names.
+
+    A priority that `circuit_breakers` does not name has the default thresholds.
+    """
 
     name: str
     stat_name: str
@@ -109,9 +112,7 @@ class ClusterSpec:
     healthy_panic_threshold: float = 0.5  # ratio
     transport_socket: UpstreamTransportSocketSpec = RawBufferSpec()
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
-    circuit_breakers: Mapping[RoutingPriority, CircuitBreakerThresholds] | None = (
-        None  # None: the defaults for both
-    )
+    circuit_breakers: Mapping[RoutingPriority, CircuitBreakerThresholds] | None = None
     http_options: UpstreamHttpOptions = UpstreamHttpOptions()
     per_connection_buffer_limit_bytes: int = 1024 * 1024
     dns_refresh_rate_s: float = 5.0

@@ -26,16 +26,25 @@ STATS: Final = "stats.PluginConfig"
 PEER_METADATA: Final = "io.istio.http.peer_metadata.Config"
 METADATA_EXCHANGE: Final = "envoy.tcp.metadataexchange.config.MetadataExchange"
 ALPN: Final = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
+_NO_EXPRESSIONS: Final = "CEL expressions are not evaluated"
 _NO_CONTROL_PLANE: Final = "finds nobody: workloads are told by a control plane"
 
 declare(
     STATS,
-    "disable_host_header_fallback tcp_reporting_duration metrics definitions reporter",
-    ignored=noted(
-        "rotation_interval graceful_deletion_interval", "stats_eviction_interval removes what is not used"
-    ),
+    "disable_host_header_fallback tcp_reporting_duration metrics reporter",
+    ignored={
+        "definitions": _NO_EXPRESSIONS,
+        **noted(
+            "rotation_interval graceful_deletion_interval", "stats_eviction_interval removes what is not used"
+        ),
+    },
 )
-declare("stats.MetricConfig", "dimensions name tags_to_remove drop", no_effect={"match": "as in Istio"})
+declare(
+    "stats.MetricConfig",
+    "name tags_to_remove drop",
+    no_effect={"match": "as in Istio"},
+    ignored={"dimensions": _NO_EXPRESSIONS},
+)
 declare("stats.MetricDefinition", "name value type")
 declare(
     PEER_METADATA,

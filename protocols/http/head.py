@@ -54,13 +54,14 @@ _ABSOLUTE_FORM: Final = re.compile(
 )
 #: The authority of an absolute-form or authority-form target, which Envoy takes from fewer characters than Host.
 _URL_AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9\-.]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
-_DIGITS: Final = re.compile(rb"[0-9]+")
 _LENGTH_LIMIT: Final = 1 << 64
+_LENGTH_DIGITS: Final = 20  # so many has the limit
 
 #: Envoy refuses a request whose Connection field names this many others.
 _NOMINATIONS_LIMIT: Final = 10
 _TE_LIMIT: Final = 256
 _NOT_FRAMING: Final = names.HOP_BY_HOP - {names.TRANSFER_ENCODING}
+_LENGTH_ALONE: Final = frozenset((names.CONTENT_LENGTH,))
 _CONNECTION_ALONE: Final = frozenset((names.CONNECTION,))
 _PLAIN_OPTIONS: Final = {b"keep-alive": True, b"Keep-Alive": True, b"close": False, b"Close": False}
 _KEPT_OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade", b"http2-settings"))
@@ -270,6 +271,9 @@ def _read_special_fields(head: MessageHead, default_length: int) -> None:
     """Framing and the fields of one hop of a message that has some; the latter are taken out."""
     headers = head.headers
     special = headers.intersection(_SPECIAL)
+    if special == _LENGTH_ALONE:
+        head.length = _declared_length(headers)
+        return
     head.length = _body_length(head, special, default_length)
     if names.TRANSFER_ENCODING in special:
         headers.remove(names.TRANSFER_ENCODING)
@@ -311,15 +315,20 @@ def _body_length(head: MessageHead, special: set[bytes], default: int) -> int:
             raise RemoteProtocolError("http1.invalid_transfer_encoding", status=501)
         return CHUNKED
     if names.CONTENT_LENGTH in special:
-        value = headers.joined(names.CONTENT_LENGTH) or b""
-        digits = value.lstrip(b"0") if len(value) > 20 else value
-        if _DIGITS.fullmatch(value) is None or len(digits) > 20:
-            raise RemoteProtocolError(CODEC_ERROR)
-        length = int(digits or b"0")
-        if length >= _LENGTH_LIMIT:
-            raise RemoteProtocolError(CODEC_ERROR)
-        return length
+        return _declared_length(headers)
     return default
+
+
+def _declared_length(headers: Headers) -> int:
+    """The value of Content-Length: digits, and nothing else (lines that say it twice are joined by a comma)."""
+    value = headers.joined(names.CONTENT_LENGTH) or b""
+    digits = value.lstrip(b"0") if len(value) > _LENGTH_DIGITS else value
+    if not value.isdigit() or len(digits) > _LENGTH_DIGITS:
+        raise RemoteProtocolError(CODEC_ERROR)
+    length = int(digits or b"0")
+    if length >= _LENGTH_LIMIT:
+        raise RemoteProtocolError(CODEC_ERROR)
+    return length
 
 
 def _check_connect(head: MessageHead) -> None:
@@ -410,7 +419,8 @@ def read_response_head(data: bytes, settings: CodecSettings) -> MessageHead | No
         pairs = list(map(field_of, lines[1:]))
     except KeyError:
         return _read_response_head(data, settings)
-    headers = Headers(pairs)
+    fields = dict(pairs)
+    headers = Headers.of(fields) if len(fields) == len(pairs) else Headers(pairs)
     headers.status = status
     head = MessageHead(headers, version, UNTIL_CLOSE, end + 4)
     _check_response(head, len(pairs), settings)

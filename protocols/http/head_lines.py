@@ -37,7 +37,6 @@ _NOT_REMEMBERED: Final = frozenset(
     (
         names.AUTHORIZATION,
         names.COOKIE,
-        names.DATE,
         names.PROXY_AUTHORIZATION,
         names.SET_COOKIE,
         names.X_FORWARDED_CLIENT_CERT,
@@ -49,6 +48,8 @@ _NOT_REMEMBERED: Final = frozenset(
 )
 _REMEMBERED_LINES: Final = 2048
 _REMEMBERED_LINE_BYTES: Final = 256
+#: Fields may be longer: what Istio's workloads tell of themselves comes with every message.
+_REMEMBERED_FIELD_BYTES: Final = 1024
 _REMEMBERED_NAME_BYTES: Final = 64
 
 
@@ -75,7 +76,7 @@ class _Fields(dict[bytes, tuple[bytes, bytes]]):
         if not colon or value.translate(None, VALUE_CHARS):
             raise KeyError
         pair = (name, value.strip(b" \t"))
-        if name not in _NOT_REMEMBERED and len(line) <= _REMEMBERED_LINE_BYTES:
+        if name not in _NOT_REMEMBERED and len(line) <= _REMEMBERED_FIELD_BYTES:
             if len(self) >= _REMEMBERED_LINES:
                 self.clear()
             self[line] = pair

@@ -15,7 +15,17 @@ class Headers:
     (unless missing on the wire) `authority` are set, on a response `status`; trailers have none.
     """
 
-    __slots__ = ("_first", "_more", "authority", "lacks_host", "method", "path", "protocol", "scheme", "status")
+    __slots__ = (
+        "_first",
+        "_more",
+        "authority",
+        "lacks_host",
+        "method",
+        "path",
+        "protocol",
+        "scheme",
+        "status",
+    )
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.method: bytes = b""

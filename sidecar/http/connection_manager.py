@@ -126,7 +126,9 @@ class ConnectionManager(PassThroughFilter):
         self._duration_timer: Cancellable | None = None
         self._drain_timer: Cancellable | None = None
         self._secure = connection.socket.is_tls
-        stats = config.stats  # counted before the handshake, as in Envoy: one that fails was a connection, too
+        stats = (
+            config.stats
+        )  # counted before the handshake, as in Envoy: one that fails was a connection, too
         stats.downstream_cx_total.inc()
         stats.downstream_cx_active.inc()
         if self._secure:

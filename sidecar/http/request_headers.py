@@ -52,6 +52,9 @@ _XFP: Final = b"x-forwarded-proto"
 _XFPORT: Final = b"x-forwarded-port"
 _REQUEST_ID: Final = b"x-request-id"
 
+#: What `x-forwarded-proto` may claim; anything else, and the scheme is that of the connection.
+_SCHEMES: Final = {scheme: scheme for scheme in (b"http", b"https")}
+
 
 class RequestRules:
     """Compiled from one HttpConnectionManagerSpec; shared by all its connections.
@@ -108,12 +111,14 @@ class RequestRules:
             client, may_be_internal = self._forwarded_client(headers)
         if client is not None:
             info.remote_address = client
-        if _XFP not in headers:
-            headers.set(_XFP, b"https" if secure else b"http")
+        protocol = b"https" if secure else b"http"
+        claimed = headers.get(_XFP)
+        if claimed is None:
+            headers.set(_XFP, protocol)
         if self._append_port and _XFPORT not in headers:
             _set_forwarded_port(headers, connection.local_address)
         if not headers.scheme:
-            headers.scheme = _scheme(headers, secure)
+            headers.scheme = protocol if claimed is None else _SCHEMES.get(claimed.lower(), protocol)
         internal = may_be_internal and self._is_internal(client or connection.remote_address)
         edge = self._use_remote_address and not internal
         if headers.has_any(_FROM_ENVOY):
@@ -159,14 +164,6 @@ class RequestRules:
 def _set_forwarded_port(headers: Headers, local: Address) -> None:
     if isinstance(local, SocketAddress):
         headers.set(_XFPORT, b"%d" % local.port)
-
-
-def _scheme(headers: Headers, secure: bool) -> bytes:
-    """The scheme that `x-forwarded-proto` claims if it is one, else that of the connection."""
-    claimed = headers.get(_XFP)
-    if claimed is not None and claimed.lower() in (b"http", b"https"):
-        return claimed.lower()
-    return b"https" if secure else b"http"
 
 
 def _drop_claims(headers: Headers, internal: bool, edge: bool) -> None:

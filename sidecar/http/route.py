@@ -11,6 +11,7 @@ from protocols.http.headers import Headers
 from sidecar.http.header_mutation import Mutator, no_mutation
 from sidecar.http.path_rewrite import PathRewrite
 from sidecar.http.redirect import Redirect, tls_location
+from sidecar.http.router_headers import RouteTimeouts
 from sidecar.policy.matching import encode_text
 from sidecar.stream_info import StreamInfo
 
@@ -55,7 +56,7 @@ class _Route:
 class ForwardRoute(_Route):
     """Send the request to a cluster. A weighted route has one object for each of its clusters; the match draws one.
 
-    `timeout_s` None: no route timeout. `idle_timeout_s` None: the connection manager's stream idle timeout, 0.0: off.
+    `idle_timeout_s` None: the connection manager's stream idle timeout, 0.0: off.
     `upgrades`: upgrade token -> enabled, on top of the connection manager's.
     """
 
@@ -76,7 +77,7 @@ class ForwardRoute(_Route):
         "metadata_match",
         "priority",
         "retry_policy",
-        "timeout_s",
+        "timeouts",
         "upgrades",
     )
 
@@ -101,7 +102,9 @@ class ForwardRoute(_Route):
         self._append_x_forwarded_host = action.append_x_forwarded_host
         self.auto_host_rewrite = action.auto_host_rewrite
         self.cluster_not_found_status = action.cluster_not_found_status
-        self.timeout_s = action.timeout_s
+        self.timeouts = RouteTimeouts(
+            action.timeout_s, retry_policy.per_try_timeout_s if retry_policy is not None else None
+        )
         self.idle_timeout_s = action.idle_timeout_s
         self.max_stream_duration_s = action.max_stream_duration_s
         self.priority: RoutingPriority = action.priority

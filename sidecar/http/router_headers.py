@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from protocols.http.headers import Headers
 
@@ -42,18 +42,28 @@ _RETRY_HEADERS: Final = frozenset(
 _NUMBER: Final = re.compile(rb"[0-9]{1,15}")
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """In milliseconds, 0: none."""
 
     global_ms: int
     per_try_ms: int
 
 
+class RouteTimeouts:
+    """The timeouts of a route. `effective`: those of a request that asks for none; `expected` tells the next hop of them."""
+
+    __slots__ = ("effective", "expected", "global_ms", "per_try_ms")
+
+    def __init__(self, timeout_s: float | None, per_try_timeout_s: float | None = None) -> None:
+        self.global_ms = _milliseconds(timeout_s)
+        self.per_try_ms = _milliseconds(per_try_timeout_s)
+        self.effective = _effective(self.global_ms, self.per_try_ms)
+        self.expected = _expected(self.effective)
+
+
 def take_timeouts(
     headers: Headers,
-    route_timeout_s: float | None,
-    per_try_timeout_s: float | None = None,
+    route: RouteTimeouts,
     *,
     respect_expected_rq_timeout: bool = False,
     insert_expected: bool = True,
@@ -62,29 +72,43 @@ def take_timeouts(
 
     Sets `x-envoy-expected-rq-timeout-ms` for the next hop unless `insert_expected` is off (`suppress_envoy_headers`).
     """
-    global_ms = _milliseconds(route_timeout_s)
-    per_try_ms = _milliseconds(per_try_timeout_s)
+    timeouts, expected = route.effective, route.expected
     if headers.has_any(_ROUTER_HEADERS):
-        for name in headers.intersection(_IGNORED):
-            headers.remove(name)
-        expected = headers.get(_EXPECTED) if respect_expected_rq_timeout else None
-        if expected is not None:
-            global_ms = _number(expected, global_ms)
-        else:
-            asked = headers.get(_TIMEOUT)
-            if asked is not None:
-                global_ms = _number(asked, global_ms)
-                headers.remove(_TIMEOUT)
-        asked = headers.get(_PER_TRY_TIMEOUT)
+        timeouts = _asked(headers, route, respect_expected_rq_timeout)
+        expected = _expected(timeouts)
+    if insert_expected and expected:
+        headers.set(_EXPECTED, expected)
+    return timeouts
+
+
+def _asked(headers: Headers, route: RouteTimeouts, respect_expected_rq_timeout: bool) -> Timeouts:
+    global_ms, per_try_ms = route.global_ms, route.per_try_ms
+    for name in headers.intersection(_IGNORED):
+        headers.remove(name)
+    expected = headers.get(_EXPECTED) if respect_expected_rq_timeout else None
+    if expected is not None:
+        global_ms = _number(expected, global_ms)
+    else:
+        asked = headers.get(_TIMEOUT)
         if asked is not None:
-            per_try_ms = _number(asked, per_try_ms)
-            headers.remove(_PER_TRY_TIMEOUT)
-    if global_ms and per_try_ms >= global_ms:
-        per_try_ms = 0
-    expected_ms = per_try_ms or global_ms
-    if insert_expected and expected_ms:
-        headers.set(_EXPECTED, b"%d" % expected_ms)
-    return Timeouts(global_ms, per_try_ms)
+            global_ms = _number(asked, global_ms)
+            headers.remove(_TIMEOUT)
+    asked = headers.get(_PER_TRY_TIMEOUT)
+    if asked is not None:
+        per_try_ms = _number(asked, per_try_ms)
+        headers.remove(_PER_TRY_TIMEOUT)
+    return _effective(global_ms, per_try_ms)
+
+
+def _effective(global_ms: int, per_try_ms: int) -> Timeouts:
+    """A timeout of each attempt that is no shorter than that of all of them is none."""
+    return Timeouts(global_ms, 0 if global_ms and per_try_ms >= global_ms else per_try_ms)
+
+
+def _expected(timeouts: Timeouts) -> bytes:
+    """How long the next hop has, b"" if for ever."""
+    expected_ms = timeouts.per_try_ms or timeouts.global_ms
+    return b"%d" % expected_ms if expected_ms else b""
 
 
 def _milliseconds(seconds: float | None) -> int:

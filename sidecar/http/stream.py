@@ -499,7 +499,9 @@ class ActiveStream:
             self._request_hold = None
         if status == 400:
             self.manager.close_after_response()  # what follows cannot be trusted to be a request (Envoy)
-        past_filters = info.response_headers is not None  # an answer in place of a response that filters were shown
+        past_filters = (
+            info.response_headers is not None
+        )  # an answer in place of a response that filters were shown
         edit = self._edit_reply if self.route is not None else None
         head, rest = local_reply.build(self.request_headers, status, body, headers, edit)
         info.response_headers = head

@@ -8,7 +8,7 @@ ASCII one. Regular expressions are RE2 and must match the whole value.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias, cast
+from typing import AnyStr, Final, Protocol, TypeAlias, cast
 
 import re2
 
@@ -40,9 +40,9 @@ def compile_string_matcher(matcher: StringMatcher) -> StringPredicate:
         matches = compile_regex(matcher.pattern)
         return lambda text: matches(encode_text(text))
     if matcher.ignore_case:
-        compare = _compare_text(matcher.kind, lower_ascii(matcher.pattern))
+        compare = _compare(matcher.kind, lower_ascii(matcher.pattern))
         return lambda text: compare(lower_ascii(text))
-    return _compare_text(matcher.kind, matcher.pattern)
+    return _compare(matcher.kind, matcher.pattern)
 
 
 def compile_bytes_matcher(matcher: StringMatcher) -> BytesPredicate:
@@ -51,9 +51,9 @@ def compile_bytes_matcher(matcher: StringMatcher) -> BytesPredicate:
         return compile_regex(matcher.pattern)
     pattern = encode_text(matcher.pattern)
     if matcher.ignore_case:
-        compare = _compare_bytes(matcher.kind, pattern.lower())
+        compare = _compare(matcher.kind, pattern.lower())
         return lambda text: compare(text.lower())
-    return _compare_bytes(matcher.kind, pattern)
+    return _compare(matcher.kind, pattern)
 
 
 def compile_regex(pattern: str) -> BytesPredicate:
@@ -106,19 +106,7 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
-def _compare_text(kind: StringMatchKind, pattern: str) -> StringPredicate:
-    match kind:
-        case StringMatchKind.PREFIX:
-            return lambda text: text.startswith(pattern)
-        case StringMatchKind.SUFFIX:
-            return lambda text: text.endswith(pattern)
-        case StringMatchKind.CONTAINS:
-            return lambda text: pattern in text
-        case _:
-            return lambda text: text == pattern
-
-
-def _compare_bytes(kind: StringMatchKind, pattern: bytes) -> BytesPredicate:
+def _compare(kind: StringMatchKind, pattern: AnyStr) -> Callable[[AnyStr], bool]:
     match kind:
         case StringMatchKind.PREFIX:
             return lambda text: text.startswith(pattern)

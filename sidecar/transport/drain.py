@@ -34,7 +34,7 @@ class DrainState:
     def drain_close(self, direction: TrafficDirection) -> bool:
         if self.health_check_failed:
             return True
-        return direction in self._directions and self._chance()
+        return bool(self._directions) and direction in self._directions and self._chance()
 
 
 def _always() -> bool:

@@ -273,9 +273,8 @@ class _Attempt:
             except BaseException:
                 sock.close()
                 raise
-            self._task = (
-                None  # from here on the transport owns the descriptor: not to be cancelled in between
-            )
+            # From here on the transport owns the descriptor: not to be cancelled in between.
+            self._task = None
             create = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
             transport, _ = await create(lambda: transport_socket, sock=sock)
             if transport_socket.owner is None:  # given up in the meantime

@@ -199,6 +199,7 @@ class HttpFloor:
         direction: TrafficDirection = TrafficDirection.UNSPECIFIED,
         runtime: Mapping[str, object] | None = None,
         peer_lookup: Callable[[str], PeerMetadata | None] | None = None,
+        local_address: str = "127.0.0.1",
         **fields: Any,
     ) -> None:
         """`factories` are put in front of the configured filters; `fields` go into the HttpConnectionManagerSpec."""
@@ -225,6 +226,7 @@ class HttpFloor:
             runtime=runtime or {},
             peer_lookup=peer_lookup,
             random=random.Random(1),
+            local_address=local_address,
         )
         host = VirtualHost("all", ("*",), tuple(routes), **(virtual_host or {}))
         fields.setdefault("access_log", (FileAccessLogSpec("/dev/null"),))

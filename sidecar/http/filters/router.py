@@ -123,15 +123,12 @@ class Router(PassThrough):
         self._request_ended = end
         self._internal = headers.get(b"x-envoy-internal") == b"true"
         self._upgrade = not end and names.UPGRADE in headers
-        policy = route.retry_policy
-        timeouts = take_timeouts(
+        self._timeout_ms, self._per_try_ms = take_timeouts(
             headers,
-            route.timeout_s,
-            policy.per_try_timeout_s if policy is not None else None,
+            route.timeouts,
             respect_expected_rq_timeout=factory.respect_expected_rq_timeout,
             insert_expected=factory.inserts_headers,
         )
-        self._timeout_ms, self._per_try_ms = timeouts.global_ms, timeouts.per_try_ms
         self._take_retries(stream, route, cluster, headers)
         route.finalize_request(headers, stream.info, insert_original_path=factory.inserts_headers)
         if end and self._timeout_ms:

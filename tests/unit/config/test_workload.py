@@ -82,6 +82,26 @@ def test_the_expansion_is_a_valid_bootstrap_without_warnings() -> None:
     }
 
 
+def test_shared_applications_names_and_addresses_keep_clusters_apart() -> None:
+    text = """
+workload: {name: a}
+inbound:
+  - {listen: 127.0.0.1:1, application: 127.0.0.1:8080, service: one.default}
+  - {listen: 127.0.0.1:2, application: 127.0.0.1:8080, service: two.default}
+outbound:
+  - {service: s.default, listen: 127.0.0.1:9, endpoints: ["example.com:80"]}
+  - {service: s.default, listen: 127.0.0.2:9, endpoints: [10.0.0.1:80]}
+"""
+    resources = expand(parse_workload(Source("w.yaml", text)))["static_resources"]
+    assert isinstance(resources, dict)
+    assert [(each["name"], each["type"]) for each in resources["clusters"]] == [
+        ("inbound|8080||one.default", "STATIC"),
+        ("inbound|8080||two.default", "STATIC"),
+        ("outbound|9|127.0.0.1|s.default", "STRICT_DNS"),
+        ("outbound|9|127.0.0.2|s.default", "STATIC"),
+    ]
+
+
 def test_strict_is_the_default_with_an_identity_and_plaintext_without() -> None:
     def chains(identity: str) -> list[str]:
         text = f"workload: {{name: a}}\n{identity}inbound: [{{listen: 1, application: 2}}]\n"
@@ -113,7 +133,7 @@ identiy: {}
         "w.yaml:2:3: workload.nmae: unknown field; did you mean 'name'?",
         "w.yaml:3:14: workload.namespace: must be text, not a number",
         "w.yaml:5:13: inbound[0].listen: must be ADDRESS:PORT",
-        "w.yaml:6:18: inbound[0].application: must be ADDRESS:PORT",
+        "w.yaml:6:18: inbound[0].application: 99999 is not a port: at most 65535",
         "w.yaml:7:15: inbound[0].protocol: must be one of http, tcp; did you mean 'http'?",
         "w.yaml:10:11: inbound[1].mtls: strict needs an identity section",
         "w.yaml:11:11: outbound: must be a list, not text",
@@ -141,6 +161,25 @@ identiy: {}
             "workload: {name: a}\ninbound: [{listen: 9, application: 1}, {listen: 9, application: 2}]\n",
             "inbound[1].listen: 127.0.0.1:9 is taken by inbound[0]",
         ),
+        (
+            "workload: {name: a}\noutbound: [{service: s, listen: 9, endpoints: [e:1], mtls: true}]\n",
+            "w.yaml:2:60: outbound[0].mtls: needs an identity section",
+        ),
+        (
+            "workload: {name: a}\noutbound: [{service: s, listen: 9, endpoints: [e:1], identities: [x]}]\n",
+            "outbound[0].identities: can only be judged with mTLS",
+        ),
+        ("workload: {name: a}\noutbound: [{service: s, listen: 9, endpoints: []}]\n", "needs at least one"),
+        (
+            "workload: {name: a}\ninbound: [{listen: 9, application: 9}]\n",
+            "is the port of the sidecar itself",
+        ),
+        ("workload: {name: a}\ninbound: [{listen: localhost:9, application: 8}]\n", "is not an IP address"),
+        (
+            "workload: {name: a}\nadmin: 9\ninbound: [{listen: 9, application: 8}]\n",
+            "w.yaml:2:8: admin: 127.0.0.1:9 is taken by inbound[0]",
+        ),
+        ("worklod: {name: a}\ninbound: []\n", "worklod: unknown field; did you mean 'workload'?"),
         ("workload: {name: a}\nlog_level: loud\n", "log_level: must be one of trace, debug"),
     ],
 )
@@ -151,5 +190,6 @@ def test_single_problems(text: str, problem: str) -> None:
 def test_which_files_are_workload_files() -> None:
     assert is_workload_file(FULL)
     assert is_workload_file('"workload": {}\n')
+    assert is_workload_file("worklod: {}\ninbound: []\n")
     assert not is_workload_file("static_resources: {}\n")
     assert not is_workload_file("node: {metadata: {workload: x}}\n")

@@ -209,6 +209,19 @@ def test_peer_metadata_leaves_out_methods_it_does_not_know() -> None:
     )
 
 
+def test_expressions_of_metrics_are_ignored_aloud() -> None:
+    filters = typed_struct(
+        "type.googleapis.com/stats.PluginConfig",
+        '{metrics: [{name: m, dimensions: {a: "1"}}], definitions: [{name: d, value: v}]}',
+    )
+    warnings = parse(http(filters=f"[{filters}, {ROUTER}]")).warnings
+    assert [each.path.rpartition("typed_config.")[2] for each in warnings] == [
+        "value.metrics[0].dimensions",
+        "value.definitions",
+    ]
+    assert all(each.reason == "ignored: CEL expressions are not evaluated" for each in warnings)
+
+
 def test_alpn_override() -> None:
     spec = first_filter(
         "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",

@@ -19,7 +19,7 @@ def test_tables_are_bounded() -> None:
 
 
 def test_secrets_and_long_lines_are_not_remembered() -> None:
-    for line in (b"Authorization: Bearer s3cr3t", b"Cookie: s3cr3t=1", b"X: s3cr3t" + b"x" * 300):
+    for line in (b"Authorization: Bearer s3cr3t", b"Cookie: s3cr3t=1", b"X: s3cr3t" + b"x" * 1100):
         assert FIELDS[line][1] in line
     assert not any(b"s3cr3t" in line for line in FIELDS)
 

@@ -39,6 +39,22 @@ class TestBuild:
         headers, _ = local_reply.build(None, 200, b"{}", ((b"content-type", b"application/json"),))
         assert headers.get_all(b"content-type") == [b"application/json"]
 
+    def test_the_route_edits_a_head_that_does_not_speak_of_its_body(self) -> None:
+        def edit(headers: Headers) -> None:
+            assert list(headers.items()) == [(b"x", b"y")]
+            headers.add(b"content-type", b"application/json")
+            headers.add(b"content-length", b"9")
+
+        headers, body = local_reply.build(None, 503, b"{}", ((b"x", b"y"),), edit)
+        assert list(headers.items()) == [
+            (b"x", b"y"),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"2"),
+        ]
+        assert body == b"{}"
+        headers, body = local_reply.build(None, 503, b"", ((b"x", b"y"),), edit)
+        assert list(headers.items()) == [(b"x", b"y")]
+
     @pytest.mark.parametrize(
         ("status", "code"),
         [

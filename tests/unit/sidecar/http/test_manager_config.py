@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from config.model.http import HeadersWithUnderscoresAction, Http1Options, UpgradeConfig
+from config.model.http import (
+    HeadersWithUnderscoresAction,
+    Http1Options,
+    PathWithEscapedSlashesAction,
+    UpgradeConfig,
+)
 from protocols.http.codec import UnderscorePolicy
 from tests.support.http_floor import HttpFloor, request, route, status_of
 
@@ -46,6 +51,30 @@ def test_route_counts_more_for_upgrades(
     floor = HttpFloor(upgrade_configs=upgrades)
     of_route = {"websocket": by_route} if by_route is not None else None
     assert floor.config.upgrade_allowed(b"websocket", of_route) is allowed
+
+
+def test_a_client_on_the_loopback_is_forwarded_as_this_machine() -> None:
+    floor = HttpFloor([route("/", "web")], local_address="192.0.2.7", use_remote_address=True)
+    floor.connect(address="127.0.0.1").send(request())
+    assert b"\r\nx-forwarded-for: 192.0.2.7\r\n" in floor.server().take()
+
+
+@pytest.mark.parametrize(("path", "redirected"), [("/a%2fb", True), ("/a%00", False)])
+def test_a_redirect_to_the_normalised_path_is_no_failure(path: str, redirected: bool) -> None:
+    action = PathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT
+    floor = HttpFloor([route("/", "web")], path_with_escaped_slashes_action=action, normalize_path=True)
+    client = floor.connect()
+    client.send(request("GET", path))
+    assert status_of(client.take()) == (307 if redirected else 400)
+    assert floor.stat("downstream_rq_redirected_with_normalized_path") == redirected
+    assert floor.stat("downstream_rq_failed_path_normalization") == (not redirected)
+
+
+def test_interim_answers_count_for_the_cluster() -> None:
+    floor = HttpFloor([route("/", "web")])
+    floor.connect().send(request())
+    floor.server().send(b"HTTP/1.1 103 X\r\n\r\n")
+    assert floor.value("cluster.web.upstream_rq_103") == floor.value("cluster.web.upstream_rq_1xx") == 1
 
 
 def test_rejected_underscores_are_counted() -> None:

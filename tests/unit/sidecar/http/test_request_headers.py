@@ -17,7 +17,7 @@ from config.model.route import RouteConfiguration
 from protocols.http.headers import Headers
 from sidecar.http.request_headers import RequestRules
 from sidecar.http.request_target import ABSOLUTE_PATH_REJECTED, MISSING_HOST, PATH_NORMALIZATION_FAILED
-from sidecar.http.router_headers import take_retry_headers, take_timeouts
+from sidecar.http.router_headers import RouteTimeouts, take_retry_headers, take_timeouts
 from sidecar.stream_info import ConnectionInfo, StreamInfo, TlsInfo
 
 OBSERVED = json.loads((Path(__file__).parent / "observed_request_headers.json").read_text())
@@ -67,7 +67,7 @@ def test_forwards_what_envoy_forwards(name: str) -> None:
         info = stream()
         info.connection.local_address = SocketAddress("127.0.0.1", port)
         assert rules.apply(headers, info) is None
-        take_timeouts(headers, None)
+        take_timeouts(headers, RouteTimeouts(None))
         take_retry_headers(headers)
         found = as_text(headers)
         found.pop("x-envoy-expected-rq-timeout-ms", None)

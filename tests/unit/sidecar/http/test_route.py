@@ -359,12 +359,16 @@ def test_facts_of_the_action_are_taken_over() -> None:
         metadata,
         "st",
     )
-    assert (found.cluster_not_found_status, found.timeout_s, found.idle_timeout_s) == (404, None, 0.0)
+    assert (found.cluster_not_found_status, found.timeouts.global_ms, found.idle_timeout_s) == (404, 0, 0.0)
     assert (found.max_stream_duration_s, found.priority) == (7.0, RoutingPriority.HIGH)
     assert (found.retry_policy, found.upgrades, found.metadata_match) == (own, {"websocket": False}, match)
     assert (found.include_request_attempt_count, found.include_attempt_count_in_response) == (True, False)
     other = forward(routes, request(b"/w"))
-    assert (other.retry_policy, other.metadata_match, other.timeout_s) == (inherited, weighted_match, 15.0)
+    assert (other.retry_policy, other.metadata_match, other.timeouts.global_ms) == (
+        inherited,
+        weighted_match,
+        15000,
+    )
 
 
 @pytest.mark.parametrize(

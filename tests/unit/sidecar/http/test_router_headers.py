@@ -6,6 +6,7 @@ from protocols.http.headers import Headers
 from sidecar.http.router_headers import (
     NO_RETRY_HEADERS,
     RetryHeaders,
+    RouteTimeouts,
     Timeouts,
     set_attempt_count,
     take_retry_headers,
@@ -44,7 +45,7 @@ def test_timeouts(
     expected: bytes | None,
 ) -> None:
     headers = Headers(list(fields.items()))
-    assert take_timeouts(headers, route_s, per_try_s) == timeouts
+    assert take_timeouts(headers, RouteTimeouts(route_s, per_try_s)) == timeouts
     assert headers.get(EXPECTED) == expected
     assert TIMEOUT not in headers
     assert PER_TRY not in headers
@@ -52,17 +53,17 @@ def test_timeouts(
 
 def test_expected_timeout_of_the_hop_before_may_count() -> None:
     both = Headers([(EXPECTED, b"333"), (TIMEOUT, b"444")])
-    assert take_timeouts(both, 1.5, respect_expected_rq_timeout=True) == Timeouts(333, 0)
+    assert take_timeouts(both, RouteTimeouts(1.5), respect_expected_rq_timeout=True) == Timeouts(333, 0)
     assert dict(both.items()) == {EXPECTED: b"333", TIMEOUT: b"444"}
     bad = Headers([(EXPECTED, b"x")])
-    assert take_timeouts(bad, 1.5, respect_expected_rq_timeout=True) == Timeouts(1500, 0)
+    assert take_timeouts(bad, RouteTimeouts(1.5), respect_expected_rq_timeout=True) == Timeouts(1500, 0)
     only = Headers([(TIMEOUT, b"444")])
-    assert take_timeouts(only, 1.5, respect_expected_rq_timeout=True) == Timeouts(444, 0)
+    assert take_timeouts(only, RouteTimeouts(1.5), respect_expected_rq_timeout=True) == Timeouts(444, 0)
 
 
 def test_expected_timeout_is_not_told_when_suppressed() -> None:
     headers = Headers()
-    assert take_timeouts(headers, 15.0, insert_expected=False) == Timeouts(15000, 0)
+    assert take_timeouts(headers, RouteTimeouts(15.0), insert_expected=False) == Timeouts(15000, 0)
     assert len(headers) == 0
 
 
@@ -75,7 +76,7 @@ def test_headers_for_the_router_alone_go_no_further() -> None:
             (b"x-other", b"1"),
         ]
     )
-    take_timeouts(headers, None)
+    take_timeouts(headers, RouteTimeouts(None))
     assert dict(headers.items()) == {b"x-other": b"1"}
 
 

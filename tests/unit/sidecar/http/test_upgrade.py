@@ -151,9 +151,7 @@ class TestUpgrade:
         server.end()
         assert client.take() == b"bye"
         assert client.ended
-        assert (
-            repr(floor.last) == "101 UC upstream_reset_after_response_started{connection_termination}"
-        )
+        assert repr(floor.last) == "101 UC upstream_reset_after_response_started{connection_termination}"
         assert floor.stat("downstream_rq_tx_reset") == 1
         assert floor.idle()
 

@@ -52,8 +52,13 @@ class Setup:
 @pytest.mark.parametrize("kind", KINDS)
 class TestEvery:
     def test_nothing_to_choose(self, kind: type[LoadBalancer]) -> None:
-        assert Setup(kind).balancer.choose(LbContext()) is None
-        assert Setup(kind, ()).balancer.choose(LbContext()) is None
+        for levels in ((), ((),)):
+            setup = Setup(kind, *levels)
+            assert setup.balancer.choose(LbContext()) is None
+            assert setup.panics.value == 1  # Envoy: nothing is healthy
+            setup = Setup(kind, *levels, threshold=0)
+            assert setup.balancer.choose(LbContext()) is None
+            assert setup.panics.value == 0
 
     def test_fair(self, kind: type[LoadBalancer]) -> None:
         found = Setup(kind, [host(port) for port in range(4)]).chosen(4000)
