@@ -253,6 +253,8 @@ def _explicit_protocol(msg: Any) -> UpstreamHttpProtocol:
 
 def _make_options(msg: Any, http1: Any, protocol: UpstreamHttpProtocol, at: Path) -> UpstreamHttpOptions:
     """`msg` is `HttpProtocolOptions` or the cluster itself: both name the parts read here alike."""
+    if protocol is UpstreamHttpProtocol.HTTP2:
+        at.warning("HTTP/2 is not supported: HTTP requests to this cluster fail, TCP connections do not")
     common, common_at = msg.common_http_protocol_options, at.field("common_http_protocol_options")
     upstream = msg.upstream_http_protocol_options
     if upstream.auto_san_validation and not upstream.auto_sni:

@@ -54,7 +54,7 @@ declare(
     "normalize_path merge_slashes path_with_escaped_slashes_action strip_matching_host_port "
     "strip_any_host_port strip_trailing_host_dot append_x_forwarded_port",
     partly={
-        "codec_type": "AUTO, HTTP1, HTTP2",
+        "codec_type": "AUTO, HTTP1; with AUTO an HTTP/2 connection is closed",
         "http2_protocol_options": "see the message",
         "request_id_extension": "the UUID extension only",
     },
@@ -223,8 +223,9 @@ def _translate_client_cert_details(msg: Any) -> SetCurrentClientCertDetails:
 
 def _codec_type(msg: Any, at: Path) -> CodecType:
     codec = enum_of(CodecType, msg.codec_type)
-    if codec is CodecType.HTTP3:
-        at.field("codec_type").error("refused: HTTP/3 is not supported")
+    if codec in (CodecType.HTTP2, CodecType.HTTP3):
+        name = codec.name.replace("HTTP", "HTTP/")
+        at.field("codec_type").error(f"refused: {name} is not supported")
     return codec
 
 

@@ -242,6 +242,7 @@ class ConnectionManager(PassThroughFilter):
         config = self.config
         if self._wants_http2(data):
             config.stats.downstream_cx_protocol_error.inc()
+            logger.info("[C%d] the client speaks HTTP/2, which is not supported: closing", self.info.id)
             self._closing = True
             self.connection.close("http2_not_supported")
             return None

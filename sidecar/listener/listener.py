@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from config.model.listener import ListenerSpec
-    from sidecar.listener.api import ListenerFilter
+    from sidecar.listener.api import ListenerFilterFactory
+    from sidecar.listener.predicate import Predicate
     from sidecar.telemetry.access_log.api import AccessLogger
     from sidecar.transport.timers import Timers
     from stats.families import ListenerPerHandlerStats, ListenerStats
@@ -98,7 +99,8 @@ class Listener:
         self.local_addresses: list[Address] = [spec.address, *spec.additional_addresses]
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.AbstractServer] = []
-        self._filters = tuple(
+        #: for each listener filter its factory, and the rule that leaves it out
+        self.filters: tuple[tuple[ListenerFilterFactory, Predicate | None], ...] = tuple(
             (build_listener_filter(each, scope), compile_predicate(each.filter_disabled))
             for each in _listener_filters(spec)
         )
@@ -175,12 +177,6 @@ class Listener:
         self._pending.discard(pending)
         self.stats.downstream_pre_cx_active.dec()
 
-    def create_filters(self, info: ConnectionInfo) -> tuple[ListenerFilter, ...]:
-        """The filters for a new connection, less those disabled for its destination port."""
-        return tuple(
-            factory.create() for factory, disabled in self._filters if disabled is None or not disabled(info)
-        )
-
     def successor(self, info: ConnectionInfo) -> Listener | None:
         """With `use_original_dst`: the listener of the original destination, if there is another one."""
         if not self.spec.use_original_dst or not info.local_address_restored:
@@ -197,7 +193,7 @@ class Listener:
     ) -> None:
         """Give an inspected connection to its filter chain. `limit` gets its place back when the connection is gone."""
         chain = self.matcher.match(info)
-        if chain is None or not chain.ready:
+        if chain is None or not chain.ready or not chain.factories:
             self._refuse(chain, info)
             transport.close()
             if limit is not None:
@@ -210,11 +206,19 @@ class Listener:
         connection.start(transport, early)
 
     def _refuse(self, chain: FilterChain | None, info: ConnectionInfo) -> None:
-        """No chain matches; or the one that does waits for a secret, and there is neither plaintext nor a weaker check."""
+        """No chain matches; or the one that does cannot serve.
+
+        It waits for a secret, and there is neither plaintext nor a weaker check; or it has no filters, and as in Envoy the
+        connection is over as soon as it begins.
+        """
         if chain is None:
             self.stats.no_filter_chain_match.inc()
             logger.debug("[C%d] no filter chain matches, closing", info.id)
             self._log_refused(info)
+            return
+        if chain.ready:
+            self._count_unserved(info)
+            logger.debug("[C%d] the filter chain has no filters, closing", info.id)
             return
         chain.count_not_ready()
         logger.debug("[C%d] TLS error: Secret is not supplied by SDS, closing", info.id)

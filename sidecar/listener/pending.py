@@ -21,7 +21,7 @@ class PendingConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_filters",
+        "_current",
         "_handed_over",
         "_limit",
         "_listener",
@@ -35,8 +35,8 @@ class PendingConnection(asyncio.Protocol):
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._transport: asyncio.Transport | None = None
-        self._filters: tuple[ListenerFilter, ...] = ()
-        self._position = 0
+        self._current: ListenerFilter | None = None  # the one that waits for bytes
+        self._position = 0  # of the next one
         self._seen = b""
         self._timer: Cancellable | None = None
         self._handed_over = False
@@ -86,34 +86,48 @@ class PendingConnection(asyncio.Protocol):
         """Start (again, after a hand-over) with the filters of `listener`."""
         assert self.info is not None
         self._listener = listener
-        self._filters = listener.create_filters(self.info)
         self._position = 0
-        timeout_s = listener.spec.listener_filters_timeout_s
-        if timeout_s is not None and self._filters:
-            self._timer = listener.timers.after(timeout_s, self._timed_out)
         self._accept_next()
 
     def _accept_next(self) -> None:
+        """Ask one filter after the other, until one needs bytes.
+
+        Whether a filter is disabled for the destination is asked when its turn comes: those before it may have restored
+        the destination.
+        """
         assert self.info is not None and self._transport is not None
-        while self._position < len(self._filters):
-            current = self._filters[self._position]
+        filters = self._listener.filters
+        self._current = None
+        while self._position < len(filters):
+            factory, disabled = filters[self._position]
+            self._position += 1
+            if disabled is not None and disabled(self.info):
+                continue
+            current = factory.create()
             verdict = current.on_accept(self.info, self._transport.get_extra_info("socket"))
             if verdict is Peek.REJECT:
                 self._reject()
                 return
             if verdict is Peek.MORE:
+                self._current = current
+                self._arm_timer()
                 if self._seen:
                     self._run()
                 return
-            self._position += 1
         self._choose()
+
+    def _arm_timer(self) -> None:
+        """One time limit for all filters of a listener together."""
+        timeout_s = self._listener.spec.listener_filters_timeout_s
+        if timeout_s is not None and self._timer is None:
+            self._timer = self._listener.timers.after(timeout_s, self._timed_out)
 
     def _run(self) -> None:
         """Show the bytes to the filter that waits for them."""
         assert self.info is not None
-        if self._position >= len(self._filters):
+        current = self._current
+        if current is None:
             return
-        current = self._filters[self._position]
         verdict = current.on_bytes(self._seen, self.info)
         if verdict is Peek.MORE and len(self._seen) >= current.max_bytes:
             verdict = Peek.DONE  # it has seen all that it may
@@ -124,7 +138,6 @@ class PendingConnection(asyncio.Protocol):
             return
         if current.consumed:
             self._seen = self._seen[current.consumed :]
-        self._position += 1
         self._accept_next()
 
     def _timed_out(self) -> None:
@@ -138,7 +151,7 @@ class PendingConnection(asyncio.Protocol):
     def _finish_inspection(self) -> None:
         """Go on with what is known."""
         if self.info is not None:
-            self._position = len(self._filters)
+            self._current = None
             self._choose()
 
     def _choose(self) -> None:
@@ -181,7 +194,7 @@ class PendingConnection(asyncio.Protocol):
             self._limit.give_back()
             self._limit = None
         self._transport = None
-        self._filters = ()
+        self._current = None
         self._seen = b""
 
     def close(self) -> None:

@@ -86,7 +86,7 @@ _WITHOUT_MEANING: Final = {
     "--skip-hot-restart-parent-stats": "there is no hot restart",
     "--enable-core-dump": "a Python process dumps core as the system says",
     "--enable-mutex-tracing": "there are no mutexes",
-    "--cpuset-threads": "the number of processes is --concurrency",
+    "--cpuset-threads": "there is one worker",
     "--enable-fine-grain-logging": "loggers are per component",
     "--log-stacktrace-single-entry": "stack traces are one entry already",
     "--disable-extensions": "extensions are built in",
@@ -220,6 +220,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
     given = {argument.partition("=")[0] for argument in arguments}
     warnings += [f"{flag} has no effect: {why}" for flag, why in _WITHOUT_MEANING.items() if flag in given]
     _check_numbers(known)
+    if known.concurrency > 1:
+        warnings.append(f"--concurrency {known.concurrency}: there is one worker, which serves everything")
     return Options(
         config_path=known.config_path,
         config_yaml=known.config_yaml,

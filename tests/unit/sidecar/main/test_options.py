@@ -40,7 +40,7 @@ def test_what_pilot_agent_passes() -> None:
     assert (
         options.allow_unknown_static_fields and options.disable_hot_restart and options.skip_deprecated_logs
     )
-    assert options.warnings == ()
+    assert options.warnings == ("--concurrency 2: there is one worker, which serves everything",)
 
 
 def test_defaults_are_envoys() -> None:
