@@ -25,6 +25,7 @@ from sidecar.http.local_reply import Failure
 from sidecar.http.manager_config import BUFFER_LIMIT_BYTES
 from sidecar.http.route import ForwardRoute
 from sidecar.stream_info import ResponseFlag, StreamInfo
+from sidecar.telemetry.access_log.format import escape
 from sidecar.transport.flow import HOLD, Flow
 
 if TYPE_CHECKING:
@@ -613,6 +614,25 @@ class ActiveStream:
 
     # --- the end
 
+    def _log_outcome(self) -> None:
+        """One line that says what became of the request, and why."""
+        info, request = self.info, self.info.request_headers
+        upstream = info.upstream
+        logger.debug(
+            "[C%d] %s %s -> %d %s %s, cluster %s, host %s%s",
+            info.connection.id,
+            request.method.decode("latin-1") if request is not None else "-",
+            escape(request.path).decode("latin-1") if request is not None else "-",
+            info.response_code,
+            info.flag_names or "-",
+            info.response_code_details or "-",
+            info.cluster_name or "-",
+            upstream.host_address if upstream is not None else "-",
+            f", {upstream.transport_failure_reason}"
+            if upstream is not None and upstream.transport_failure_reason
+            else "",
+        )
+
     def finish(self, *, answered: bool = False) -> None:
         """Exactly once, whatever happened; the manager calls it. Harmless when it has been called.
 
@@ -640,6 +660,8 @@ class ActiveStream:
             stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
         for access_logger in config.access_loggers:
             access_logger.log(info)
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log_outcome()
         if self._tasks is not None:
             for task in tuple(self._tasks):
                 task.cancel()

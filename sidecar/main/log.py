@@ -35,7 +35,7 @@ COMPONENTS: Final[Mapping[str, str]] = {
     "aws": "",
     "client": "protocols.http",
     "config": "config",
-    "connection": "sidecar.transport",
+    "connection": "sidecar.network",
     "conn_handler": "sidecar.listener",
     "dns": "sidecar.upstream.resolver",
     "envoy_bug": "",
