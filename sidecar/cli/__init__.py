@@ -52,6 +52,14 @@ def _run(known: argparse.Namespace) -> int:
     return files.run(known.file, known.arguments)
 
 
+def _positive(text: str) -> int:
+    """A number of things to do."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sidecar",
@@ -85,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dir", metavar="DIR", help="where to leave configurations and logs (default: a new directory)"
     )
     demo.add_argument(
-        "--requests", type=int, default=10, metavar="N", help="how many HTTP requests (default 10)"
+        "--requests", type=_positive, default=10, metavar="N", help="how many HTTP requests (default 10)"
     )
 
     health = commands.add_parser("health", help="exit code 0 when a running proxy is ready")

@@ -92,6 +92,9 @@ def _run(path: str, text: str, arguments: list[str]) -> int:
         expanded = _expanded(path, text)
     except ConfigErrors as errors:
         return _fail(str(errors).splitlines())
+    # Somebody is watching: log at the level of the file, and show access log lines soon.
     if not any(each in ("-l", "--log-level") for each in arguments):
         arguments = ["-l", workload.log_level, *arguments]
+    if "--file-flush-interval-msec" not in arguments:
+        arguments = ["--file-flush-interval-msec", "1000", *arguments]
     return run_proxy(arguments, [Source(f"{path} (expanded)", expanded)])

@@ -193,7 +193,7 @@ class Listener:
     ) -> None:
         """Give an inspected connection to its filter chain. `limit` gets its place back when the connection is gone."""
         chain = self.matcher.match(info)
-        if chain is None or not chain.ready or not chain.factories:
+        if chain is None or not chain.ready:
             self._refuse(chain, info)
             transport.close()
             if limit is not None:
@@ -203,22 +203,20 @@ class Listener:
         self._worker_stats.downstream_cx_total.inc()
         self._worker_stats.downstream_cx_active.inc()
         self.connections.add(connection)
-        connection.start(transport, early)
+        if chain.factories:
+            connection.start(transport, early)
+            return
+        # as in Envoy, a connection that nobody would serve is over as soon as it begins
+        self.stats.network_extension_config_missing.inc()
+        connection.start(transport, b"")
+        connection.close("no_network_filters")
 
     def _refuse(self, chain: FilterChain | None, info: ConnectionInfo) -> None:
-        """No chain matches; or the one that does cannot serve.
-
-        It waits for a secret, and there is neither plaintext nor a weaker check; or it has no filters, and as in Envoy the
-        connection is over as soon as it begins.
-        """
+        """No chain matches; or the one that does waits for a secret, and there is neither plaintext nor a weaker check."""
         if chain is None:
             self.stats.no_filter_chain_match.inc()
             logger.debug("[C%d] no filter chain matches, closing", info.id)
             self._log_refused(info)
-            return
-        if chain.ready:
-            self._count_unserved(info)
-            logger.debug("[C%d] the filter chain has no filters, closing", info.id)
             return
         chain.count_not_ready()
         logger.debug("[C%d] TLS error: Secret is not supplied by SDS, closing", info.id)
@@ -245,7 +243,7 @@ class Listener:
         self.stats.downstream_cx_length_ms.record((now_ns - info.start_monotonic_ns) // 1_000_000)
         if self._access_loggers:
             session.end_ns = session.end_ns or now_ns
-            if not session.cluster_name:  # not a TCP session: nobody counted its bytes
+            if not session.cluster_name:  # no tcp_proxy: nobody counted the bytes
                 session.bytes_received, session.bytes_sent = connection.rx_bytes, connection.tx_bytes
             for access_logger in self._access_loggers:
                 access_logger.log(session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import enum
 import os
 import sys
@@ -14,6 +15,10 @@ from sidecar.version import VERSION_LINE
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
 DEFAULT_LOG_FORMAT: Final = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
+
+
+#: How alike an unknown argument must be to one of ours to count as a mistake (`--modee` and `--mode`: 0.92).
+_MISSPELT: Final = 0.9
 
 
 class Mode(enum.Enum):
@@ -213,6 +218,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     stray = [argument for argument in unknown if not argument.startswith("-")]
     if stray and stray == unknown[:1] and not known.config_path and not known.config_yaml:
         raise OptionsError(f"unknown argument {stray[0]!r}; the configuration is given by -c {stray[0]}")
+    _refuse_misspelt(parser, unknown)
     warnings = [f"unknown argument {argument!r} ignored" for argument in unknown]
     if known.hot_restart_version:
         sys.stdout.write("disabled\n")
@@ -256,6 +262,15 @@ def parse_options(arguments: Sequence[str]) -> Options:
         enable_core_dump=known.enable_core_dump,
         warnings=tuple(warnings),
     )
+
+
+def _refuse_misspelt(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> None:
+    """An argument that nobody knows may come from a newer agent and is ignored; one that looks like ours is a mistake."""
+    for argument in unknown:
+        name = argument.partition("=")[0]
+        close = difflib.get_close_matches(name, parser._option_string_actions, n=1, cutoff=_MISSPELT)
+        if name.startswith("--") and close:
+            raise OptionsError(f"unknown argument {name!r}; did you mean {close[0]!r}?")
 
 
 def _check_numbers(known: argparse.Namespace) -> None:

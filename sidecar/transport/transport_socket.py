@@ -185,6 +185,13 @@ def set_linger_zero(transport: asyncio.Transport) -> None:
         return
 
 
+def _cut_off(transport: asyncio.Transport) -> None:
+    """What the kernel has not taken by now, the peer does not want."""
+    if transport.get_write_buffer_size():
+        set_linger_zero(transport)
+        transport.abort()
+
+
 class TlsSocket(TransportSocket):
     """TLS between the transport and the owner, by a sans-IO `TlsSession`.
 
@@ -264,12 +271,18 @@ class TlsSocket(TransportSocket):
             finished(outcome)
 
     def _fail(self, text: str) -> None:
-        """Send the alert that the session produced, if any, and close; the owner learns why."""
+        """Send the alert that the session produced, if any, and close; the owner learns why.
+
+        Nobody watches this connection any more, so that it must not wait for a peer that does not read.
+        """
         self._report(text)
         self._flush()
         owner, self.owner = self.owner, None
-        if self._transport is not None:
-            self._transport.close()
+        transport = self._transport
+        if transport is not None:
+            transport.close()
+            if transport.get_write_buffer_size():  # uvloop writes at the end of its turn only
+                asyncio.get_running_loop().call_soon(_cut_off, transport)
         if owner is not None:
             owner.on_closed(CloseReason.TRANSPORT_FAILURE, text)
 

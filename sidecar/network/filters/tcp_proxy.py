@@ -44,6 +44,7 @@ class TcpProxy(PassThroughFilter):
         "_early_end",
         "_factory",
         "_idle_timer",
+        "_match",
         "_pending",
         "_session",
         "_upstream",
@@ -56,7 +57,12 @@ class TcpProxy(PassThroughFilter):
         assert session is not None, "tcp_proxy stands on a downstream connection"
         self._session: StreamInfo = session
         self._factory = factory
-        self._cluster: Cluster | None = None
+        factory.stats.downstream_cx_total.inc()
+        # chosen before the handshake: a session that ends there is reported under the name of its cluster, too
+        session.cluster_name, self._match = factory.choose()
+        self._cluster: Cluster | None = factory.context.services.clusters.get(session.cluster_name)
+        if self._cluster is not None:
+            session.cluster_metadata = self._cluster.metadata
         self._pending: Pending | None = None
         self._upstream: TcpUpstream | None = None
         self._early: list[bytes] = []  # what came before the upstream was ready; bounded by the closed gate
@@ -71,32 +77,29 @@ class TcpProxy(PassThroughFilter):
     def on_open(self) -> Flow:
         factory, connection = self._factory, self.connection
         stats = factory.stats
-        stats.downstream_cx_total.inc()
         connection.tx_counter = stats.downstream_cx_tx_bytes_total
         connection.watch_write_buffer(self._on_downstream_full)
         if factory.duration_s is not None:
             self._duration_timer = connection.timers.after(factory.duration_s, self._on_duration)
-        name, match = factory.choose()
-        self._session.cluster_name = name
-        self._cluster = cluster = factory.context.services.clusters.get(name)
+        cluster = self._cluster
         if cluster is None:
             stats.downstream_cx_no_route.inc()
             self._session.add_flag(ResponseFlag.NO_CLUSTER_FOUND)
-            logger.debug("tcp_proxy: cluster %s not found", name)
+            logger.debug("tcp_proxy: cluster %s not found", self._session.cluster_name)
             connection.close("cluster_not_found")
             return Flow.CONTINUE
-        self._session.cluster_metadata = cluster.metadata
         if factory.idle_timeout_s is not None:
             self._idle_timer = connection.timers.idle(factory.idle_timeout_s, self._on_idle)
         connection.gate.close(ReadGate.NOT_READY)
-        self._connect(cluster, match)
+        self._connect(cluster)
         return Flow.CONTINUE
 
-    def _connect(self, cluster: Cluster, match: WeightedTcpCluster | None) -> None:
+    def _connect(self, cluster: Cluster) -> None:
         self._attempts += 1
         self._session.attempt_count = self._attempts
         context = LbContext(
-            downstream=self.connection.info, metadata_match=match.metadata_match if match else None
+            downstream=self.connection.info,
+            metadata_match=self._match.metadata_match if self._match else None,
         )
         self._pending = cluster.new_connection(context, self)
 
@@ -105,7 +108,7 @@ class TcpProxy(PassThroughFilter):
             self._idle_timer.touch()
         upstream = self._upstream
         if upstream is not None:
-            self._count_received(len(data))
+            self._session.bytes_received += len(data)
             upstream.write(data, end)
             if end:
                 self._close_when_both_ended()
@@ -114,11 +117,6 @@ class TcpProxy(PassThroughFilter):
                 self._early.append(data)
             self._early_end = self._early_end or end
         return b""
-
-    def _count_received(self, size_bytes: int) -> None:
-        """Bytes count once there is an upstream to take them (Envoy does not read before)."""
-        self._session.bytes_received += size_bytes
-        self._factory.stats.downstream_cx_rx_bytes_total.add(size_bytes)
 
     def on_close(self) -> None:
         """The downstream is gone: the upstream gets what was written to it, then its end; after a reset, a reset."""
@@ -157,10 +155,11 @@ class TcpProxy(PassThroughFilter):
         self._pending = None
         self._upstream = connection
         self._session.upstream = connection.info
+        self._count_reading()
         early, self._early = self._early, []
         if early or self._early_end:
             data = b"".join(early)
-            self._count_received(len(data))
+            self._session.bytes_received += len(data)
             connection.write(data, self._early_end)
         if self._idle_timer is not None:
             self._idle_timer.touch()
@@ -168,12 +167,21 @@ class TcpProxy(PassThroughFilter):
             connection.connection.gate.close(ReadGate.SINK_FULL)
         self.connection.gate.open(ReadGate.NOT_READY)
 
+    def _count_reading(self) -> None:
+        """Bytes count once there is an upstream to take them (Envoy does not read before).
+
+        As those that are sent, with the frame of the metadata exchange; the session's own bytes are those of the payload.
+        """
+        received = self._factory.stats.downstream_cx_rx_bytes_total
+        received.add(self.connection.rx_bytes)
+        self.connection.rx_counter = received
+
     def on_tcp_failure(self, failure: UpstreamFailure, details: str, info: UpstreamInfo) -> None:
         self._pending = None
         self._session.upstream = info
         retriable = failure in (UpstreamFailure.CONNECT_FAILURE, UpstreamFailure.CONNECT_TIMEOUT)
         if retriable and self._attempts < self._factory.max_connect_attempts and self._cluster is not None:
-            self._connect(self._cluster, self._factory.match_of(self._session.cluster_name))
+            self._connect(self._cluster)
             return
         self._session.add_flag(_FAILURE_FLAGS[failure])
         if retriable and self._cluster is not None:
@@ -267,9 +275,6 @@ class TcpProxyFactory:
             return self._cluster, None
         name = self._random.choices(self._names, self._weights)[0]
         return name, self._weighted[name]
-
-    def match_of(self, name: str) -> WeightedTcpCluster | None:
-        return self._weighted.get(name)
 
     def create(self, connection: Connection) -> TcpProxy:
         return TcpProxy(connection, self)

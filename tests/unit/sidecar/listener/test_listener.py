@@ -437,7 +437,7 @@ def test_a_listener_that_drains_is_no_successor(world: World, monkeypatch: pytes
 
 def test_no_second_original_dst_filter(world: World) -> None:
     listener = world.add("virtual", 15001, OriginalDstSpec(), use_original_dst=True)
-    assert len(listener._filters) == 1
+    assert len(listener.filters) == 1
 
 
 # the global limit

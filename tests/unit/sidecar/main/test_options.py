@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sidecar.main.options import DrainStrategy, Mode, OptionsError, parse_options
@@ -84,6 +86,8 @@ def test_unknown_arguments_do_not_stop_the_start() -> None:
     ("arguments", "message"),
     [
         (["-l", "loud"], "invalid log level 'loud'"),
+        (["--modee", "validate"], "unknown argument '--modee'; did you mean '--mode'?"),
+        (["--drain-times-s=3"], "unknown argument '--drain-times-s'; did you mean '--drain-time-s'?"),
         (["--component-log-level", "http"], "'http' is not NAME:LEVEL"),
         (["--component-log-level", "http:loud"], "invalid log level 'loud'"),
         (["--mode", "dance"], "invalid choice: 'dance'"),
@@ -96,7 +100,7 @@ def test_unknown_arguments_do_not_stop_the_start() -> None:
     ],
 )
 def test_wrong_values(arguments: list[str], message: str) -> None:
-    with pytest.raises(OptionsError, match=message.replace(".", r"\.")):
+    with pytest.raises(OptionsError, match=re.escape(message)):
         parse_options(arguments)
 
 
