@@ -49,13 +49,16 @@ def override_table(entries: Iterable[tuple[UpstreamProtocol, tuple[str, ...]]]) 
 
 
 def upstream_protocol(mode: ClusterHttpMode, downstream: UpstreamProtocol) -> UpstreamProtocol:
-    """The first protocol that the cluster would use for a request that came in as `downstream`."""
+    """The first protocol that the cluster would use for a request that came in as `downstream`.
+
+    AUTO is HTTP/1.1, the only one of its two that is spoken here: a server that is offered HTTP/2 would choose it.
+    """
     match mode:
         case ClusterHttpMode.USE_DOWNSTREAM:
             return downstream
-        case ClusterHttpMode.EXPLICIT_HTTP2 | ClusterHttpMode.AUTO:
+        case ClusterHttpMode.EXPLICIT_HTTP2:
             return UpstreamProtocol.HTTP2
-        case ClusterHttpMode.EXPLICIT_HTTP1:
+        case ClusterHttpMode.EXPLICIT_HTTP1 | ClusterHttpMode.AUTO:
             return UpstreamProtocol.HTTP11
 
 

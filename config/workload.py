@@ -263,7 +263,9 @@ def _labels(at: Path, value: object, problems: Problems) -> dict[str, str] | Non
 
 
 def _read_workload(top: _Section, problems: Problems, root: Path) -> Workload | None:
-    who = _Section(top.take("workload", lambda at, value, problems: value, None), root.field("workload"), problems)
+    who = _Section(
+        top.take("workload", lambda at, value, problems: value, None), root.field("workload"), problems
+    )
     name = who.need("name", _text)
     namespace = who.take("namespace", _text, "default")
     cluster = who.take("cluster", _text, "Kubernetes")

@@ -5,12 +5,15 @@ decided elsewhere (`sidecar.telemetry.istio`); here they are only text.
 
 A report costs one look-up: whoever knows the twenty values that say who talks to whom asks `IstioMetrics.series` once and
 keeps the answer; `Series` gives the handles for the few values that vary from report to report.
+
+Clients choose some of the values (`Host`, peer metadata), so the number of label sets has a ceiling, `MAX_LABEL_SETS`. What
+comes when it is reached is counted in one series of each metric and reporter, whose other labels say `overflow`.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -70,6 +73,13 @@ NAMESPACE: Final = "istiocustom"
 
 #: Label combinations remembered; beyond this many everything is forgotten and looked up again.
 _MAX_REMEMBERED: Final = 4096
+
+#: Label sets of all configurations of a process together. An HTTP label set is some 55 kB of a scrape, which takes longer
+#: than a second soon above this many.
+MAX_LABEL_SETS: Final = 2000
+
+#: What labels say in the series that counts what is above the ceiling.
+OVERFLOW: Final = "overflow"
 
 
 class MetricKind(enum.Enum):
@@ -313,7 +323,10 @@ class Series:
             if len(self._http) >= _MAX_REMEMBERED:
                 self._http.clear()
             values = (*self.values, protocol, str(code), grpc_status, flags, self._policy)
-            handles = self._http[key] = self._metrics.make_http(values, extra)
+            overflows = self._metrics.overflows.value
+            handles = self._metrics.make_http(values, extra)
+            if self._metrics.overflows.value == overflows:  # else remembering would have no bound
+                self._http[key] = handles
         return handles
 
     def tcp(self, flags: str, extra: tuple[str, ...] = NO_EXTRA) -> TcpHandles:
@@ -332,18 +345,32 @@ class Series:
         if handles is None:
             if len(self._messages) >= _MAX_REMEMBERED:
                 self._messages.clear()
-            handles = self._messages[extra] = self._metrics.make_messages(self.values, extra)
+            overflows = self._metrics.overflows.value
+            handles = self._metrics.make_messages(self.values, extra)
+            if self._metrics.overflows.value == overflows:
+                self._messages[extra] = handles
         return handles
 
 
 class IstioMetrics:
-    """The metrics of one configuration, in the scope `NAMESPACE` that all configurations share."""
+    """The metrics of one configuration, in the scope `NAMESPACE` that all configurations share.
 
-    __slots__ = ("_generation", "_scope", "_series", "plans")
+    `on_overflow` hears, the first time in this process that the ceiling is reached, which label has the most values.
+    `overflows` counts the look-ups that ended in a series of the overflow, in `istio_stats.series_overflow`.
+    """
 
-    def __init__(self, scope: Scope, plans: MetricPlans = STANDARD_PLANS) -> None:
+    __slots__ = ("_generation", "_on_overflow", "_scope", "_series", "overflows", "plans")
+
+    def __init__(
+        self,
+        scope: Scope,
+        plans: MetricPlans = STANDARD_PLANS,
+        on_overflow: Callable[[str], None] | None = None,
+    ) -> None:
         self._scope: Final = scope
         self.plans: Final = plans
+        self._on_overflow = on_overflow
+        self.overflows: Final = scope.store.root.counter("istio_stats.series_overflow")
         self._series: dict[tuple[tuple[str, ...], str], Series] = {}
         self._generation = scope.generation
 
@@ -389,20 +416,32 @@ class IstioMetrics:
         plan = self.plans.standard.get(name)
         if plan is None:
             return Counter("", "", ())  # dropped: counts for nobody
-        return self._scope.tagged_counter(f"istio_{name}", plan.tags(values, extra))
+        return self._scope.tagged_counter(f"istio_{name}", self._tags(plan, values, extra))
 
     def _histogram(self, values: tuple[str, ...], extra: tuple[str, ...], name: str, unit: str) -> Histogram:
         plan = self.plans.standard.get(name)
         if plan is None:
             return Histogram("", "", ())
-        return self._scope.tagged_histogram(f"istio_{name}", plan.tags(values, extra), unit)
+        return self._scope.tagged_histogram(f"istio_{name}", self._tags(plan, values, extra), unit)
+
+    def _tags(self, plan: LabelPlan, values: Sequence[str], extra: tuple[str, ...]) -> Tags:
+        """The labels of a series: those asked for if they are in use or there is room, else those of the overflow."""
+        tags = plan.tags(values, extra)
+        in_use = self._scope.store.label_sets
+        if tags in in_use or len(in_use) < MAX_LABEL_SETS:
+            return tags
+        if not self.overflows.value and self._on_overflow is not None:
+            self._on_overflow(most_varied_label(in_use))
+        self.overflows.inc()
+        # Standard value 0 is the reporter, the one label that is ours alone.
+        return tuple([(label, values[0] if at == 0 else OVERFLOW) for label, at in plan.labels])
 
     def record_custom(self, extra: tuple[str, ...]) -> None:
         """The custom metrics, at the end of a stream or connection. A value that is no unsigned whole number counts as 0."""
         for plan in self.plans.custom:
             text = extra[plan.value]
             value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
-            tags = plan.labels.tags((), extra)
+            tags = self._tags(plan.labels, (), extra)
             name = f"istio_{plan.name}"
             if plan.kind is MetricKind.COUNTER:
                 self._scope.tagged_counter(name, tags).add(value)
@@ -410,6 +449,15 @@ class IstioMetrics:
                 self._scope.tagged_gauge(name, tags).set(value)
             else:
                 self._scope.tagged_histogram(name, tags, "bytes").record(value)
+
+
+def most_varied_label(label_sets: Iterable[Tags]) -> str:
+    """The label with the most distinct values; "" if there are no labels."""
+    seen: dict[str, set[str]] = {}
+    for tags in label_sets:
+        for label, value in tags:
+            seen.setdefault(label, set()).add(value)
+    return max(seen, key=lambda label: len(seen[label]), default="")
 
 
 def set_build(scope: Scope, version: str) -> Gauge:

@@ -63,6 +63,7 @@ class Store:
         "counters",
         "gauges",
         "histograms",
+        "label_sets",
         "root",
         "text_readouts",
     )
@@ -79,6 +80,8 @@ class Store:
         #: id of a stat -> how many scopes hold it, where more than one
         self._shared: Final[dict[int, int]] = {}
         self._evictable: Final[list[Scope]] = []
+        #: given tags -> how many stats have them, those that `rejects` rejects included; for reading only
+        self.label_sets: Final[dict[Tags, int]] = {}
         #: full name -> handle; for reading only
         self.counters: Final[dict[str, Counter]] = {}
         self.gauges: Final[dict[str, Gauge]] = {}
@@ -128,6 +131,11 @@ class Store:
             return
         if self._shared.pop(key, None) is not None:
             return
+        left = self.label_sets.get(stat.tags, 0) - 1
+        if left > 0:
+            self.label_sets[stat.tags] = left
+        else:
+            self.label_sets.pop(stat.tags, None)
         tables: tuple[dict[str, Any], ...] = (self.counters, self.gauges, self.histograms, self.text_readouts)
         for table in tables:
             if table.get(stat.name) is stat:
@@ -216,6 +224,9 @@ class Scope:
         else:
             extracted, found = (base, tags) if tags is not None else self.store._extract(full)
             stat = make(full, extracted, found)
+            if tags is not None:
+                sets = self.store.label_sets
+                sets[tags] = sets.get(tags, 0) + 1
             if not self.store._rejects(full):
                 table[full] = stat
         self._own[kind, full] = stat

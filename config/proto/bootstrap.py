@@ -402,7 +402,7 @@ def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
     _check_stats_intervals(msg, at)
     eviction = msg.stats_eviction_interval
     return Bootstrap(
-        node=translate_node(msg.node),
+        node=translate_node(msg.node, at.field("node")),
         admin=_translate_admin(msg.admin, at.field("admin")),
         listeners=listeners,
         clusters=clusters,

@@ -151,7 +151,9 @@ def translate_address(msg: Any, at: Path, *, host_names: bool = False) -> Addres
     return None
 
 
-def translate_node(msg: Any) -> Node:
+def translate_node(msg: Any, at: Path) -> Node:
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in msg.id):
+        at.field("id").error("must not contain control characters: it is sent to peers in a header")
     return Node(msg.id, msg.cluster, struct_to_plain(msg.metadata), translate_locality(msg.locality))
 
 

@@ -296,7 +296,8 @@ class UpstreamCluster:
             host = Host(address, factory, hostname=f"{self.name}{address}")
             self._hosts[address] = host
             self.stats.membership_change.inc()
-            self._count_members()
+            self.stats.membership_total.set(len(self._hosts))
+            self.stats.membership_healthy.set(len(self._hosts))  # nobody says otherwise of such a host
             if self._sweep is None:
                 self._sweep = self._timers.after(self.spec.cleanup_interval_s, self._forget_unused)
         host.used = True

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from sidecar.transport.tls_material import TlsConfigError
 from sidecar.upstream.cluster import UpstreamCluster
 from sidecar.upstream.resolver import SystemResolver
 from sidecar.upstream.services import FilterContext, Services
 from stats.families import ClusterManagerStats
 
 if TYPE_CHECKING:
-    import asyncio
-
     from config.model.cluster import ClusterSpec
     from config.model.network import NetworkFilterSpec
     from sidecar.transport.connection import NetworkFilterFactory
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from sidecar.upstream.http1_client import NewCodec
     from sidecar.upstream.resolver import Resolver
     from stats.store import Scope
+
+logger = logging.getLogger(__name__)
+
+#: How long a start waits for DNS, all clusters together: one lookup's time. What comes later is taken when it comes.
+_FIRST_DNS_WAIT_S: Final = 5.0
 
 #: Builds an upstream network filter: the network floor's registry, passed in because that floor is above this one.
 BuildUpstreamFilter = Callable[["NetworkFilterSpec", FilterContext], "NetworkFilterFactory"]
@@ -45,24 +51,29 @@ class ClusterManagerImpl:
         resolver: Resolver | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        """`scope` is the root scope. Raises TlsConfigError."""
+        """`scope` is the root scope. Raises TlsConfigError with the problems of all clusters, each with its name."""
         self._build_upstream_filter = build_upstream_filter
         resolver = resolver or SystemResolver(loop)
         chance = chance or random.Random()
-        self._clusters = {
-            spec.name: UpstreamCluster(
-                spec,
-                scope.scope(f"cluster.{spec.stat_name or spec.name}"),
-                loop=loop,
-                timers=timers,
-                spawn=spawn,
-                resolver=resolver,
-                tls=tls,
-                new_codec=new_codec,
-                chance=chance,
-            )
-            for spec in specs
-        }
+        self._clusters: dict[str, UpstreamCluster] = {}
+        problems: list[str] = []
+        for spec in specs:
+            try:
+                self._clusters[spec.name] = UpstreamCluster(
+                    spec,
+                    scope.scope(f"cluster.{spec.stat_name or spec.name}"),
+                    loop=loop,
+                    timers=timers,
+                    spawn=spawn,
+                    resolver=resolver,
+                    tls=tls,
+                    new_codec=new_codec,
+                    chance=chance,
+                )
+            except TlsConfigError as error:
+                problems += [f"cluster {spec.name}: {problem}" for problem in error.problems]
+        if problems:
+            raise TlsConfigError(problems)
         stats = ClusterManagerStats(scope.scope("cluster_manager"))
         stats.cluster_added.add(len(self._clusters))
         stats.active_clusters.set(len(self._clusters))
@@ -77,9 +88,13 @@ class ClusterManagerImpl:
             cluster.start()
 
     async def initialized(self) -> None:
-        """Returns when every DNS cluster has had its first answer, good or bad."""
-        for cluster in self._clusters.values():
-            await cluster.initialized()
+        """Returns when every DNS cluster has had its first answer, good or bad, or 5 s have gone by without."""
+        try:
+            async with asyncio.timeout(_FIRST_DNS_WAIT_S):
+                for cluster in self._clusters.values():
+                    await cluster.initialized()
+        except TimeoutError:
+            logger.warning("dns: cluster %s and maybe others have no answer yet, not waiting for it", cluster.name)
 
     def get(self, name: str) -> UpstreamCluster | None:
         return self._clusters.get(name)

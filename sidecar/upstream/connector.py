@@ -69,9 +69,22 @@ class UpstreamConnection(Connection):
         attempt, self._attempt = self._attempt, None
         if attempt is not None:  # the reason of a failed handshake is known already
             attempt.ended()
+            self._log_failure(reason, details)
         elif reason is CloseReason.TRANSPORT_FAILURE:
             self.upstream.transport_failure_reason = details
         super().on_closed(reason, details)
+
+    def _log_failure(self, reason: CloseReason, details: str) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            info = self.upstream
+            text = info.transport_failure_reason or details
+            logger.debug(
+                "cluster %s: no connection to %s: %s%s",
+                info.cluster_name,
+                info.host_address,
+                reason.value,
+                f": {text}" if text else "",
+            )
 
     def give_up(self) -> bool:
         """End an attempt that is under way; False if the connection is up or gone."""

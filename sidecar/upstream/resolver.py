@@ -116,9 +116,10 @@ class DnsRefresh:
         resolved = {}
         for name, outcome in zip(self._names, outcomes, strict=True):
             stats.update_attempt.inc()
-            if isinstance(outcome, OSError):
+            if isinstance(outcome, Exception):
                 stats.update_failure.inc()
-                logger.debug("dns: %s: %s", name, outcome)
+                level = logging.DEBUG if isinstance(outcome, OSError) else logging.WARNING
+                logger.log(level, "dns: %s: %r", name, outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:

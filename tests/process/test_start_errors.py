@@ -154,6 +154,24 @@ def test_key_of_another_certificate(tmp_path: Path) -> None:
     assert "other-key.pem" in lines[0] or "web.pem" in lines[0]
 
 
+def test_expired_certificate(tmp_path: Path) -> None:
+    mesh = Mesh(tmp_path)
+    old = mesh.authority.issue(["spiffe://cluster.local/ns/a/sa/web"], valid_from_days=-9, valid_to_days=-2)
+    lines = refused(
+        tmp_path,
+        bootstrap(free_port(), [tls_listener(old.write(tmp_path, "old"), mesh.root)], [cluster("app")]),
+    )
+    assert len(lines) == 1
+    assert "old.pem" in lines[0] and "expired" in lines[0]
+
+
+def test_node_id_that_no_header_can_carry(tmp_path: Path) -> None:
+    override = 'node: {id: "a\\r\\nx-evil: 1"}'
+    lines = refused(tmp_path, bootstrap(free_port(), [], []), "--config-yaml", override)
+    assert len(lines) == 1
+    assert lines[0].endswith("node.id: must not contain control characters: it is sent to peers in a header")
+
+
 def test_bad_certificates_of_a_cluster(tmp_path: Path) -> None:
     mesh = Mesh(tmp_path)
     secure = cluster("app", transport_socket=upstream_tls(mesh.leaf("web"), tmp_path / "no-ca.pem"))

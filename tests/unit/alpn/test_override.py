@@ -27,7 +27,8 @@ P, M = UpstreamProtocol, ClusterHttpMode
         (M.USE_DOWNSTREAM, P.HTTP10, P.HTTP10),
         (M.USE_DOWNSTREAM, P.HTTP11, P.HTTP11),
         (M.USE_DOWNSTREAM, P.HTTP2, P.HTTP2),
-        (M.AUTO, P.HTTP11, P.HTTP2),
+        (M.AUTO, P.HTTP11, P.HTTP11),
+        (M.AUTO, P.HTTP2, P.HTTP11),
     ],
 )
 def test_upstream_protocol(

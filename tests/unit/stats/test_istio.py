@@ -15,8 +15,10 @@ from stats.istio import (
     MetricKind,
     MetricRule,
     compile_plans,
+    most_varied_label,
     set_build,
 )
+from stats.metrics import Counter
 from stats.prometheus import render
 from stats.store import Store
 from tests.vectors import load_vectors
@@ -150,6 +152,101 @@ def test_evicted_series_begin_anew() -> None:
     assert new.current() is new
     new.tcp("-").count_opened()
     assert [counter.value for counter in store.counters.values()] == [1]
+
+
+def hosts(metrics: IstioMetrics, numbers: range) -> None:
+    """One request of each of many clients that chose different labels."""
+    for number in numbers:
+        series = metrics.series((*VALUES[:14], f"host-{number}", *VALUES[15:]), "none")
+        series.http("http", 200, "", "-").record(1, 1, 1)
+
+
+def overflow_of(store: Store, metric: str) -> list[Counter]:
+    name = f"{NAMESPACE}.istio_{metric}"
+    return [
+        each
+        for each in store.counters.values()
+        if each.tag_extracted_name == name and ("destination_service", "overflow") in each.tags
+    ]
+
+
+class TestCeiling:
+    @pytest.fixture(autouse=True)
+    def low_ceiling(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("stats.istio.MAX_LABEL_SETS", 10)
+
+    def test_what_is_above_is_counted_in_one_series(self) -> None:
+        store = Store()
+        told: list[str] = []
+        scopes = [store.root.scope(NAMESPACE, evictable=True) for _ in range(2)]
+        first, second = [IstioMetrics(scope, on_overflow=told.append) for scope in scopes]
+        hosts(first, range(8))
+        hosts(second, range(6, 30))  # two known to both
+        assert told == ["destination_service"]
+        assert len(store.label_sets) == 11
+        (overflow,) = overflow_of(store, "requests_total")
+        assert overflow.value == 20
+        assert overflow.tags == tuple(
+            (label, "v0" if label == "reporter" else "overflow") for label in HTTP_LABELS
+        )
+        assert len(store.histograms) == 3 * 11
+        assert store.counters["istio_stats.series_overflow"].value == 3 * 20
+        hosts(first, range(8))
+        assert overflow.value == 20
+        assert max(len(series._http) for series in second._series.values()) == 1
+        assert second.series((*VALUES[:14], "host-29", *VALUES[15:]), "none")._http == {}
+
+    def test_every_reporter_and_metric_has_its_own(self) -> None:
+        store = Store()
+        metrics = IstioMetrics(store.scope(NAMESPACE))
+        hosts(metrics, range(10))
+        for reporter in ("source", "destination"):
+            series = metrics.series((reporter, *VALUES[1:]), "none")
+            series.http("http", 200, "", "-").record(1, 1, 1)
+            series.tcp("-").count_opened()
+            series.messages().request_messages_total.inc()
+        for metric in ("requests_total", "tcp_connections_opened_total", "request_messages_total"):
+            found = overflow_of(store, metric)
+            assert [dict(each.tags)["reporter"] for each in found] == ["source", "destination"]
+            assert [each.value for each in found] == [1, 1]
+
+    def test_labels_that_are_not_shown_take_no_room(self) -> None:
+        store = Store()
+        rules = [MetricRule(tags_to_remove=("destination_service",))]
+        hosts(IstioMetrics(store.scope(NAMESPACE), compile_plans(rules)), range(30))
+        assert len(store.label_sets) == 1
+        assert store.counters["istio_stats.series_overflow"].value == 0
+
+    def test_custom_metrics_count_too(self) -> None:
+        store = Store()
+        told: list[str] = []
+        expressions = FakeExpressions({"1": "1", "path": "/"})
+        rules = [MetricRule("mine", (("reporter", "path"),))]
+        plans = compile_plans(rules, [CustomMetric("mine", "1")], expressions.add)
+        metrics = IstioMetrics(store.scope(NAMESPACE), plans, told.append)
+        for number in range(15):
+            metrics.record_custom(("1", str(number)))
+        assert told == ["reporter"]
+        name = f"{NAMESPACE}.istio_mine.reporter.overflow"
+        assert store.counters[name].value == 5
+
+    def test_eviction_gives_room(self) -> None:
+        store = Store()
+        metrics = IstioMetrics(store.root.scope(NAMESPACE, evictable=True))
+        hosts(metrics, range(12))
+        store.evict_unused()
+        hosts(metrics, range(3))
+        store.evict_unused()
+        assert len(store.label_sets) == 3
+        hosts(metrics, range(20, 27))
+        assert overflow_of(store, "requests_total") == []
+        hosts(metrics, range(27, 28))
+        assert [each.value for each in overflow_of(store, "requests_total")] == [1]
+
+
+def test_most_varied_label() -> None:
+    assert most_varied_label([(("a", "1"), ("b", "1")), (("a", "1"), ("b", "2"))]) == "b"
+    assert most_varied_label([]) == ""
 
 
 def test_build() -> None:

@@ -141,6 +141,22 @@ def test_retired_child_is_not_retired_twice() -> None:
     assert list(store) == [stat]
 
 
+def test_label_sets_in_use() -> None:
+    store = Store(rejects=lambda name: ".no." in name)
+    first, second = store.scope("a"), store.scope("a")
+    tags, other = (("t", "1"),), (("t", "2"),)
+    first.tagged_counter("c", tags)
+    second.tagged_counter("c", tags)
+    second.tagged_histogram("h", tags)
+    second.tagged_counter("no", other)
+    second.counter("plain")
+    assert store.label_sets == {tags: 2, other: 1}
+    second.retire()
+    assert store.label_sets == {tags: 1}
+    first.retire()
+    assert store.label_sets == {}
+
+
 def test_evict_unused() -> None:
     store = Store()
     scope = store.scope("ns")

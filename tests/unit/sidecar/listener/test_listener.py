@@ -21,7 +21,7 @@ from config.model.listener import (
     ProxyProtocolSpec,
     TlsInspectorSpec,
 )
-from config.model.matching import PortRange
+from config.model.matching import OrMatch, PortRange
 from sidecar.listener.filter_chain import FilterChainMatcher
 from sidecar.listener.listener import ConnectionLimit, Listener, ListenerSet
 from sidecar.listener.pending import PendingConnection
@@ -73,9 +73,7 @@ class Log:
         self.entries: list[tuple[str, str, int]] = []
 
     def log(self, info: StreamInfo) -> None:
-        self.entries.append(
-            (info.flag_names or "-", info.response_code_details, info.bytes_received)
-        )
+        self.entries.append((info.flag_names or "-", info.response_code_details, info.bytes_received))
 
     def flush(self) -> None:
         """Nothing waits."""
@@ -306,6 +304,76 @@ def test_a_filter_may_be_disabled_for_some_ports(world: World) -> None:
     client = world.accept(world.add_spec(spec, (("chain", FilterChainMatch()),)))
     assert len(world.taken) == 1  # a server that speaks first is not waited for
     client.gone()
+
+
+@pytest.mark.parametrize(("port", "inspected"), [(3306, False), (80, True)])
+def test_disabled_for_the_port_that_an_earlier_filter_restored(
+    world: World, monkeypatch: pytest.MonkeyPatch, port: int, inspected: bool
+) -> None:
+    """Not for the port of the listener, to which a nat rule brought the connection."""
+    spec = ListenerSpec(
+        "virtual",
+        SocketAddress("0.0.0.0", 15006),
+        listener_filters=(
+            ListenerFilterConfig("", OriginalDstSpec()),
+            ListenerFilterConfig(
+                "", TlsInspectorSpec(), OrMatch((PortRange(3306, 3307), PortRange(15006, 15007)))
+            ),
+        ),
+        listener_filters_timeout_s=1.0,
+    )
+    listener = world.add_spec(spec, (("chain", FilterChainMatch()),))
+    client = redirected(world, listener, SocketAddress("10.1.1.1", port), monkeypatch)
+    assert world.value("listener.virtual.downstream_pre_cx_active") == inspected
+    assert len(world.taken) == (not inspected)
+    if inspected:
+        client.send(HELLO)
+        assert world.taken[0].received == HELLO
+    client.gone()
+
+
+def test_disabled_for_the_port_in_a_proxy_protocol_header(world: World) -> None:
+    spec = ListenerSpec(
+        "l",
+        SocketAddress("10.0.0.1", 80),
+        listener_filters=(
+            ListenerFilterConfig("", ProxyProtocolSpec()),
+            ListenerFilterConfig("", TlsInspectorSpec(), PortRange(3306, 3307)),
+        ),
+    )
+    client = world.accept(world.add_spec(spec, (("chain", FilterChainMatch()),)))
+    client.send(b"PROXY TCP4 1.2.3.4 5.6.7.8 111 3306\r\n")
+    assert len(world.taken) == 1
+    client.gone()
+
+
+def test_all_filters_share_one_time_limit(world: World) -> None:
+    client = world.accept(
+        world.add("l", 80, ProxyProtocolSpec(), HttpInspectorSpec(), listener_filters_timeout_s=1.0)
+    )
+    world.loop.advance(0.9)
+    client.send(b"PROXY TCP4 1.2.3.4 5.6.7.8 111 222\r\n")
+    world.loop.advance(0.2)
+    assert client.transport.aborted
+    client.gone()
+
+
+@pytest.mark.parametrize("early", [b"", HELLO])
+def test_a_chain_without_filters_closes_at_once(world: World, early: bytes) -> None:
+    inspectors = (HttpInspectorSpec(),) if early else ()
+    listener = world.add("l", 80, *inspectors, chains=())
+    listener.matcher = FilterChainMatcher(
+        [(FilterChainMatch(), FilterChain(FilterChainSpec(FilterChainMatch(), ()), (), None, None, 0))], None
+    )
+    client = world.accept(listener)
+    if early:
+        client.send(early)
+    assert client.transport.closed
+    client.gone()
+    assert world.value("listener.l.downstream_cx_total") == 1
+    assert world.value("listener.l.downstream_cx_destroy") == 1
+    assert world.value("listener.l.network_extension_config_missing") == 1
+    assert world.log.entries == [("-", "", 0)]
 
 
 def test_proxy_protocol_is_consumed_and_believed(world: World) -> None:

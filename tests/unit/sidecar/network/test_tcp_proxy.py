@@ -16,7 +16,7 @@ from protocols.peer_metadata import EMPTY_PEER
 from sidecar.network.api import FilterContext
 from sidecar.network.registry import build_network_filter
 from sidecar.stream_info import ConnectionInfo, StreamInfo
-from sidecar.transport.connection import Connection
+from sidecar.transport.connection import Connection, PassThroughFilter
 from sidecar.transport.drain import DrainState
 from sidecar.transport.transport_socket import TransportSocket
 from sidecar.upstream.services import Services
@@ -325,6 +325,41 @@ def test_weights() -> None:
     chosen = [factory.choose()[0] for _ in range(400)]
     assert 240 < chosen.count("app") < 360
     assert set(chosen) == {"app", "other"}
+
+
+def test_the_cluster_is_known_before_the_connection_is_up() -> None:
+    """A session that ends in its TLS handshake is reported under the name of its cluster."""
+    world = World()
+    session = world.connection.session
+    assert session is not None
+    assert session.cluster_name == "app"
+    assert session.cluster_metadata is world.upstream.cluster.metadata
+    assert world.value("tcp.t.downstream_cx_total") == 1
+    world.lose(ConnectionResetError())
+    assert world.log.entries == [("-", 0, 0)]
+    assert world.peers == []
+
+
+class Prefix(PassThroughFilter):
+    """Takes the first bytes for itself, as the metadata exchange does."""
+
+    def on_data(self, data: bytes, end: bool) -> bytes:
+        self.connection.remove(self)
+        return data[5:]
+
+
+def test_received_bytes_are_those_of_the_connection() -> None:
+    world = World()
+    world.connection.set_filters([Prefix(world.connection), world.factory.create(world.connection)])
+    world.open()
+    world.socket.data_received(b"FRAMEhello")
+    assert world.value("tcp.t.downstream_cx_rx_bytes_total") == 0
+    peer = world.peers[0].accept()
+    assert peer.transport.take() == b"hello"
+    world.socket.data_received(b", world")
+    assert world.value("tcp.t.downstream_cx_rx_bytes_total") == 17
+    world.lose()
+    assert world.log.entries == [("-", 12, 0)]
 
 
 def test_direct_response() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,6 +171,22 @@ def test_garbage_after_the_handshake(server: Server) -> None:
     assert server.transport.closed
     server.socket.connection_lost(None)
     assert server.take() == []
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_failed_connection_does_not_wait_for_a_peer_that_does_not_read(server: Server, reads: bool) -> None:
+    """The last bytes get one turn of the event loop to leave."""
+
+    async def fail() -> None:
+        server.transport.unwritten = 1000
+        server.socket.data_received(b"\x17\x03\x03\x00\x10" + b"x" * 16)
+        assert server.transport.closed and not server.transport.aborted
+        if reads:
+            server.transport.unwritten = 0
+        await asyncio.sleep(0)
+
+    asyncio.run(fail())
+    assert server.transport.aborted is not reads
 
 
 @pytest.mark.parametrize(

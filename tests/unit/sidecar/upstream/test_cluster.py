@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from config.model.cluster import ClusterSpec, DiscoveryType, LbPolicy
 from config.model.core import PipeAddress, SocketAddress
 from config.model.endpoint import ClusterLoadAssignment, HealthStatus, LbEndpoint, LocalityLbEndpoints
@@ -197,6 +199,18 @@ class TestOriginalDst:
         assert fake.value("membership_change") == 2
         fake.ask(RecordingSink(), downstream("10.0.0.7", 80))
         assert addresses(fake) == ["10.0.0.7:80"]
+
+
+    def test_a_new_host_costs_the_same_however_many_there_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake = FakeCluster(original_dst_spec())
+        counted: list[None] = []
+        monkeypatch.setattr(fake.cluster, "_count_members", lambda: counted.append(None))
+        for port in range(1, 50):
+            fake.cluster._original_dst_host(SocketAddress("10.0.0.7", port))
+        assert counted == []
+        assert fake.value("membership_total") == fake.value("membership_healthy") == 49
+        assert fake.value("membership_degraded") == 0
+        assert fake.value("membership_change") == 49
 
 
 def test_localities_and_priorities() -> None:

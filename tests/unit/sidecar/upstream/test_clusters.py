@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 from typing import Any, cast
 
-from config.model.cluster import ClusterSpec
+import pytest
+
+from config.model.cluster import ClusterSpec, DiscoveryType, TransportSocketMatch
+from config.model.core import DataSource
 from config.model.istio import MetadataExchangeSpec
 from protocols.http.h1_httptools import client_codec
 from sidecar.transport.connection import Connection, NetworkFilter, PassThroughFilter
 from sidecar.transport.flow import Flow
 from sidecar.transport.timers import Timers
-from sidecar.transport.tls_contexts import TlsContexts
+from sidecar.transport.tls_contexts import TlsConfigError, TlsContexts
 from sidecar.upstream.api import LbContext
 from sidecar.upstream.clusters import ClusterManagerImpl
 from sidecar.upstream.services import FilterContext, Services

@@ -86,6 +86,27 @@ def test_rounds() -> None:
     assert (stats.update_attempt.value, stats.update_success.value, stats.update_failure.value) == (6, 3, 3)
 
 
+def test_any_exception_of_a_resolver_is_a_failed_update() -> None:
+    stats = ClusterStats(Store().scope("cluster.dns"))
+    told: list[dict[str, tuple[str, ...]]] = []
+
+    class Broken:
+        async def resolve(self, name: str, family: DnsLookupFamily) -> tuple[str, ...]:
+            if name == "bad":
+                raise UnicodeError("label too long")
+            return ("10.0.0.1",)
+
+    async def run() -> None:
+        refresh = DnsRefresh(Broken(), ["bad", "good"], DnsLookupFamily.AUTO, 60, stats, told.append)
+        refresh.start(asyncio.ensure_future)
+        await asyncio.wait_for(refresh.first_done.wait(), 5)
+        refresh.stop()
+
+    asyncio.run(run())
+    assert told == [{"good": ("10.0.0.1",)}]
+    assert (stats.update_success.value, stats.update_failure.value) == (1, 1)
+
+
 def test_a_cluster_is_initialized_after_the_first_round() -> None:
     resolver = ScriptedResolver({"a.test": ("10.0.0.1",)})
     spec = ClusterSpec(

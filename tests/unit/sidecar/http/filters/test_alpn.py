@@ -56,6 +56,11 @@ def test_http1_cluster_is_11_for_a_10_client_too() -> None:
     assert offer(sent=b"GET / HTTP/1.0\r\nhost: a\r\n\r\n") == HTTP11
 
 
+def test_http2_is_not_offered_where_the_server_could_choose_it() -> None:
+    spec = AlpnOverrideSpec((*SPEC.overrides, (AlpnUpstreamProtocol.HTTP2, ("istio-h2", "istio", "h2"))))
+    assert offer(spec, protocol=UpstreamHttpProtocol.AUTO) == HTTP11
+
+
 def test_downstream_protocol_where_the_cluster_follows_it() -> None:
     use = UpstreamHttpProtocol.USE_DOWNSTREAM
     assert offer(protocol=use) == HTTP11
