@@ -74,7 +74,7 @@ NAMESPACE: Final = "istiocustom"
 #: Label combinations remembered; beyond this many everything is forgotten and looked up again.
 _MAX_REMEMBERED: Final = 4096
 
-#: Label sets of all configurations of a process together. An HTTP label set is some 55 kB of a scrape, which takes longer
+#: Label sets of all configurations of a process together. An HTTP label set is some 60 kB of a scrape, which takes longer
 #: than a second soon above this many.
 MAX_LABEL_SETS: Final = 2000
 
@@ -355,8 +355,8 @@ class Series:
 class IstioMetrics:
     """The metrics of one configuration, in the scope `NAMESPACE` that all configurations share.
 
-    `on_overflow` hears, the first time in this process that the ceiling is reached, which label has the most values.
-    `overflows` counts the look-ups that ended in a series of the overflow, in `istio_stats.series_overflow`.
+    `overflows`, which they share too, counts the look-ups that ended in a series of the overflow. Before the first of them
+    `on_overflow` hears which label has the most values.
     """
 
     __slots__ = ("_generation", "_on_overflow", "_scope", "_series", "overflows", "plans")
@@ -365,12 +365,13 @@ class IstioMetrics:
         self,
         scope: Scope,
         plans: MetricPlans = STANDARD_PLANS,
+        overflows: Counter | None = None,
         on_overflow: Callable[[str], None] | None = None,
     ) -> None:
         self._scope: Final = scope
         self.plans: Final = plans
         self._on_overflow = on_overflow
-        self.overflows: Final = scope.store.root.counter("istio_stats.series_overflow")
+        self.overflows: Final = overflows if overflows is not None else Counter("", "", ())
         self._series: dict[tuple[tuple[str, ...], str], Series] = {}
         self._generation = scope.generation
 

@@ -88,6 +88,7 @@ class Listener:
         self.matcher = matcher
         self.connections: set[DownstreamConnection] = set()
         self.draining = False
+        self._next_warning_ns = 0
         #: called whenever the last connection has gone
         self.on_idle: Callable[[], None] | None = None
         #: what accepted connections count against; they still do after a hand-over to another listener
@@ -159,13 +160,27 @@ class Listener:
 
     # the life of a connection
 
-    def admit(self, pending: PendingConnection) -> bool:
-        """Count an accepted connection against `limit`, or refuse it."""
+    def admit(self, pending: PendingConnection, sock: socket.socket | None) -> bool:
+        """Count an accepted connection against `limit`, or refuse it; also when there are hardly any descriptors left.
+
+        If even those are used up, libuv accepts and closes without a word; what is counted and logged here tells of it.
+        """
+        if sockets.descriptors_run_out(sock):
+            self.stats.downstream_cx_overflow.inc()
+            self._warn_of_descriptors()
+            return False
         if self.limit is not None and not self.limit.take():
             self.stats.downstream_global_cx_overflow.inc()
             return False
         self.take_over(pending)
         return True
+
+    def _warn_of_descriptors(self) -> None:
+        """At most once a second."""
+        now_ns = self.timers.now_ns()
+        if now_ns >= self._next_warning_ns:
+            self._next_warning_ns = now_ns + 1_000_000_000
+            logger.warning("listener %s: no file descriptors left, new connections are closed", self.name)
 
     def take_over(self, pending: PendingConnection) -> None:
         """From now on the connection is inspected for this listener."""

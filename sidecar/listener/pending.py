@@ -47,7 +47,7 @@ class PendingConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if not self._listener.admit(self):
+        if not self._listener.admit(self, transport.get_extra_info("socket")):
             transport.close()
             return
         self._limit = self._listener.limit

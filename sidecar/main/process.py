@@ -13,11 +13,12 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from config.bootstrap import ParsedBootstrap
 from config.model.access_log import AccessLogSpec
+from config.model.cluster import ClusterSpec
 from config.model.core import DataSource, TrafficDirection
 from config.model.listener import FilterChainSpec, ListenerSpec
 from protocols.peer_metadata import peer_from_node
@@ -78,6 +79,19 @@ def read_data_source(source: DataSource) -> bytes:
         raise StartError([f"{source.filename}: {error.strerror}"]) from error
 
 
+def _check_tls(chains: Iterable[FilterChainSpec], tls: TlsContexts) -> None:
+    """Make the TLS contexts of all chains. Raises TlsConfigError with the problems of all of them."""
+    problems: list[str] = []
+    for chain in chains:
+        if chain.tls is not None:
+            try:
+                tls.server(chain.tls)
+            except TlsConfigError as error:
+                problems += error.problems
+    if problems:
+        raise TlsConfigError(list(dict.fromkeys(problems)))
+
+
 class Process:
     """One proxy. `build` compiles everything, `start` opens sockets, `run` returns when it is to end."""
 
@@ -114,18 +128,10 @@ class Process:
         problems: list[str] = []
         tls = TlsContexts({secret.name: secret for secret in self.bootstrap.secrets}, compile_san_matchers)
         try:
-            clusters = ClusterManagerImpl(
-                self.bootstrap.clusters,
-                loop=self.loop,
-                timers=self.timers,
-                scope=self.store.root,
-                spawn=self.spawn,
-                tls=tls,
-                new_codec=http1_codecs(self.bootstrap.runtime).client,
-                build_upstream_filter=build_network_filter,
-            )
+            clusters = self._make_clusters(self.bootstrap.clusters, tls)
         except TlsConfigError as error:
-            raise StartError(str(error).splitlines()) from error
+            problems += error.problems
+            clusters = self._make_clusters((), tls)  # go on: the listeners may have problems too
         self.services = services = Services(
             clusters=clusters,
             tls=tls,
@@ -143,12 +149,26 @@ class Process:
         for spec in self.bootstrap.listeners:
             try:
                 self.listeners.add(self._build_listener(spec, services))
-            except (StartError, TlsConfigError, FormatError) as error:
-                problems += [f"listener {spec.name}: {line}" for line in str(error).splitlines()]
+            except (StartError, TlsConfigError) as error:
+                problems += [f"listener {spec.name}: {problem}" for problem in error.problems]
+            except FormatError as error:
+                problems.append(f"listener {spec.name}: {error}")
             except OSError as error:
                 problems.append(f"listener {spec.name}: {error.filename}: {error.strerror}")
         if problems:
             raise StartError(problems)
+
+    def _make_clusters(self, specs: tuple[ClusterSpec, ...], tls: TlsContexts) -> ClusterManagerImpl:
+        return ClusterManagerImpl(
+            specs,
+            loop=self.loop,
+            timers=self.timers,
+            scope=self.store.root,
+            spawn=self.spawn,
+            tls=tls,
+            new_codec=http1_codecs(self.bootstrap.runtime).client,
+            build_upstream_filter=build_network_filter,
+        )
 
     def access_loggers(self, specs: tuple[AccessLogSpec, ...]) -> tuple[AccessLogger, ...]:
         """Raises StartError."""
@@ -164,6 +184,7 @@ class Process:
         scope = services.scope.scope(f"listener.{prefix}")
         context = FilterContext(services, spec.traffic_direction, spec.name, scope)
         chains = [*spec.filter_chains, *filter(None, [spec.default_filter_chain])]
+        _check_tls(chains, services.tls)
         tls_stats = factory_stats = None
         if any(each.tls is not None for each in chains):
             tls_stats = TlsStats(scope.scope("ssl"))

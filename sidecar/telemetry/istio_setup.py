@@ -25,7 +25,12 @@ def set_up_istio_stats(
     spec: IstioStatsSpec, root: Scope, node: Node, direction: TrafficDirection
 ) -> IstioStatsSetup:
     """One for each configured filter. Loading a configuration is what sets `istio_build`."""
-    metrics = IstioMetrics(root.scope(NAMESPACE, evictable=True), plans_of(spec), _warn_of_overflow)
+    metrics = IstioMetrics(
+        root.scope(NAMESPACE, evictable=True),
+        plans_of(spec),
+        root.counter("istio_stats.series_overflow"),
+        _warn_of_overflow,
+    )
     version = node.metadata.get("ISTIO_VERSION")
     set_build(root.scope(NAMESPACE), version if isinstance(version, str) else "")
     rules = LabelRules(

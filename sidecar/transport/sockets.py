@@ -185,6 +185,19 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
+def descriptors_run_out(sock: socket.socket | None) -> bool:
+    """Whether a new socket has one of the last file descriptors: the kernel gives the lowest free one.
+
+    The last 64th, 64 at most, is left to the connections that are served already.
+    """
+    if sock is None:
+        return False
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return False
+    return sock.fileno() >= limit - min(64, max(1, limit // 64))
+
+
 def set_nodelay(sock: socket.socket | None) -> None:
     """Small writes must leave at once; Envoy sets this on every TCP connection."""
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):

@@ -94,7 +94,9 @@ class ClusterManagerImpl:
                 for cluster in self._clusters.values():
                     await cluster.initialized()
         except TimeoutError:
-            logger.warning("dns: cluster %s and maybe others have no answer yet, not waiting for it", cluster.name)
+            logger.warning(
+                "dns: cluster %s and maybe others have no answer yet, not waiting for it", cluster.name
+            )
 
     def get(self, name: str) -> UpstreamCluster | None:
         return self._clusters.get(name)

@@ -179,7 +179,10 @@ class TestCeiling:
         store = Store()
         told: list[str] = []
         scopes = [store.root.scope(NAMESPACE, evictable=True) for _ in range(2)]
-        first, second = [IstioMetrics(scope, on_overflow=told.append) for scope in scopes]
+        overflows = store.root.counter("overflows")
+        first, second = [
+            IstioMetrics(scope, overflows=overflows, on_overflow=told.append) for scope in scopes
+        ]
         hosts(first, range(8))
         hosts(second, range(6, 30))  # two known to both
         assert told == ["destination_service"]
@@ -190,7 +193,7 @@ class TestCeiling:
             (label, "v0" if label == "reporter" else "overflow") for label in HTTP_LABELS
         )
         assert len(store.histograms) == 3 * 11
-        assert store.counters["istio_stats.series_overflow"].value == 3 * 20
+        assert overflows.value == 4 * 20
         hosts(first, range(8))
         assert overflow.value == 20
         assert max(len(series._http) for series in second._series.values()) == 1
@@ -213,9 +216,10 @@ class TestCeiling:
     def test_labels_that_are_not_shown_take_no_room(self) -> None:
         store = Store()
         rules = [MetricRule(tags_to_remove=("destination_service",))]
-        hosts(IstioMetrics(store.scope(NAMESPACE), compile_plans(rules)), range(30))
+        metrics = IstioMetrics(store.scope(NAMESPACE), compile_plans(rules))
+        hosts(metrics, range(30))
         assert len(store.label_sets) == 1
-        assert store.counters["istio_stats.series_overflow"].value == 0
+        assert metrics.overflows.value == 0
 
     def test_custom_metrics_count_too(self) -> None:
         store = Store()
@@ -223,7 +227,7 @@ class TestCeiling:
         expressions = FakeExpressions({"1": "1", "path": "/"})
         rules = [MetricRule("mine", (("reporter", "path"),))]
         plans = compile_plans(rules, [CustomMetric("mine", "1")], expressions.add)
-        metrics = IstioMetrics(store.scope(NAMESPACE), plans, told.append)
+        metrics = IstioMetrics(store.scope(NAMESPACE), plans, on_overflow=told.append)
         for number in range(15):
             metrics.record_custom(("1", str(number)))
         assert told == ["reporter"]

@@ -434,7 +434,9 @@ def redirected(
     address = listener.spec.address
     assert isinstance(address, SocketAddress)
     transport = Transport((address.address, address.port))
-    cast("dict[str, object]", transport.names)["socket"] = SimpleNamespace(family=socket.AF_UNIX)
+    cast("dict[str, object]", transport.names)["socket"] = SimpleNamespace(
+        family=socket.AF_UNIX, fileno=lambda: 5
+    )
     client = Accepted.__new__(Accepted)
     client.transport = transport
     transport.protocol = PendingConnection(listener)
@@ -533,6 +535,24 @@ def test_the_limit_counts_from_the_moment_of_acceptance() -> None:
         client.gone()
     assert world.limit.active == 0
     assert world.still_open() == {}
+
+
+def test_without_descriptors_connections_are_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counted each, logged once a second."""
+    monkeypatch.setattr("sidecar.transport.sockets.descriptors_run_out", lambda sock: True)
+    now_ns = [5_000_000_000]
+    monkeypatch.setattr(world.timers, "now_ns", lambda: now_ns[0])
+    listener = world.add("l", 80)
+    for late_ns in (0, 10, 1_000_000_000, 10):
+        now_ns[0] += late_ns
+        client = world.accept(listener)
+        assert client.transport.closed
+        client.gone()
+    assert world.value("listener.l.downstream_cx_overflow") == 4
+    assert world.value("listener.l.downstream_cx_total") == 0
+    assert len([each for each in caplog.records if "descriptors" in each.message]) == 2
 
 
 def test_refused_connections_give_their_place_back() -> None:

@@ -7,6 +7,7 @@ import resource
 import socket
 import stat
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -130,3 +131,27 @@ def test_all_descriptors_that_the_system_allows() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == before[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize(
+    ("limit", "descriptor", "run_out"),
+    [
+        (60, 58, False),
+        (60, 59, True),
+        (1024, 1007, False),
+        (1024, 1008, True),
+        (1_000_000, 999_935, False),
+        (1_000_000, 999_936, True),
+        (resource.RLIM_INFINITY, 1_000_000, False),
+    ],
+)
+def test_the_last_descriptors(
+    monkeypatch: pytest.MonkeyPatch, limit: int, descriptor: int, run_out: bool
+) -> None:
+    class Numbered:
+        def fileno(self) -> int:
+            return descriptor
+
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    assert sockets.descriptors_run_out(cast("Any", Numbered())) is run_out
+    assert not sockets.descriptors_run_out(None)

@@ -200,7 +200,6 @@ class TestOriginalDst:
         fake.ask(RecordingSink(), downstream("10.0.0.7", 80))
         assert addresses(fake) == ["10.0.0.7:80"]
 
-
     def test_a_new_host_costs_the_same_however_many_there_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fake = FakeCluster(original_dst_spec())
         counted: list[None] = []

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from config.model.cluster import ClusterSpec, DiscoveryType, TransportSocketMatch
-from config.model.core import DataSource
+from config.model.cluster import ClusterSpec, DiscoveryType
 from config.model.istio import MetadataExchangeSpec
+from config.model.tls import CommonTlsContext, UpstreamTlsContext
 from protocols.http.h1_httptools import client_codec
 from sidecar.transport.connection import Connection, NetworkFilter, PassThroughFilter
 from sidecar.transport.flow import Flow
@@ -21,7 +21,15 @@ from sidecar.upstream.api import LbContext
 from sidecar.upstream.clusters import ClusterManagerImpl
 from sidecar.upstream.services import FilterContext, Services
 from stats.store import Store
-from tests.support.upstream import FakeTask, ManualLoop, Peer, RecordingTcpSink, static_spec
+from tests.support.upstream import (
+    FakeTask,
+    ManualLoop,
+    Peer,
+    RecordingTcpSink,
+    assignment,
+    endpoint,
+    static_spec,
+)
 
 
 class Greeting(PassThroughFilter):
@@ -98,3 +106,32 @@ def test_upstream_filters_stand_before_the_user_of_the_connection() -> None:
     manager.drain()
     manager.close()
     assert peer.transport.closed
+
+
+def test_tls_problems_of_all_clusters_are_told_with_their_names() -> None:
+    def broken(name: str, secret: str) -> ClusterSpec:
+        tls = UpstreamTlsContext(CommonTlsContext(certificate_secret=secret))
+        return static_spec(name, transport_socket=tls)
+
+    with pytest.raises(TlsConfigError) as caught:
+        manage(broken("a", "first"), static_spec("good"), broken("outbound|80||b", "second"))
+    assert caught.value.problems == (
+        "cluster a: secret first: there is no such certificate",
+        "cluster outbound|80||b: secret second: there is no such certificate",
+    )
+
+
+def test_a_start_does_not_wait_for_dns_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sidecar.upstream.clusters._FIRST_DNS_WAIT_S", 0.01)
+    names = [
+        ClusterSpec(name, name, DiscoveryType.STRICT_DNS, load_assignment=assignment(endpoint(80, "a.test")))
+        for name in ("one", "two")
+    ]
+    manager, _, _ = manage(*names)
+    manager.start(cast("Services", None))
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(manager.initialized())
+    (record,) = caplog.records
+    assert "cluster one and maybe others" in record.getMessage()

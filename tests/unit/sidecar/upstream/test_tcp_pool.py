@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from config.model.cluster import CircuitBreakerThresholds, ClusterSpec
@@ -129,6 +131,26 @@ def test_timeout() -> None:
     assert fake.value("upstream_cx_connect_timeout") == 1
     assert fake.value("upstream_cx_destroy_local") == 1
     assert fake.active_gauges() == {}
+
+
+def test_failed_attempts_are_explained_in_the_debug_log(caplog: pytest.LogCaptureFixture) -> None:
+    fake = FakeCluster(static_spec(connect_timeout_s=1.0))
+    connect(fake)
+    fake.peers[0].refuse()
+    assert caplog.messages == []
+    with caplog.at_level(logging.DEBUG, "sidecar.upstream"):
+        connect(fake)
+        fake.peers[1].refuse()
+        connect(fake)
+        fake.loop.advance(1.1)
+        _, pending = connect(fake)
+        pending.cancel()
+        connect(fake)
+        fake.peers[4].accept().reset()
+    assert caplog.messages == [
+        "cluster test: no connection to 10.0.0.1:80: remote_reset: delayed connect error: Connection refused",
+        "cluster test: no connection to 10.0.0.1:80: timeout",
+    ]
 
 
 def test_cancel() -> None:
