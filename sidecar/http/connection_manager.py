@@ -341,6 +341,7 @@ class ConnectionManager(PassThroughFilter):
             stream.fail(failure)
 
     def _on_bug(self, error: Exception) -> None:
+        self.config.bugs.inc()
         logger.error("[C%d] unexpected exception", self.info.id, exc_info=error)
         self._closing = True
         self.connection.abort("internal_error")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from config.model.http import CodecType, HeadersWithUnderscoresAction, HttpConnectionManagerSpec
+from config.model.http import HeadersWithUnderscoresAction, HttpConnectionManagerSpec
 from protocols.http.codec import CodecSettings, UnderscorePolicy
 from sidecar.http.filter_chain import FilterChain
 from sidecar.http.registry import build_http_filter
@@ -37,6 +37,7 @@ class ManagerConfig:
     __slots__ = (
         "_response_counters",
         "access_loggers",
+        "bugs",
         "chain",
         "codec_settings",
         "codec_stats",
@@ -75,6 +76,8 @@ class ManagerConfig:
             tuple(counter for family in families for counter in _counters_of(family, first_digit))
             for first_digit in range(10)
         )
+        #: something happened that cannot happen; it cost one stream or connection
+        self.bugs: Final = services.scope.scope("server").counter("envoy_bug_failures")
         self.codec_type: Final = spec.codec_type
         self.has_stream_timeouts: Final = bool(
             spec.request_timeout_s or spec.request_headers_timeout_s or spec.max_stream_duration_s
@@ -93,14 +96,6 @@ class ManagerConfig:
         self.access_loggers: Final[tuple[AccessLogger, ...]] = tuple(
             services.access_logger(each) for each in spec.access_log
         )
-
-    @property
-    def allows_http1(self) -> bool:
-        return self.codec_type in (CodecType.AUTO, CodecType.HTTP1)
-
-    @property
-    def allows_http2(self) -> bool:
-        return self.codec_type in (CodecType.AUTO, CodecType.HTTP2)
 
     def count_response(self, status: int) -> None:
         """A response head left, final or interim: `downstream_rq_completed` and its class, here and for the listener."""

@@ -536,7 +536,8 @@ class ActiveStream:
         self.manager.on_stream_reset(self)
 
     def on_bug(self, error: BaseException) -> None:
-        """An unexpected exception in a filter: it costs this stream, and is told."""
+        """An unexpected exception in a filter: it costs this stream, and is counted and told."""
+        self.config.bugs.inc()
         logger.error("[C%d] a filter failed", self.connection_info.id, exc_info=error)
         self.fail(local_reply.INTERNAL_ERROR)
 

@@ -477,6 +477,7 @@ class TestSpawn:
                 await asyncio.sleep(0)
             assert status_of(client.take()) == 500
             assert floor.last.details == "internal_error"
+            assert floor.value("server.envoy_bug_failures") == 1
 
         asyncio.run(scenario())
 
