@@ -13,7 +13,6 @@ class Redirect:
 
     __slots__ = (
         "_host",
-        "_https",
         "_path",
         "_path_has_query",
         "_port",
@@ -25,7 +24,6 @@ class Redirect:
     def __init__(self, spec: RedirectAction, matched_prefix: bytes | None) -> None:
         """`matched_prefix`: the part of the path that `prefix_rewrite` replaces, None for the whole path."""
         self._scheme = b"https" if spec.https_redirect else encode_text(spec.scheme_redirect)
-        self._https = spec.https_redirect
         self._host = encode_text(spec.host_redirect)
         self._port = b":%d" % spec.port_redirect if spec.port_redirect else b""
         self._path = encode_text(spec.path_redirect)

@@ -47,7 +47,6 @@ class Options:
     log_level: str = "info"
     component_log_levels: tuple[tuple[str, str], ...] = ()
     log_format: str = DEFAULT_LOG_FORMAT
-    log_format_set: bool = False
     log_format_escaped: bool = False
     log_path: str = ""
     service_node: str = ""
@@ -236,7 +235,6 @@ def parse_options(arguments: Sequence[str]) -> Options:
         log_level=_level(known.log_level),
         component_log_levels=_component_levels(known.component_log_level),
         log_format=known.log_format if known.log_format is not None else DEFAULT_LOG_FORMAT,
-        log_format_set=known.log_format is not None,
         log_format_escaped=known.log_format_escaped,
         log_path=known.log_path,
         service_node=known.service_node,

@@ -21,7 +21,6 @@ from config.model.access_log import AccessLogSpec
 from config.model.cluster import ClusterSpec
 from config.model.core import DataSource, TrafficDirection
 from config.model.listener import FilterChainSpec, ListenerSpec
-from protocols.peer_metadata import peer_from_node
 from sidecar.listener.filter_chain import FilterChainMatcher
 from sidecar.listener.listener import ConnectionLimit, Listener, ListenerSet
 from sidecar.main import log
@@ -138,7 +137,6 @@ class Process:
             scope=self.store.root,
             timers=self.timers,
             node=self.bootstrap.node,
-            node_metadata=peer_from_node(self.bootstrap.node.metadata),
             drain=self.drain,
             read=read_data_source,
             access_logger=self.access_logs.get,

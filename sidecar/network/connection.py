@@ -132,6 +132,8 @@ class DownstreamConnection(Connection):
         assert info is not None
         if self._chain.tls_stats is not None:
             count_tls_outcome(self._chain.tls_stats, session, outcome)
+            if isinstance(outcome, TlsInfo) and outcome.peer is None:
+                self._chain.tls_stats.no_certificate.inc()
         if isinstance(outcome, TlsInfo):
             info.tls = outcome
         else:

@@ -15,7 +15,7 @@ from sidecar.transport.transport_socket import CloseReason, TransportSocket
 if TYPE_CHECKING:
     from sidecar.stream_info import ConnectionInfo, StreamInfo, UpstreamInfo
     from sidecar.transport.timers import Cancellable, Timers
-    from stats.metrics import Counter, Gauge
+    from stats.metrics import Counter
 
 #: A connection that is being closed, and whose peer has taken nothing for so long, is cut off.
 FLUSH_STALL_S: Final = 60.0
@@ -99,7 +99,6 @@ class Connection:
         "_read_end",
         "_readers",
         "_writers",
-        "buffered_gauge",
         "close_details",
         "close_reason",
         "gate",
@@ -131,7 +130,6 @@ class Connection:
         self.tx_bytes = 0
         self.rx_counter: Counter | None = None
         self.tx_counter: Counter | None = None
-        self.buffered_gauge: Gauge | None = None
         self._filters: list[NetworkFilter] = []
         self._readers: tuple[Callable[[bytes, bool], bytes | Held], ...] = ()
         self._writers: tuple[Callable[[bytes, bool], bytes | Held], ...] = ()

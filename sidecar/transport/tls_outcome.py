@@ -15,7 +15,5 @@ def count_tls_outcome(stats: TlsStats, session: TlsSession, outcome: TlsInfo | s
     """`outcome`: the facts of a finished handshake, or the text of its failure."""
     if isinstance(outcome, TlsInfo):
         stats.count_handshake(outcome.version, outcome.cipher)
-        if outcome.peer is None:
-            stats.no_certificate.inc()
     elif session.failure is not None and session.failure.counter:
         getattr(stats, session.failure.counter).inc()

@@ -159,9 +159,6 @@ class TransportSocket(asyncio.Protocol):
     def write_buffer_bytes(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
-    def extra_info(self, name: str) -> object:
-        return self._transport.get_extra_info(name) if self._transport is not None else None
-
     @property
     def transport(self) -> asyncio.Transport | None:
         return self._transport

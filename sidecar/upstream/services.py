@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class Services:
     """One for the process.
 
-    `scope` is the root scope. `node_metadata` is our own peer metadata object, ready to be sent. `runtime` holds the
-    merged static layers. `read` gives the bytes of a DataSource (file, inline, environment). `access_logger` builds or
-    shares the logger of a spec. `peer_lookup` finds the workload behind an address (workload discovery), or None.
+    `scope` is the root scope. `runtime` holds the merged static layers. `read` gives the bytes of a DataSource (file,
+    inline, environment). `access_logger` builds or shares the logger of a spec. `peer_lookup` finds the workload behind
+    an address (workload discovery), or None.
     `local_address` is this machine's, for clients on the loopback.
     """
 
@@ -37,7 +37,6 @@ class Services:
     scope: Scope
     timers: Timers
     node: Node
-    node_metadata: PeerMetadata
     drain: DrainState
     read: Callable[[DataSource], bytes]
     access_logger: Callable[[AccessLogSpec], AccessLogger]

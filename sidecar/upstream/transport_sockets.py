@@ -10,6 +10,7 @@ from config.model.cluster import ClusterSpec, RawBufferSpec, UpstreamTransportSo
 from config.model.core import Metadata
 from protocols.tls.session import TlsError, TlsErrorKind
 from sidecar.stream_info import TlsInfo
+from sidecar.transport.tls_outcome import count_tls_outcome
 from sidecar.transport.transport_socket import TlsSocket, TransportSocket
 from stats.families import SslSocketFactoryStats, TlsStats
 
@@ -87,14 +88,10 @@ class TlsSocketFactory:
             return str(error)
 
         def count(outcome: TlsInfo | str) -> None:
-            if isinstance(outcome, TlsInfo):
-                self._stats.count_handshake(outcome.version, outcome.cipher)
-            else:
-                failure = session.failure
-                if failure is not None and failure.counter:
-                    getattr(self._stats, failure.counter).inc()
-                if failure is None or failure.kind is TlsErrorKind.TRUNCATED:
-                    outcome = ""  # the handshake was only cut off: there is no reason to tell (as in Envoy)
+            count_tls_outcome(self._stats, session, outcome)
+            failure = session.failure
+            if isinstance(outcome, str) and (failure is None or failure.kind is TlsErrorKind.TRUNCATED):
+                outcome = ""  # the handshake was only cut off: there is no reason to tell (as in Envoy)
             finished(outcome)
 
         return TlsSocket(session, self._context.finish, count)

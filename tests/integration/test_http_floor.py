@@ -16,7 +16,6 @@ from config.model.cluster import ClusterSpec
 from config.model.core import DataSource, Node, SocketAddress
 from config.model.http import HttpConnectionManagerSpec, HttpFilterConfig, RouterSpec
 from config.model.route import RouteConfiguration, VirtualHost
-from protocols.peer_metadata import PeerMetadata
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.manager_config import ManagerConfig
 from sidecar.network.registry import build_network_filter
@@ -63,7 +62,6 @@ class Proxy:
             scope=self.store.root,
             timers=self.timers,
             node=Node(),
-            node_metadata=PeerMetadata(),
             drain=DrainState(),
             read=_inline,
             access_logger=self._access_logger,

@@ -219,7 +219,6 @@ class HttpFloor:
             scope=self.store.root,
             timers=self.timers,
             node=node or Node(),
-            node_metadata=PeerMetadata(),
             drain=self.drain,
             read=_inline,
             access_logger=self._access_logger,

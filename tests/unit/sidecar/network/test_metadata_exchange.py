@@ -8,7 +8,7 @@ import pytest
 
 from config.model.core import Address, Node, SocketAddress
 from config.model.istio import MetadataExchangeSpec
-from protocols.peer_metadata import EMPTY_PEER, PeerMetadata
+from protocols.peer_metadata import PeerMetadata
 from sidecar.network.api import FilterContext
 from sidecar.network.registry import build_network_filter
 from sidecar.stream_info import ConnectionInfo, TlsInfo, UpstreamConnectionState, UpstreamInfo
@@ -56,7 +56,6 @@ class Side:
             scope=self.store.root,
             timers=timers,
             node=Node(id="ours", metadata={"NAMESPACE": "default", "NAME": "details-1"}),
-            node_metadata=EMPTY_PEER,
             drain=DrainState(),
             read=lambda source: b"",
             access_logger=cast("Any", None),

@@ -12,7 +12,6 @@ from config.model.access_log import AccessLogSpec, FileAccessLogSpec
 from config.model.cluster import ClusterSpec
 from config.model.core import DataSource, Node, SocketAddress
 from config.model.network import DirectResponseNetworkSpec, EchoSpec, TcpProxySpec, WeightedTcpCluster
-from protocols.peer_metadata import EMPTY_PEER
 from sidecar.network.api import FilterContext
 from sidecar.network.registry import build_network_filter
 from sidecar.stream_info import ConnectionInfo, StreamInfo
@@ -58,7 +57,6 @@ class World:
             scope=self.store.root,
             timers=self.timers,
             node=Node(),
-            node_metadata=EMPTY_PEER,
             drain=DrainState(),
             read=lambda source: source.inline or b"",
             access_logger=self._logger,
