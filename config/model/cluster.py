@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from config.model.core import EMPTY_METADATA, Address, Metadata, RoutingPriority
 from config.model.endpoint import ClusterLoadAssignment
+from config.model.http2 import Http2Options
 from config.model.network import NetworkFilterSpec
 from config.model.tls import UpstreamTlsContext
 
@@ -84,6 +85,7 @@ class UpstreamHttpOptions:
     auto_sni: bool = False
     auto_san_validation: bool = False
     enable_trailers: bool = False
+    http2: Http2Options = Http2Options()
 
 
 @dataclass(frozen=True, slots=True)

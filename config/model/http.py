@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from config.model.access_log import AccessLogSpec
 from config.model.core import CidrRange
+from config.model.http2 import Http2Options
 from config.model.istio import AlpnOverrideSpec, IstioStatsSpec, PeerMetadataSpec
 from config.model.route import RouteConfiguration
 
@@ -117,6 +118,7 @@ class HttpConnectionManagerSpec:
     max_headers_count: int = 100
     headers_with_underscores_action: HeadersWithUnderscoresAction = HeadersWithUnderscoresAction.ALLOW
     http1: Http1Options = Http1Options()
+    http2: Http2Options = Http2Options()
     use_remote_address: bool = False
     xff_num_trusted_hops: int = 0
     skip_xff_append: bool = False

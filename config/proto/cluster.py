@@ -28,6 +28,7 @@ from config.proto.core import (
 )
 from config.proto.endpoint import translate_load_assignment
 from config.proto.fields import declare
+from config.proto.http2 import translate_http2_options
 from config.proto.network import translate_upstream_filters
 from config.proto.path import Path, did_you_mean
 from config.proto.tls import translate_upstream_socket
@@ -118,7 +119,6 @@ declare(
         "override_host_status": "",
     },
 )
-declare("envoy.type.v3.Percent", "value")
 declare(
     "envoy.config.cluster.v3.CircuitBreakers",
     "thresholds",
@@ -251,10 +251,13 @@ def _explicit_protocol(msg: Any) -> UpstreamHttpProtocol:
     return UpstreamHttpProtocol.HTTP2 if is_http2 else UpstreamHttpProtocol.HTTP1
 
 
-def _make_options(msg: Any, http1: Any, protocol: UpstreamHttpProtocol, at: Path) -> UpstreamHttpOptions:
-    """`msg` is `HttpProtocolOptions` or the cluster itself: both name the parts read here alike."""
-    if protocol is UpstreamHttpProtocol.HTTP2:
-        at.warning("HTTP/2 is not supported: HTTP requests to this cluster fail, TCP connections do not")
+def _make_options(
+    msg: Any, variant: Any, variant_at: Path, protocol: UpstreamHttpProtocol, at: Path
+) -> UpstreamHttpOptions:
+    """`msg` is `HttpProtocolOptions` or the cluster itself: both name the parts read here alike.
+
+    `variant` holds the options of each protocol.
+    """
     common, common_at = msg.common_http_protocol_options, at.field("common_http_protocol_options")
     upstream = msg.upstream_http_protocol_options
     if upstream.auto_san_validation and not upstream.auto_sni:
@@ -270,7 +273,10 @@ def _make_options(msg: Any, http1: Any, protocol: UpstreamHttpProtocol, at: Path
         max_headers_count=wrapped_int(common, "max_headers_count", 100),
         auto_sni=upstream.auto_sni,
         auto_san_validation=upstream.auto_san_validation,
-        enable_trailers=http1.enable_trailers,
+        enable_trailers=variant.http_protocol_options.enable_trailers,
+        http2=translate_http2_options(
+            variant.http2_protocol_options, variant_at.field("http2_protocol_options")
+        ),
     )
 
 
@@ -286,7 +292,7 @@ def translate_http_protocol_options(msg: Any, at: Path) -> UpstreamHttpOptions:
     elif kind == "auto_config":
         protocol = UpstreamHttpProtocol.AUTO
         inner = msg.auto_config
-    return _make_options(msg, inner.http_protocol_options, protocol, at)
+    return _make_options(msg, inner, at.field(kind or "explicit_http_config"), protocol, at)
 
 
 PROTOCOL_OPTIONS: Final = ExtensionTable[UpstreamHttpOptions](
@@ -306,7 +312,7 @@ def _deprecated_http_options(msg: Any, at: Path) -> UpstreamHttpOptions:
         at.field("http2_protocol_options").error(
             "cannot be set together with http_protocol_options", of_key=True
         )
-    return _make_options(msg, msg.http_protocol_options, protocol, at)
+    return _make_options(msg, msg, at, protocol, at)
 
 
 def _translate_http_options(msg: Any, at: Path) -> UpstreamHttpOptions:

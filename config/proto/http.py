@@ -29,7 +29,8 @@ from config.proto.core import (
     wrapped_bool,
     wrapped_int,
 )
-from config.proto.fields import declare, noted
+from config.proto.fields import declare
+from config.proto.http2 import translate_http2_options
 from config.proto.path import Path
 from config.proto.route import translate_route_configuration
 from config.proto.typed_config import ExtensionTable
@@ -45,7 +46,7 @@ _INVALID_ENDS_CONNECTION: Final = "a message that is not valid ends its connecti
 
 declare(
     HTTP_CONNECTION_MANAGER,
-    "stat_prefix route_config http_filters common_http_protocol_options http_protocol_options "
+    "stat_prefix route_config http_filters common_http_protocol_options http_protocol_options http2_protocol_options "
     "server_name server_header_transformation max_request_headers_kb stream_idle_timeout "
     "request_timeout request_headers_timeout drain_timeout delayed_close_timeout access_log "
     "use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via "
@@ -54,8 +55,8 @@ declare(
     "normalize_path merge_slashes path_with_escaped_slashes_action strip_matching_host_port "
     "strip_any_host_port strip_trailing_host_dot append_x_forwarded_port",
     partly={
-        "codec_type": "AUTO, HTTP1; with AUTO an HTTP/2 connection is closed",
-        "http2_protocol_options": "see the message",
+        "codec_type": "AUTO, HTTP1, HTTP2",
+        "stream_error_on_invalid_http_message": "for HTTP/2; an HTTP/1 message that is not valid ends its connection",
         "request_id_extension": "the UUID extension only",
     },
     no_effect={
@@ -72,7 +73,6 @@ declare(
         "access_log_options": "HTTP requests are logged at their end",
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "",
         "proxy_status_config": "no Proxy-Status header is written",
-        "stream_error_on_invalid_http_message": _INVALID_ENDS_CONNECTION,
         "append_local_overload": "",
     },
     refused={
@@ -115,23 +115,6 @@ declare(
         "override_stream_error_on_invalid_http_message": _INVALID_ENDS_CONNECTION,
     },
     refused="send_fully_qualified_url allow_custom_methods ignore_http_11_upgrade",
-)
-declare(
-    "envoy.config.core.v3.Http2ProtocolOptions",
-    "",
-    no_effect={
-        "stream_error_on_invalid_http_messaging": "",
-        "use_oghttp2_codec": "",
-        "max_metadata_size": "",
-    },
-    ignored=noted(
-        "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size "
-        "allow_connect allow_metadata max_outbound_frames max_outbound_control_frames "
-        "max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream "
-        "max_inbound_window_update_frames_per_data_frame_sent override_stream_error_on_invalid_http_message "
-        "custom_settings_parameters connection_keepalive",
-        "the codec's own limits are used",
-    ),
 )
 declare(
     _ROUTER,
@@ -221,11 +204,14 @@ def _translate_client_cert_details(msg: Any) -> SetCurrentClientCertDetails:
     )
 
 
+def _optional_bool(msg: Any, field: str) -> bool | None:
+    return wrapped_bool(msg, field, False) if msg.HasField(field) else None
+
+
 def _codec_type(msg: Any, at: Path) -> CodecType:
     codec = enum_of(CodecType, msg.codec_type)
-    if codec in (CodecType.HTTP2, CodecType.HTTP3):
-        name = codec.name.replace("HTTP", "HTTP/")
-        at.field("codec_type").error(f"refused: {name} is not supported")
+    if codec is CodecType.HTTP3:
+        at.field("codec_type").error("refused: HTTP/3 is not supported")
     return codec
 
 
@@ -268,6 +254,11 @@ def translate_http_connection_manager(msg: Any, at: Path) -> HttpConnectionManag
         max_headers_count=wrapped_int(common, "max_headers_count", 100),
         headers_with_underscores_action=enum_of(
             HeadersWithUnderscoresAction, common.headers_with_underscores_action
+        ),
+        http2=translate_http2_options(
+            msg.http2_protocol_options,
+            at.field("http2_protocol_options"),
+            stream_errors=_optional_bool(msg, "stream_error_on_invalid_http_message"),
         ),
         http1=translate_http1_options(msg.http_protocol_options, at.field("http_protocol_options")),
         use_remote_address=wrapped_bool(msg, "use_remote_address", False),

@@ -12,7 +12,10 @@ Rules that hold for every codec:
 - HTTP/1 server: the next pipelined request is parsed only after the response to the one before it was sent completely.
   Bytes that came early wait in the codec; after the hall has finished with a stream it calls `proceed`.
 - HTTP/1 client: one exchange at a time; bytes from the upstream that belong to no exchange raise.
-- `take_output` joins what was produced since the last call: the hall makes one transport write of it per turn.
+- HTTP/2: what the peer's flow-control windows do not let through waits in the codec; the hall asks `unsent` after it has
+  handed body over, stops its source when that is much, and is told by `on_writable` when it may go on.
+- `take_output` joins what was produced since the last call: the hall makes one transport write of it per turn, and says by
+  `flushed` when the transport holds nothing of it any more.
 """
 
 from __future__ import annotations
@@ -43,6 +46,8 @@ class ResetReason(enum.Enum):
     CONNECTION_TERMINATION = "connection_termination"
     CONNECTION_FAILURE = "connection_failure"
     OVERFLOW = "overflow"
+    NOT_PROCESSED = "not_processed"  # HTTP/2: the server left (GOAWAY) without having looked at the request
+    NO_ERROR = "no_error"  # HTTP/2: the rest of the message is not wanted, and that is no failure
 
 
 class UnderscorePolicy(enum.Enum):
@@ -51,6 +56,29 @@ class UnderscorePolicy(enum.Enum):
     ALLOW = 0
     REJECT = 1
     DROP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Settings:
+    """`Http2ProtocolOptions`, with Envoy's defaults. Windows and tables in bytes.
+
+    `stream_errors` (Envoy's `override_stream_error_on_invalid_http_message`): a message that breaks the rules of HTTP ends its
+    stream; off, it ends the connection. The limits on frames are those against floods: what the peer causes us to queue
+    (`max_outbound_*`), and what it may send to no purpose.
+    """
+
+    max_concurrent_streams: int = 1024
+    initial_stream_window_size: int = 16 * 1024 * 1024
+    initial_connection_window_size: int = 24 * 1024 * 1024
+    header_table_size: int = 4096
+    allow_connect: bool = False
+    stream_errors: bool = False
+    custom_settings: tuple[tuple[int, int], ...] = ()  # identifier, value: said after our own
+    max_outbound_frames: int = 10_000
+    max_outbound_control_frames: int = 1_000
+    max_consecutive_empty_frames: int = 1
+    max_priority_frames_per_stream: int = 100
+    max_window_updates_per_data_frame: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +99,7 @@ class CodecSettings:
     enable_trailers: bool = False
     underscores: UnderscorePolicy = UnderscorePolicy.ALLOW
     allowed_upgrades: frozenset[bytes] = frozenset()
+    http2: Http2Settings = Http2Settings()
 
 
 class StreamMeter:
@@ -101,14 +130,18 @@ class CodecSink(Protocol):
     def on_trailers(self, stream_id: int, trailers: Headers) -> None:
         """Trailers; always the end. Only when `enable_trailers` (else they are checked and dropped, and `on_data` ends)."""
 
-    def on_reset(self, stream_id: int, reason: ResetReason) -> None:
-        """The stream ended without its end. HTTP/1 client: the connection broke in the middle of a response."""
+    def on_reset(self, stream_id: int, reason: ResetReason, details: str) -> None:
+        """The stream ended without its end; `details` is Envoy's response code detail, "" if it has none.
+
+        HTTP/1 client: the connection broke in the middle of a response. HTTP/2 server: also for a request that was refused
+        before its head was complete, so without `on_headers`.
+        """
 
     def on_goaway(self, last_stream_id: int) -> None:
         """HTTP/2 only: the peer takes no stream above this id."""
 
     def on_writable(self, stream_id: int) -> None:
-        """HTTP/2 only: the flow-control window of a stream opened again."""
+        """HTTP/2 only: most of what waited in the codec for the stream's window has been sent."""
 
 
 class Codec(Protocol):
@@ -148,8 +181,17 @@ class Codec(Protocol):
     def credit(self, stream_id: int, size: int) -> None:
         """HTTP/2: `size` bytes of body were taken, the peer may send that much more. HTTP/1: nothing."""
 
+    def unsent(self, stream_id: int) -> int:
+        """Bytes of body that wait for the peer's window. HTTP/1: always 0."""
+
+    def flushed(self) -> None:
+        """The transport holds nothing more of what `take_output` gave."""
+
     def shutdown(self) -> None:
-        """HTTP/2: GOAWAY. HTTP/1 server: `connection: close` on the next final response head."""
+        """Take no further exchange. HTTP/1 server: `connection: close` on the next final response head.
+
+        HTTP/2: a GOAWAY that refuses nothing yet, since requests may be on their way; called again, one that does.
+        """
 
     def take_output(self) -> bytes:
         """Everything to write now, once."""

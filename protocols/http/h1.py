@@ -122,6 +122,14 @@ class Http1(ABC):
         """HTTP/1 has no flow control of its own."""
         return
 
+    def unsent(self, stream_id: int) -> int:
+        """Nothing waits in here."""
+        return 0
+
+    def flushed(self) -> None:
+        """Nothing is counted."""
+        return
+
     def take_output(self) -> bytes:
         output = self._output
         if not output:

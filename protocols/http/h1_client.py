@@ -144,7 +144,7 @@ class Http1Client(Http1):
         if reading == TO_CLOSE:
             self._sink.on_data(stream_id, b"", True)
         elif reading in (HEAD, TUNNEL):
-            self._sink.on_reset(stream_id, ResetReason.CONNECTION_TERMINATION)
+            self._sink.on_reset(stream_id, ResetReason.CONNECTION_TERMINATION, "")
 
     def _message_received(self, surplus: bytes) -> None:
         """Bytes behind the end belong to nobody: nothing may be sent on this connection any more."""

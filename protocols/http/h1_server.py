@@ -128,7 +128,7 @@ class Http1Server(Http1):
         if reading in (BODY, SWITCHING):
             self._die()
             if self._sending != SENT:
-                self._sink.on_reset(self._stream_id, ResetReason.CONNECTION_TERMINATION)
+                self._sink.on_reset(self._stream_id, ResetReason.CONNECTION_TERMINATION, "")
         elif reading == TUNNEL:
             self._sink.on_data(self._stream_id, b"", True)
         elif reading == HEAD:

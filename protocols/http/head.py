@@ -66,7 +66,7 @@ _CONNECTION_ALONE: Final = frozenset((names.CONNECTION,))
 _PLAIN_OPTIONS: Final = {b"keep-alive": True, b"Keep-Alive": True, b"close": False, b"Close": False}
 _KEPT_OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade", b"http2-settings"))
 #: May not come in trailers: they frame, route or authenticate (RFC 9110 section 6.5.1).
-_NOT_A_TRAILER: Final = names.FRAMING_OR_HOP_BY_HOP | {
+NOT_A_TRAILER: Final = names.FRAMING_OR_HOP_BY_HOP | {
     names.HOST,
     names.TRAILER,
     names.AUTHORIZATION,
@@ -260,7 +260,7 @@ def _check_request(head: MessageHead, count: int, settings: CodecSettings) -> No
     else:
         headers.lacks_host = True
     if settings.underscores is not UnderscorePolicy.ALLOW:
-        _apply_underscore_policy(headers, settings.underscores)
+        apply_underscore_policy(headers, settings.underscores, "http1.unexpected_underscore")
     if headers.has_any(_SPECIAL):
         _read_special_fields(head, 0)
     if headers.method == names.CONNECT:
@@ -294,11 +294,12 @@ def _read_special_fields(head: MessageHead, default_length: int) -> None:
     _drop_hop_by_hop(head)
 
 
-def _apply_underscore_policy(headers: Headers, policy: UnderscorePolicy) -> None:
+def apply_underscore_policy(headers: Headers, policy: UnderscorePolicy, details: str) -> None:
+    """Drop fields whose name has an underscore, or refuse the message with `details`."""
     for name in headers.names():
         if b"_" in name:
             if policy is UnderscorePolicy.REJECT:
-                raise RemoteProtocolError("http1.unexpected_underscore")
+                raise RemoteProtocolError(details)
             headers.remove(name)
 
 
@@ -474,6 +475,6 @@ def read_trailers(text: bytes, settings: CodecSettings) -> Headers:
     if len(pairs) > settings.max_headers:
         raise RemoteProtocolError("http1.too_many_trailers", status=431)
     trailers = Headers(pairs)
-    for name in trailers.intersection(_NOT_A_TRAILER):
+    for name in trailers.intersection(NOT_A_TRAILER):
         trailers.remove(name)
     return trailers

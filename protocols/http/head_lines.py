@@ -33,7 +33,7 @@ _HTTP10: Final = HttpVersion.HTTP10
 _HTTP11: Final = HttpVersion.HTTP11
 
 #: Different in every message, or not to be kept in memory for longer than needed.
-_NOT_REMEMBERED: Final = frozenset(
+NOT_REMEMBERED: Final = frozenset(
     (
         names.AUTHORIZATION,
         names.COOKIE,
@@ -76,7 +76,7 @@ class _Fields(dict[bytes, tuple[bytes, bytes]]):
         if not colon or value.translate(None, VALUE_CHARS):
             raise KeyError
         pair = (name, value.strip(b" \t"))
-        if name not in _NOT_REMEMBERED and len(line) <= _REMEMBERED_FIELD_BYTES:
+        if name not in NOT_REMEMBERED and len(line) <= _REMEMBERED_FIELD_BYTES:
             if len(self) >= _REMEMBERED_LINES:
                 self.clear()
             self[line] = pair

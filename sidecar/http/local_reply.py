@@ -91,6 +91,8 @@ _RESETS: Final = {
         "remote_connection_failure", ResponseFlag.UPSTREAM_CONNECTION_FAILURE
     ),
     ResetReason.OVERFLOW: _Reset("overflow", ResponseFlag.UPSTREAM_OVERFLOW, overloaded=True),
+    ResetReason.NOT_PROCESSED: _Reset("remote_refused_stream_reset", ResponseFlag.UPSTREAM_REMOTE_RESET),
+    ResetReason.NO_ERROR: _Reset("no_error", ResponseFlag.UPSTREAM_REMOTE_RESET),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from config.model.http import HeadersWithUnderscoresAction, HttpConnectionManagerSpec
@@ -14,7 +14,9 @@ from sidecar.http.request_headers import RequestRules
 from sidecar.http.response_headers import ResponseRules
 from sidecar.http.routing import RouteTable
 from sidecar.transport.http1_codecs import http1_codecs
-from stats.families import Http1CodecStats, HttpStats, ListenerHttpStats, TracingStats
+from sidecar.transport.http2_keepalive import Http2Keepalive, Pinged
+from sidecar.transport.http2_settings import http2_settings
+from stats.families import Http1CodecStats, Http2CodecStats, HttpStats, ListenerHttpStats, TracingStats
 
 if TYPE_CHECKING:
     from sidecar.telemetry.access_log.api import AccessLogger
@@ -35,6 +37,7 @@ class ManagerConfig:
     """The live form of an HttpConnectionManagerSpec."""
 
     __slots__ = (
+        "_http2_stats",
         "_response_counters",
         "access_loggers",
         "bugs",
@@ -84,6 +87,7 @@ class ManagerConfig:
         )
         self.upgrades: Final = {each.upgrade_type.encode(): each.enabled for each in spec.upgrade_configs}
         self.codec_settings: Final = codec_settings(spec)
+        self._http2_stats: Http2CodecStats | None = None
         self.codec_stats: Final = Http1CodecStats(services.scope.scope("http1"))
         self.server_codec: Final = http1_codecs(services.runtime).server
         self.request_rules: Final = RequestRules(spec, services.local_address)
@@ -96,6 +100,19 @@ class ManagerConfig:
         self.access_loggers: Final[tuple[AccessLogger, ...]] = tuple(
             services.access_logger(each) for each in spec.access_log
         )
+
+    def http2_stats(self) -> Http2CodecStats:
+        """`http2.*`, made with the first connection that needs them (as in Envoy)."""
+        if self._http2_stats is None:
+            self._http2_stats = Http2CodecStats(self.services.scope.scope("http2"))
+        return self._http2_stats
+
+    def keepalive(
+        self, codec: Pinged, flush: Callable[[], None], on_silence: Callable[[], None]
+    ) -> Http2Keepalive | None:
+        """The PINGs of one HTTP/2 connection, if any are configured."""
+        spec = self.spec.http2.keepalive
+        return Http2Keepalive(spec, codec, self.timers, flush, on_silence) if spec is not None else None
 
     def count_response(self, status: int) -> None:
         """A response head left, final or interim: `downstream_rq_completed` and its class, here and for the listener."""
@@ -134,4 +151,5 @@ def codec_settings(spec: HttpConnectionManagerSpec) -> CodecSettings:
         enable_trailers=spec.http1.enable_trailers,
         underscores=_UNDERSCORES[spec.headers_with_underscores_action],
         allowed_upgrades=frozenset(upgrades),
+        http2=http2_settings(spec.http2),
     )

@@ -108,7 +108,7 @@ class RetryConditions:
             return True
         if reason is ResetReason.CONNECTION_FAILURE:
             return self._connect_failure
-        return self._refused and reason is ResetReason.REMOTE_REFUSED
+        return self._refused and reason in (ResetReason.REMOTE_REFUSED, ResetReason.NOT_PROCESSED)
 
 
 class RetryState:

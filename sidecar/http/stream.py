@@ -30,7 +30,7 @@ from sidecar.transport.flow import HOLD, Flow
 
 if TYPE_CHECKING:
     from sidecar.http.api import HttpFilter, Stream
-    from sidecar.http.connection_manager import ConnectionManager
+    from sidecar.http.exchanges import Exchanges
     from sidecar.http.request_target import Refusal
     from sidecar.http.route import Route
     from sidecar.transport.timers import Cancellable, IdleTimer
@@ -58,15 +58,16 @@ class ActiveStream:
         "_response_hold",
         "_tasks",
         "_timers",
+        "_upgrading",
         "cluster",
         "config",
         "connection_info",
         "downstream_version",
+        "exchanges",
         "finished",
         "id",
         "idle_timer",
         "info",
-        "manager",
         "on_response_full",
         "request_complete",
         "request_headers",
@@ -75,14 +76,14 @@ class ActiveStream:
         "services",
     )
 
-    def __init__(self, manager: ConnectionManager, stream_id: int) -> None:
-        config = manager.config
-        self.manager = manager
+    def __init__(self, exchanges: Exchanges, stream_id: int) -> None:
+        config = exchanges.config
+        self.exchanges = exchanges
         self.config = config
         self.services = config.services
         self.id = stream_id
-        self.connection_info = manager.info
-        self.info = StreamInfo(manager.info, time.time(), config.timers.now_ns())
+        self.connection_info = exchanges.info
+        self.info = StreamInfo(exchanges.info, time.time(), config.timers.now_ns())
         self.info.protocol = "HTTP/1.1"
         self.route: Route | None = None
         self.cluster: Cluster | None = None
@@ -91,7 +92,7 @@ class ActiveStream:
         self.request_complete = False
         self.response_started = False
         self.finished = False
-        self.idle_timer: IdleTimer | None = manager.stream_idle_timer()
+        self.idle_timer: IdleTimer | None = None
         self.on_response_full: Callable[[bool], None] | None = None
         self._filters: tuple[HttpFilter, ...] | None = None
         self._request_hold: HeldMessage | None = None
@@ -99,9 +100,11 @@ class ActiveStream:
         self._request_stopped = False  # no more of the request goes to the filters
         self._local_reply = False
         self._early_resume = False
+        self._upgrading = False
         self._random = -1
         self._tasks: set[asyncio.Task[None]] | None = None
         self._timers: list[Cancellable] | None = None
+        self.idle_timer = exchanges.stream_idle_timer(self)
         if config.has_stream_timeouts:
             self._start_timeouts()
 
@@ -129,7 +132,7 @@ class ActiveStream:
                 self.fail(local_reply.UPGRADE_REFUSED)
                 return
             if upgrade is not None:
-                self.manager.on_upgrade_asked()
+                self._begin_upgrade()
         filters = self._filters = config.chain.new_filters(self)
         phase = config.chain.request_headers
         for at in phase:
@@ -142,6 +145,12 @@ class ActiveStream:
                     continue
                 self._hold_request(end, phase[phase.index(at) + 1 :])
                 return
+
+    def _begin_upgrade(self) -> None:
+        """The request may become a tunnel; from here on Envoy counts it as one."""
+        self._upgrading = True
+        self.config.stats.downstream_cx_upgrades_total.inc()
+        self.config.stats.downstream_cx_upgrades_active.inc()
 
     def _take_route(self, route: Route, headers: Headers) -> None:
         info = self.info
@@ -156,6 +165,8 @@ class ActiveStream:
             info.cluster_name = name
             info.cluster_metadata = cluster.metadata
         if route.idle_timeout_s is not None:
+            if self.idle_timer is not None:
+                self.exchanges.release_idle_timer(self.idle_timer)
             self.idle_timer = None
             if route.idle_timeout_s:
                 self.idle_timer = own = self.config.timers.idle(route.idle_timeout_s, self.on_idle_timeout)
@@ -177,7 +188,7 @@ class ActiveStream:
         elif refusal.details == "absolute_path_rejected":
             self.config.stats.downstream_rq_non_relative_path.inc()
         if refusal.close:
-            self.manager.close_after_response()
+            self.exchanges.close_after_response()
         fields = ((names.LOCATION, refusal.location),) if refusal.location else ()
         self.reply(refusal.status, refusal.body, details=refusal.details, flags=refusal.flags, headers=fields)
 
@@ -336,12 +347,12 @@ class ActiveStream:
         config = self.config
         config.response_rules.apply_interim(headers, self.request_headers)
         try:
-            self.manager.codec.send_headers(self.id, headers, False)
+            self.exchanges.codec.send_headers(self.id, headers, False)
         except LocalProtocolError as error:
             logger.debug("interim response dropped: %s", error)
             return
         config.count_response(headers.status)
-        self.manager.flush_soon()
+        self.exchanges.flush_soon()
 
     def _begin_response(self, headers: Headers, end: bool) -> None:
         """Through the filters, to the codec."""
@@ -363,10 +374,10 @@ class ActiveStream:
 
     def encode_headers(self, headers: Headers, end: bool) -> None:
         """The last step of a final response head."""
-        config, manager, info = self.config, self.manager, self.info
+        config, exchanges, info = self.config, self.exchanges, self.info
         config.response_rules.apply(headers, self.request_headers)
-        codec = manager.codec
-        if manager.ends_with(self, headers.status):
+        codec = exchanges.codec
+        if exchanges.ends_with(self, headers.status):
             codec.shutdown()
         self.response_started = True
         info.response_code = status = headers.status
@@ -380,14 +391,14 @@ class ActiveStream:
             return
         config.count_response(status)
         if status == 101:
-            manager.on_upgraded()
+            exchanges.on_upgraded()
         if end:
-            manager.on_response_ended(self)
+            exchanges.on_response_ended(self)
             return
         if self.idle_timer is not None:
             self.idle_timer.touch()
-        manager.flush_soon()
-        if manager.connection.write_full:
+        exchanges.flush_soon()
+        if exchanges.connection.write_full:
             self.on_downstream_full(True)
 
     def send_response_data(self, data: bytes, end: bool) -> None:
@@ -421,20 +432,20 @@ class ActiveStream:
 
     def encode_data(self, data: bytes, end: bool) -> None:
         """The last step of a piece of body."""
-        manager = self.manager
+        exchanges = self.exchanges
         self.info.bytes_sent += len(data)
         try:
-            manager.codec.send_data(self.id, data, end)
+            exchanges.codec.send_data(self.id, data, end)
         except LocalProtocolError as error:
             logger.debug("[C%d] response body refused: %s", self.connection_info.id, error)
             self.reset("local_protocol_error", ResponseFlag.LOCAL_RESET)
             return
         if end:
-            manager.on_response_ended(self)
+            exchanges.on_response_ended(self)
         else:
             if self.idle_timer is not None:
                 self.idle_timer.touch()
-            manager.flush_body(len(data))
+            exchanges.flush_body(self, len(data))
 
     def send_response_trailers(self, trailers: Headers) -> None:
         if not self._local_reply and not self.finished:
@@ -464,12 +475,12 @@ class ActiveStream:
     def encode_trailers(self, trailers: Headers) -> None:
         """The last step of the trailers."""
         try:
-            self.manager.codec.send_trailers(self.id, trailers)
+            self.exchanges.codec.send_trailers(self.id, trailers)
         except LocalProtocolError as error:
             logger.debug("[C%d] trailers refused: %s", self.connection_info.id, error)
             self.reset("local_protocol_error", ResponseFlag.LOCAL_RESET)
             return
-        self.manager.on_response_ended(self)
+        self.exchanges.on_response_ended(self)
 
     # --- answers of our own
 
@@ -499,7 +510,7 @@ class ActiveStream:
             self._request_hold.drop()
             self._request_hold = None
         if status == 400:
-            self.manager.close_after_response()  # what follows cannot be trusted to be a request (Envoy)
+            self.exchanges.close_after_response()  # what follows cannot be trusted to be a request (Envoy)
         past_filters = (
             info.response_headers is not None
         )  # an answer in place of a response that filters were shown
@@ -533,7 +544,7 @@ class ActiveStream:
         info.add_flag(flags)
         info.response_code_details = details
         self.config.stats.downstream_rq_tx_reset.inc()
-        self.manager.on_stream_reset(self)
+        self.exchanges.on_stream_reset(self)
 
     def on_bug(self, error: BaseException) -> None:
         """An unexpected exception in a filter: it costs this stream, and is counted and told."""
@@ -560,7 +571,7 @@ class ActiveStream:
     # --- flow control
 
     def pause_request(self, full: bool) -> None:
-        self.manager.pause_request(full)
+        self.exchanges.pause_request(self, full)
 
     def on_downstream_full(self, full: bool) -> None:
         """The client takes no more, or takes again."""
@@ -609,7 +620,7 @@ class ActiveStream:
 
     def _time_out(self, failure: Failure) -> None:
         if not self.id:
-            self.manager.give_id(self)
+            self.exchanges.give_id(self)
         if not self.finished:
             self.fail(failure, local_reply.GATEWAY_TIMEOUT if self.request_complete else 0)
 
@@ -657,6 +668,10 @@ class ActiveStream:
                 filters[at].on_stream_end(self)
         stats = config.stats
         stats.downstream_rq_active.dec()
+        if self._upgrading:
+            stats.downstream_cx_upgrades_active.dec()
+        if self.idle_timer is not None:
+            self.exchanges.release_idle_timer(self.idle_timer)
         if answered:
             stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
         for access_logger in config.access_loggers:

@@ -151,6 +151,11 @@ class Connection:
         self._readers = tuple(r for r in self._readers if getattr(r, "__self__", None) is not network_filter)
         self._writers = tuple(w for w in self._writers if getattr(w, "__self__", None) is not network_filter)
 
+    def replace(self, network_filter: NetworkFilter, by: NetworkFilter) -> None:
+        """Another filter takes the place of one; the one replaced is told nothing any more."""
+        self._filters = [by if each is network_filter else each for each in self._filters]
+        self._compile()
+
     def _compile(self) -> None:
         self._readers = tuple(f.on_data for f in self._filters if _overrides(f, "on_data"))
         self._writers = tuple(f.on_write for f in reversed(self._filters) if _overrides(f, "on_write"))

@@ -377,17 +377,23 @@ class ClientTlsContext(_TlsContext):
         return context
 
     def new_session(
-        self, *, alpn: tuple[str, ...] | None = None, server_name: str = "", hostname: str = ""
+        self,
+        *,
+        alpn: tuple[str, ...] | None = None,
+        fallback_alpn: tuple[str, ...] = (),
+        server_name: str = "",
+        hostname: str = "",
     ) -> TlsSession:
         """A session for one upstream connection.
 
-        `alpn` replaces the configured offer (`envoy.network.application_protocols`), `server_name` the configured SNI
+        `alpn` replaces the configured offer (`envoy.network.application_protocols`), `fallback_alpn` is made where there
+        is none, `server_name` replaces the configured SNI
         (`envoy.network.upstream_server_name`); `hostname` is the endpoint's, for `auto_host_sni`. Raises TlsError when
         the SNI cannot be sent, or when the context is not ready.
         """
         self._require_ready()
         self._renew()
-        offer = self._common.alpn_protocols if alpn is None else alpn
+        offer = (self._common.alpn_protocols or fallback_alpn) if alpn is None else alpn
         context = self._contexts.get(offer)
         if context is None:
             context = self._new_variant(offer)

@@ -10,11 +10,12 @@ from config.model.cluster import ClusterSpec, DiscoveryType, LbPolicy, UpstreamH
 from config.model.core import EMPTY_METADATA, Locality, Metadata, RoutingPriority, SocketAddress
 from config.model.endpoint import LbEndpoint
 from protocols.http.codec import CodecSettings, HttpVersion
+from sidecar.transport.http2_settings import http2_settings
 from sidecar.upstream import circuit_breaker
 from sidecar.upstream.api import HostSet, LbContext, LoadBalancer, Pending, UpstreamFailure
 from sidecar.upstream.connector import Connector
 from sidecar.upstream.host import Host, PoolKey
-from sidecar.upstream.http_pool import NOTHING_PENDING, Http1Pool, HttpPool, HttpPoolConfig
+from sidecar.upstream.http_pool import NOTHING_PENDING, HttpPool, HttpPoolConfig
 from sidecar.upstream.load_balancers.host_selection import PrioritySelection
 from sidecar.upstream.load_balancers.least_request import LeastRequest
 from sidecar.upstream.load_balancers.original_dst import OriginalDst
@@ -23,7 +24,7 @@ from sidecar.upstream.load_balancers.round_robin import RoundRobin
 from sidecar.upstream.resolver import DnsRefresh
 from sidecar.upstream.tcp_pool import TcpClient, TcpPool
 from sidecar.upstream.transport_sockets import TransportSocketMatcher
-from stats.families import ClusterStats
+from stats.families import ClusterStats, Http2CodecStats
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from sidecar.upstream.http1_client import NewCodec
     from sidecar.upstream.resolver import Resolver
     from stats.store import Scope
-
-HTTP2_UNSUPPORTED = "HTTP/2 to this cluster is not supported"
 
 
 class UpstreamCluster:
@@ -62,16 +61,15 @@ class UpstreamCluster:
         self.name = spec.name
         self.metadata: Metadata = spec.metadata
         self.stats = ClusterStats(scope)
+        self._scope = scope
+        self._http2_stats: Http2CodecStats | None = None
         self._timers = timers
         self._spawn = spawn
         self._breakers = circuit_breaker.build(spec, self.stats, scope)
         self._matcher = TransportSocketMatcher(spec, scope, tls, self.stats.default_total_match_count)
         self._connector = Connector(spec, loop=loop, timers=timers, spawn=spawn, stats=self.stats)
         self._pool_config = self._make_pool_config(new_codec)
-        protocol = spec.http_options.protocol
-        #: what is chosen by ALPN is HTTP/1 here, so nothing else is offered
-        self._default_alpn = ("http/1.1",) if protocol is UpstreamHttpProtocol.AUTO else None
-        self._may_need_http2 = protocol in (UpstreamHttpProtocol.HTTP2, UpstreamHttpProtocol.USE_DOWNSTREAM)
+        self._protocol = spec.http_options.protocol
         self._tcp_clients: set[TcpClient] = set()
         self._hosts: dict[object, Host] = {}
         self._sweep: Cancellable | None = None
@@ -88,10 +86,23 @@ class UpstreamCluster:
             max_head_bytes=options.max_response_headers_kb * 1024,
             max_headers=options.max_headers_count,
             enable_trailers=options.enable_trailers,
+            http2=http2_settings(options.http2),
         )
         return HttpPoolConfig(
-            self._connector, self.stats, options, settings, new_codec, self._on_pool_emptied
+            self._connector,
+            self.stats,
+            options,
+            settings,
+            new_codec,
+            self._http2_codec_stats,
+            self._on_pool_emptied,
         )
+
+    def _http2_codec_stats(self) -> Http2CodecStats:
+        """`cluster.<name>.http2`, made with the first connection that needs them (as in Envoy)."""
+        if self._http2_stats is None:
+            self._http2_stats = Http2CodecStats(self._scope.scope("http2"))
+        return self._http2_stats
 
     def _make_dns_refresh(self, resolver: Resolver) -> DnsRefresh:
         spec = self.spec
@@ -173,26 +184,18 @@ class UpstreamCluster:
             sink.on_pool_failure(UpstreamFailure.NO_HEALTHY_HOST, "", self._connector.info_of(None))
             return NOTHING_PENDING
         high = priority is RoutingPriority.HIGH
-        if application_protocols is None:
-            application_protocols = self._default_alpn
-        key = (high, application_protocols, server_name) if host.socket_factory.is_tls else (high, None, "")
-        if self._may_need_http2 and self._needs_http2(downstream_version):
-            info = self._connector.info_of(host)
-            sink.on_pool_failure(UpstreamFailure.CONNECT_FAILURE, HTTP2_UNSUPPORTED, info)
-            return NOTHING_PENDING
+        protocol = self._protocol
+        if protocol is UpstreamHttpProtocol.USE_DOWNSTREAM:
+            is_http2 = downstream_version is HttpVersion.HTTP2
+            protocol = UpstreamHttpProtocol.HTTP2 if is_http2 else UpstreamHttpProtocol.HTTP1
+        if host.socket_factory.is_tls:
+            key = PoolKey(protocol, high, application_protocols, server_name)
+        else:
+            key = PoolKey(protocol, high, None, "")
         pool = host.pools.get(key)
         if pool is None:
-            pool = host.pools[key] = self._new_pool(host, key, priority)
+            pool = host.pools[key] = HttpPool(self._pool_config, host, key, self._breakers[priority])
         return pool.new_stream(sink)
-
-    def _needs_http2(self, downstream_version: HttpVersion) -> bool:
-        protocol = self.spec.http_options.protocol
-        if protocol is UpstreamHttpProtocol.USE_DOWNSTREAM:
-            return downstream_version is HttpVersion.HTTP2
-        return protocol is UpstreamHttpProtocol.HTTP2
-
-    def _new_pool(self, host: Host, key: PoolKey, priority: RoutingPriority) -> HttpPool:
-        return Http1Pool(self._pool_config, host, key, self._breakers[priority])
 
     def _on_pool_emptied(self, host: Host, key: PoolKey) -> None:
         host.pools.pop(key, None)

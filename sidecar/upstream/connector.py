@@ -138,12 +138,14 @@ class Connector:
         terminal: Callable[[Connection], _Terminal],
         *,
         application_protocols: tuple[str, ...] | None = None,
+        fallback_protocols: tuple[str, ...] = (),
         server_name: str = "",
     ) -> _Terminal:
         """Begin. `terminal` makes the last filter, which learns everything from now on; it is given back."""
         attempt = _Attempt(self, host)
         made = host.socket_factory.create(
             application_protocols=application_protocols,
+            fallback_protocols=fallback_protocols,
             server_name=server_name,
             hostname=host.hostname,
             finished=attempt.handshake_finished,

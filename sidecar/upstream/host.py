@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from config.model.cluster import UpstreamHttpProtocol
 from config.model.core import EMPTY_METADATA, Address, Locality, Metadata
 from config.model.endpoint import HealthStatus, LbEndpoint
 
@@ -14,8 +15,14 @@ if TYPE_CHECKING:
 #: EDS health that takes no traffic, except in panic (Envoy: UNHEALTHY, DRAINING and TIMEOUT).
 _UNUSABLE = (HealthStatus.UNHEALTHY, HealthStatus.DRAINING, HealthStatus.TIMEOUT)
 
-#: What tells the pools of a host apart: high priority, ALPN override, SNI.
-PoolKey = tuple[bool, tuple[str, ...] | None, str]
+
+class PoolKey(NamedTuple):
+    """What tells the pools of a host apart."""
+
+    protocol: UpstreamHttpProtocol
+    is_high_priority: bool
+    application_protocols: tuple[str, ...] | None  # that replace the configured ALPN offer
+    server_name: str  # that replaces the configured SNI
 
 
 class Host:

@@ -1,6 +1,6 @@
 """One HTTP/1 connection of a pool, and the exchange that is on it.
 
-`ActiveClient` stands at the end of the connection's network filters and between the codec and whoever uses the stream. The
+`Http1Client` stands at the end of the connection's network filters and between the codec and whoever uses the stream. The
 last event of a response is told only after the codec has returned: by then it is known whether bytes came behind the
 response (then the connection is of no use any more), and the connection is back in its pool.
 """
@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Final
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http.codec import Codec, CodecSettings, CodecSink, HttpVersion, ResetReason
 from protocols.http.headers import Headers
-from sidecar.transport.connection import Connection, PassThroughFilter
-from sidecar.transport.flow import Flow, ReadGate
+from sidecar.transport.connection import Connection
+from sidecar.transport.flow import ReadGate
 from sidecar.transport.transport_socket import CloseReason
-from sidecar.upstream.api import UpstreamFailure
-from sidecar.upstream.connector import drop
+from sidecar.upstream.active_client import ActiveClient
 
 if TYPE_CHECKING:
     from sidecar.stream_info import UpstreamInfo
-    from sidecar.transport.timers import Cancellable, IdleTimer
     from sidecar.upstream.api import UpstreamSink
-    from sidecar.upstream.http_pool import Http1Pool
+    from sidecar.upstream.http_pool import HttpPool
 
 #: Makes the client codec of a connection.
 NewCodec = Callable[[CodecSink, CodecSettings], Codec]
@@ -37,9 +35,9 @@ class Http1Stream:
 
     __slots__ = ("_client", "_id", "_paused", "info", "meter", "request_ended")
 
-    def __init__(self, client: ActiveClient) -> None:
+    def __init__(self, client: Http1Client) -> None:
         codec = client.codec
-        self._client: ActiveClient | None = client
+        self._client: Http1Client | None = client
         self._id = codec.new_stream()
         self.meter = codec.meter(self._id)
         self.info: UpstreamInfo = client.info
@@ -163,7 +161,7 @@ class ResponseReceiver:
             self.final = trailers
             self.final_is_trailers = True
 
-    def on_reset(self, stream_id: int, reason: ResetReason) -> None:
+    def on_reset(self, stream_id: int, reason: ResetReason, details: str) -> None:
         """The end of the connection came before the response: whoever told the codec of the end knows."""
 
     def on_goaway(self, last_stream_id: int) -> None:
@@ -185,70 +183,35 @@ class ResponseReceiver:
                 sink.on_response_headers(final, True)
 
 
-class ActiveClient(PassThroughFilter):
-    """One connection of an `Http1Pool`: terminal network filter and codec sink."""
+class Http1Client(ActiveClient):
+    """One exchange at a time."""
 
-    __slots__ = (
-        "_broken",
-        "_duration_timer",
-        "_flush_wanted",
-        "_gone",
-        "_idle_timer",
-        "_receiver",
-        "_requests",
-        "_start_ns",
-        "codec",
-        "draining",
-        "info",
-        "opened",
-        "pool",
-        "remaining",
-    )
+    __slots__ = ("_broken", "_receiver", "codec")
 
-    def __init__(self, connection: Connection, pool: Http1Pool) -> None:
-        super().__init__(connection)
-        assert connection.upstream is not None, "made by the connector"
-        self.info: UpstreamInfo = connection.upstream
-        self.pool = pool
+    def __init__(self, connection: Connection, pool: HttpPool) -> None:
+        super().__init__(connection, pool)
         self._receiver = receiver = ResponseReceiver()
         self.codec = pool.config.new_codec(receiver, pool.config.codec_settings)
-        self.draining = False  # takes no further exchange
-        #: exchanges it may still take; below 0: any number
-        self.remaining = pool.config.options.max_requests_per_connection or -1
-        self.opened = False  # the connection is up, or was
-        self._gone = False
         self._broken = False  # a protocol error was seen
-        self._flush_wanted = False
-        self._requests = 0
-        self._start_ns = connection.timers.now_ns()
-        self._idle_timer: IdleTimer | None = None
-        self._duration_timer: Cancellable | None = None
-        connection.watch_write_buffer(self._on_write_full)
+        pool.stats.upstream_cx_http1_total.inc()
 
     # for the pool
 
+    @property
+    def capacity(self) -> int:
+        return 0 if self._receiver.stream is not None or self.draining or not self.opened else 1
+
+    @property
+    def is_busy(self) -> bool:
+        return self._receiver.stream is not None
+
     def start(self, sink: UpstreamSink) -> Http1Stream:
-        """Begin an exchange on an idle connection."""
         self._requests += 1
         receiver = self._receiver
         receiver.began = False
         receiver.sink = sink
         stream = receiver.stream = Http1Stream(self)
         return stream
-
-    def close_idle(self) -> None:
-        """Nothing is on it and nothing will be."""
-        self._close(remote=False, with_stream=False)
-
-    def drain(self) -> None:
-        """Finish the exchange that is on it, then close."""
-        self.draining = True
-        if self._receiver.stream is None and self.opened:
-            self.close_idle()
-
-    def close(self) -> None:
-        """Close now; an exchange on it is told."""
-        self._lose(ResetReason.CONNECTION_TERMINATION, "", remote=False)
 
     # for the stream
 
@@ -260,16 +223,6 @@ class ActiveClient(PassThroughFilter):
         output = self.codec.take_output()
         if output:
             self.connection.write(output)
-
-    def flush_soon(self) -> None:
-        if not self._flush_wanted:
-            self._flush_wanted = True
-            self.connection.timers.soon(self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flush_wanted = False
-        if not self._gone:
-            self.flush()
 
     def abandon(self) -> None:
         """The exchange was given up: HTTP/1 has no other way to say so than to close."""
@@ -286,14 +239,6 @@ class ActiveClient(PassThroughFilter):
         self.connection.timers.soon(fail)
 
     # network filter
-
-    def on_open(self) -> Flow:
-        self.opened = True
-        duration_s = self.pool.config.options.max_connection_duration_s
-        if duration_s is not None:
-            self._duration_timer = self.connection.timers.after(duration_s, self._on_max_duration)
-        self.pool.on_client_connected(self)
-        return Flow.CONTINUE
 
     def on_data(self, data: bytes, end: bool) -> bytes:
         receiver = self._receiver
@@ -329,14 +274,8 @@ class ActiveClient(PassThroughFilter):
         if self._receiver.final is None:
             self._lose(ResetReason.PROTOCOL_ERROR, error.details, remote=remote)
 
-    def on_close(self) -> None:
-        if self._gone:
-            return
+    def _on_connection_closed(self, reason: CloseReason | None) -> None:
         connection = self.connection
-        reason = connection.close_reason
-        if not self.opened:
-            self._on_connect_failed(reason)
-            return
         remote = reason is not CloseReason.LOCAL
         details = connection.close_details if reason is CloseReason.TRANSPORT_FAILURE else ""
         receiver = self._receiver
@@ -349,23 +288,6 @@ class ActiveClient(PassThroughFilter):
             # A body without a length that was cut off by a reset is not complete, whatever the codec thinks.
             receiver.final = None
         self._lose(ResetReason.CONNECTION_TERMINATION, details, remote=remote)
-
-    def _on_connect_failed(self, reason: CloseReason | None) -> None:
-        self._gone = True
-        stats = self.pool.stats
-        timed_out = reason is CloseReason.TIMEOUT
-        if timed_out:
-            stats.upstream_cx_connect_timeout.inc()
-        stats.upstream_cx_connect_fail.inc()
-        stats.upstream_cx_destroy.inc()
-        if timed_out or reason is CloseReason.LOCAL:
-            stats.upstream_cx_destroy_local.inc()
-        else:
-            stats.upstream_cx_destroy_remote.inc()
-        self.pool.host.cx_connect_fail += 1
-        failure = UpstreamFailure.CONNECT_TIMEOUT if timed_out else UpstreamFailure.CONNECT_FAILURE
-        self._count_end()
-        self.pool.on_connect_failed(self, failure, self.info.transport_failure_reason)
 
     # the ends
 
@@ -390,7 +312,7 @@ class ActiveClient(PassThroughFilter):
             and self.connection.close_reason is None
         ):
             self.start_idle()
-            pool.on_client_idle(self)
+            pool.on_client_ready(self)
         else:
             if complete and not self._broken and not receiver.in_tunnel and self.codec.must_close:
                 # The upstream said `connection: close`, or ended the body by closing, which goes with saying so.
@@ -417,67 +339,7 @@ class ActiveClient(PassThroughFilter):
             stream.detach()
             self.pool.on_stream_ended()
 
-    def _close(self, *, remote: bool, with_stream: bool) -> None:
-        if self._gone:
-            return
-        self._gone = True
-        stats = self.pool.stats
-        stats.upstream_cx_destroy.inc()
-        if with_stream:
-            stats.upstream_cx_destroy_with_active_rq.inc()
-        if remote:
-            stats.upstream_cx_destroy_remote.inc()
-            if with_stream:
-                stats.upstream_cx_destroy_remote_with_active_rq.inc()
-        else:
-            stats.upstream_cx_destroy_local.inc()
-            if with_stream:
-                stats.upstream_cx_destroy_local_with_active_rq.inc()
-        self._count_end()
-        self.pool.on_client_closed(self)
-        if self.connection.close_reason is None:
-            drop(self.connection)
-
-    def _count_end(self) -> None:
-        stats = self.pool.stats
-        if self.opened:
-            stats.upstream_rq_per_cx.record(self._requests)
-        stats.upstream_cx_length_ms.record((self.connection.timers.now_ns() - self._start_ns) // 1_000_000)
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-        if self._duration_timer is not None:
-            self._duration_timer.cancel()
-            self._duration_timer = None
-
-    # timers and watermarks
-
-    def start_idle(self) -> None:
-        """Nothing is on it from now on."""
-        if self._idle_timer is not None:
-            self._idle_timer.touch()
-            return
-        idle_timeout_s = self.pool.config.options.idle_timeout_s
-        if idle_timeout_s is not None:
-            self._idle_timer = self.connection.timers.idle(idle_timeout_s, self._on_idle_timeout)
-
-    def _on_idle_timeout(self) -> None:
-        self._idle_timer = None
-        if self._receiver.stream is None:
-            self.pool.stats.upstream_cx_idle_timeout.inc()
-            self.close_idle()
-
-    def _on_max_duration(self) -> None:
-        self._duration_timer = None
-        self.pool.stats.upstream_cx_max_duration_reached.inc()
-        self.drain()
-
-    def _on_write_full(self, full: bool) -> None:
-        stats = self.pool.stats
-        if full:
-            stats.upstream_flow_control_backed_up_total.inc()
-        else:
-            stats.upstream_flow_control_drained_total.inc()
+    def _tell_full(self, full: bool) -> None:
         sink = self._receiver.sink
         if sink is not None:
             sink.on_upstream_full(full)

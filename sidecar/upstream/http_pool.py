@@ -1,8 +1,8 @@
-"""Connection pools for HTTP: one for each host, priority, ALPN override and SNI.
+"""Connection pools for HTTP: one for each host, protocol, priority, ALPN override and SNI.
 
-The rules are those of Envoy's connection pool: the idle connection used last is used first; a request that finds none
-waits, and connections are opened for those who wait; a failed attempt to connect fails all who wait; circuit breakers
-count over the whole cluster, but a pool without any connection may always open one.
+The rules are those of Envoy's connection pool: the connection with room that was used last is used first; a request that
+finds none waits, and connections are opened for those who wait, as many as their streams need; a failed attempt to connect
+fails all who wait; circuit breakers count over the whole cluster, but a pool without any connection may always open one.
 """
 
 from __future__ import annotations
@@ -10,37 +10,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
+from config.model.cluster import UpstreamHttpProtocol
+from sidecar.transport.http2_keepalive import Http2Keepalive, Pinged
 from sidecar.upstream.api import Pending, UpstreamFailure, UpstreamSink
-from sidecar.upstream.http1_client import ActiveClient
+from sidecar.upstream.auto_client import AutoClient
+from sidecar.upstream.http1_client import Http1Client
+from sidecar.upstream.http2_client import Http2Client
 
 if TYPE_CHECKING:
     from config.model.cluster import UpstreamHttpOptions
     from protocols.http.codec import CodecSettings
     from sidecar.transport.connection import Connection
+    from sidecar.transport.timers import Timers
+    from sidecar.upstream.active_client import ActiveClient
     from sidecar.upstream.circuit_breaker import CircuitBreaker
     from sidecar.upstream.connector import Connector
     from sidecar.upstream.host import Host, PoolKey
     from sidecar.upstream.http1_client import NewCodec
-    from stats.families import ClusterStats
-
-
-class HttpPool(Protocol):
-    """The connections of one kind to one host."""
-
-    def new_stream(self, sink: UpstreamSink) -> Pending:
-        """See `Cluster.new_stream`."""
-
-    def drain(self) -> None:
-        """Take no new connections: close what is idle, let exchanges finish. Waiting requests are still served."""
-
-    def close(self) -> None:
-        """Close everything now; exchanges and waiting requests are told."""
-
-    @property
-    def is_empty(self) -> bool:
-        """No connection, nobody waiting."""
+    from stats.families import ClusterStats, Http2CodecStats
 
 
 class _NothingPending:
@@ -55,6 +44,19 @@ class _NothingPending:
 NOTHING_PENDING: Final = _NothingPending()
 
 
+_CLIENTS: Final[dict[UpstreamHttpProtocol, Callable[[Connection, HttpPool], ActiveClient]]] = {
+    UpstreamHttpProtocol.HTTP1: Http1Client,
+    UpstreamHttpProtocol.HTTP2: Http2Client,
+    UpstreamHttpProtocol.AUTO: AutoClient,
+}
+#: What is offered where neither the request nor the TLS context says anything (Envoy's ALPN fallback).
+_FALLBACK_ALPN: Final = {
+    UpstreamHttpProtocol.HTTP1: ("http/1.1",),
+    UpstreamHttpProtocol.HTTP2: ("h2",),
+    UpstreamHttpProtocol.AUTO: ("h2", "http/1.1"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class HttpPoolConfig:
     """What the pools of a cluster share."""
@@ -63,8 +65,16 @@ class HttpPoolConfig:
     stats: ClusterStats
     options: UpstreamHttpOptions
     codec_settings: CodecSettings
-    new_codec: NewCodec
+    new_codec: NewCodec  # HTTP/1
+    http2_stats: Callable[[], Http2CodecStats]
     on_emptied: Callable[[Host, PoolKey], None]
+
+    def keepalive(
+        self, codec: Pinged, timers: Timers, flush: Callable[[], None], on_silence: Callable[[], None]
+    ) -> Http2Keepalive | None:
+        """The PINGs of one HTTP/2 connection, if any are configured."""
+        spec = self.options.http2.keepalive
+        return Http2Keepalive(spec, codec, timers, flush, on_silence) if spec is not None else None
 
 
 class _PendingStream:
@@ -72,8 +82,8 @@ class _PendingStream:
 
     __slots__ = ("pool", "sink")
 
-    def __init__(self, pool: Http1Pool, sink: UpstreamSink) -> None:
-        self.pool: Http1Pool | None = pool
+    def __init__(self, pool: HttpPool, sink: UpstreamSink) -> None:
+        self.pool: HttpPool | None = pool
         self.sink = sink
 
     def cancel(self) -> None:
@@ -82,19 +92,21 @@ class _PendingStream:
             pool.on_pending_cancelled(self)
 
 
-class Http1Pool:
-    """HTTP/1: one exchange at a time on each connection. Implements `HttpPool`."""
+class HttpPool:
+    """The connections of one kind to one host."""
 
     __slots__ = (
         "_breaker",
         "_clients",
         "_connecting",
         "_draining",
-        "_idle",
         "_key",
+        "_new_client",
+        "_ready",
         "_requests",
         "_rq_active",
         "_rq_total",
+        "_streams_per_client",
         "config",
         "host",
         "pending",
@@ -111,7 +123,14 @@ class Http1Pool:
         self._rq_total = config.stats.upstream_rq_total
         self._rq_active = config.stats.upstream_rq_active
         self._key = key
-        self._idle: list[ActiveClient] = []  # the one used last is at the end
+        self._new_client = _CLIENTS[key.protocol]
+        #: how many streams a connection that is not up yet is expected to take
+        self._streams_per_client = (
+            1
+            if key.protocol is UpstreamHttpProtocol.HTTP1
+            else config.codec_settings.http2.max_concurrent_streams
+        )
+        self._ready: list[ActiveClient] = []  # have room; the one used last is at the end
         self._connecting = 0
         self._clients: set[ActiveClient] = set()  # connecting, idle and busy ones
         self._draining = False
@@ -119,13 +138,14 @@ class Http1Pool:
     # requests
 
     def new_stream(self, sink: UpstreamSink) -> Pending:
-        idle = self._idle
-        if idle and not self.pending:
-            client = idle.pop()
-            if client.connection.close_reason is None:
+        """See `Cluster.new_stream`."""
+        ready = self._ready
+        if ready and not self.pending:
+            client = ready[-1]
+            if client.connection.close_reason is None and client.capacity > 0:
                 self._attach(client, sink)
                 return NOTHING_PENDING
-            idle.append(client)  # a filter has just closed it: `serve_pending` sorts it out
+            # a filter has just closed it, or its server takes fewer streams now: `serve_pending` sorts it out
         breaker, stats = self._breaker, self.stats
         if not breaker.pending.can_create:
             stats.upstream_rq_pending_overflow.inc()
@@ -142,10 +162,10 @@ class Http1Pool:
         return waiting
 
     def _attach(self, client: ActiveClient, sink: UpstreamSink) -> None:
+        """`client` is the last one of those with room."""
         requests, host = self._requests, self.host
         if requests.count >= requests.limit:
             self.stats.upstream_rq_active_overflow.inc()
-            self._idle.append(client)
             sink.on_pool_failure(UpstreamFailure.OVERFLOW, "", self.config.connector.info_of(host))
             return
         if client.remaining > 0:
@@ -158,15 +178,22 @@ class Http1Pool:
         host.rq_active += 1
         self._rq_total.inc()
         self._rq_active.inc()
-        sink.on_pool_ready(client.start(sink))
+        stream = client.start(sink)
+        if client.capacity <= 0:
+            self._ready.pop()
+        sink.on_pool_ready(stream)
 
     def serve_pending(self) -> None:
-        """Give idle connections to those who wait, first come first served; open more if that is not enough."""
-        pending, idle = self.pending, self._idle
-        while pending and idle:
-            client = idle.pop()
-            if client.connection.close_reason is not None:
+        """Give connections with room to those who wait, first come first served; open more if that is not enough."""
+        pending, ready = self.pending, self._ready
+        while pending and ready:
+            client = ready[-1]
+            if client.connection.close_reason is not None and not client.is_busy:
+                ready.pop()
                 client.close_idle()
+                continue
+            if client.capacity <= 0:
+                ready.pop()
                 continue
             waiting = pending.popleft()
             self._forget(waiting)
@@ -190,9 +217,9 @@ class Http1Pool:
     # connections
 
     def _connect_for_pending(self) -> None:
-        """One connection being opened for each that waits, as far as the circuit breaker allows."""
+        """As many connections being opened as those who wait need, as far as the circuit breaker allows."""
         connections, stats, host = self._breaker.connections, self.stats, self.host
-        while len(self.pending) > self._connecting:
+        while len(self.pending) > self._connecting * self._streams_per_client:
             allowed = connections.can_create
             if not allowed:
                 stats.upstream_cx_overflow.inc()
@@ -203,18 +230,25 @@ class Http1Pool:
             host.cx_active += 1
             stats.upstream_cx_total.inc()
             stats.upstream_cx_active.inc()
-            stats.upstream_cx_http1_total.inc()
             self._connecting += 1
             self._clients.add(
                 self.config.connector.connect(
-                    host, self._new_client, application_protocols=self._key[1], server_name=self._key[2]
+                    host,
+                    lambda connection: self._new_client(connection, self),
+                    application_protocols=self._key.application_protocols,
+                    fallback_protocols=_FALLBACK_ALPN[self._key.protocol],
+                    server_name=self._key.server_name,
                 )
             )
             if not allowed:
                 return
 
-    def _new_client(self, connection: Connection) -> ActiveClient:
-        return ActiveClient(connection, self)
+    def on_protocol_chosen(self, auto: ActiveClient, client: ActiveClient) -> None:
+        """The server has chosen: a client of its protocol takes the place of the one that waited for that."""
+        self._clients.discard(auto)
+        self._clients.add(client)
+        if isinstance(client, Http1Client):
+            self._streams_per_client = 1
 
     def on_client_connected(self, client: ActiveClient) -> None:
         self._connecting -= 1
@@ -222,7 +256,7 @@ class Http1Pool:
             client.close_idle()
             return
         client.start_idle()
-        self._idle.append(client)
+        self._ready.append(client)
         self.serve_pending()
 
     def on_connect_failed(self, client: ActiveClient, failure: UpstreamFailure, details: str) -> None:
@@ -239,17 +273,23 @@ class Http1Pool:
             self._connect_for_pending()
         self._check_emptied()
 
-    def on_client_idle(self, client: ActiveClient) -> None:
-        if self._draining and not self.pending:
+    def on_client_ready(self, client: ActiveClient) -> None:
+        """An exchange on it is over: there is room again."""
+        if self._draining and not self.pending and not client.is_busy:
             client.close_idle()
             return
-        self._idle.append(client)
+        if client not in self._ready and client.capacity > 0:
+            self._ready.append(client)
+
+    def on_client_leaving(self, client: ActiveClient) -> None:
+        """It takes no more exchanges; those that are on it go on."""
+        if client in self._ready:
+            self._ready.remove(client)
 
     def on_client_closed(self, client: ActiveClient) -> None:
         if not client.opened:
             self._connecting -= 1
-        if client in self._idle:
-            self._idle.remove(client)
+        self.on_client_leaving(client)
         self._release(client)
         if self.pending:
             self._connect_for_pending()

@@ -32,13 +32,15 @@ class UpstreamSocketFactory(Protocol):
         self,
         *,
         application_protocols: tuple[str, ...] | None,
+        fallback_protocols: tuple[str, ...],
         server_name: str,
         hostname: str,
         finished: Callable[[TlsInfo | str], None],
     ) -> TransportSocket | str:
         """A socket without an owner yet, or the reason why none can be made.
 
-        `application_protocols` and `server_name` override the configured ALPN offer and SNI; `hostname` is the host's, for
+        `application_protocols` and `server_name` override the configured ALPN offer and SNI; `fallback_protocols` are
+        offered where neither says anything; `hostname` is the host's, for
         `auto_host_sni`. `finished` is told the outcome of a TLS handshake.
         """
 
@@ -52,6 +54,7 @@ class RawSocketFactory:
         self,
         *,
         application_protocols: tuple[str, ...] | None,
+        fallback_protocols: tuple[str, ...],
         server_name: str,
         hostname: str,
         finished: Callable[[TlsInfo | str], None],
@@ -75,13 +78,17 @@ class TlsSocketFactory:
         self,
         *,
         application_protocols: tuple[str, ...] | None,
+        fallback_protocols: tuple[str, ...],
         server_name: str,
         hostname: str,
         finished: Callable[[TlsInfo | str], None],
     ) -> TransportSocket | str:
         try:
             session = self._context.new_session(
-                alpn=application_protocols, server_name=server_name, hostname=hostname
+                alpn=application_protocols,
+                fallback_alpn=fallback_protocols,
+                server_name=server_name,
+                hostname=hostname,
             )
         except TlsError as error:
             self._stats.connection_error.inc()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from config.model.http import RouterSpec
 from protocols.http import names
-from protocols.http.codec import ResetReason
+from protocols.http.codec import HttpVersion, ResetReason
 from protocols.http.headers import Headers
 from sidecar.http import local_reply
 from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
@@ -212,12 +212,11 @@ class Router(PassThrough):
         if self._retry is not None and self._retry.left:
             return True
         attempt = self._attempt
-        return (
-            attempt is not None
-            and attempt.reused
-            and not self._repeated
-            and self._headers.method in IDEMPOTENT_METHODS
-        )
+        if attempt is None or self._repeated:
+            return False
+        if attempt.upstream is not None and attempt.upstream.version is HttpVersion.HTTP2:
+            return True
+        return attempt.reused and self._headers.method in IDEMPOTENT_METHODS
 
     def _end_request(self) -> None:
         """The route timeout begins when the request is complete (Envoy)."""
@@ -330,16 +329,18 @@ class Router(PassThrough):
         )
 
     def _repeats(self, attempt: UpstreamRequest, reason: ResetReason) -> bool:
-        """A server that closes an idle connection just as it is used again is no failure: try once more, elsewhere.
+        """A server that leaves just as its connection is used again is no failure: try once more, on another one.
 
-        Only if no byte of the response came, all of the request is still here, and the method may be sent twice.
+        It has closed an idle connection: then only if no byte of the response came and the method may be sent twice. Or it
+        has said that it did not look at the request (RFC 9113 section 6.8). In both cases all of the request must be here.
         """
+        if self._repeated or not self._keeps_body or attempt.responded:
+            return False
+        if reason is ResetReason.NOT_PROCESSED:
+            return True
         return (
             attempt.reused
             and reason is ResetReason.CONNECTION_TERMINATION
-            and not self._repeated
-            and self._keeps_body
-            and not attempt.responded
             and self._headers.method in IDEMPOTENT_METHODS
         )
 

@@ -203,7 +203,7 @@ class AdminConnection(asyncio.Protocol):
     def on_trailers(self, stream_id: int, trailers: Headers) -> None:
         self._serve()
 
-    def on_reset(self, stream_id: int, reason: ResetReason) -> None:
+    def on_reset(self, stream_id: int, reason: ResetReason, details: str) -> None:
         self._end_request(complete=False)
 
     def on_goaway(self, last_stream_id: int) -> None:

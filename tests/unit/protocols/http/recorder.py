@@ -42,7 +42,7 @@ class Recorder:
     def on_trailers(self, stream_id: int, trailers: Headers) -> None:
         self.events.append(("trailers", stream_id, trailers))
 
-    def on_reset(self, stream_id: int, reason: ResetReason) -> None:
+    def on_reset(self, stream_id: int, reason: ResetReason, details: str) -> None:
         self.events.append(("reset", stream_id, reason))
 
     def on_goaway(self, last_stream_id: int) -> None:
@@ -141,7 +141,7 @@ class MiniProxy:
         self.trailers.append(trailers)
         self.exchanges[-1].complete = True
 
-    def on_reset(self, stream_id: int, reason: ResetReason) -> None:
+    def on_reset(self, stream_id: int, reason: ResetReason, details: str) -> None:
         self.closed = True
 
     def on_goaway(self, last_stream_id: int) -> None:

@@ -36,7 +36,7 @@ def state(retries: int = 2, max_retries: int = 3) -> tuple[RetryState, ClusterSt
         ("5xx", set(ResetReason) - {ResetReason.OVERFLOW}),
         ("gateway-error", set(ResetReason) - {ResetReason.OVERFLOW}),
         ("connect-failure", {ResetReason.CONNECTION_FAILURE}),
-        ("refused-stream", {ResetReason.REMOTE_REFUSED}),
+        ("refused-stream", {ResetReason.REMOTE_REFUSED, ResetReason.NOT_PROCESSED}),
         ("reset-before-request", set()),
         ("retriable-4xx", set()),
     ],

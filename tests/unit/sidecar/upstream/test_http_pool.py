@@ -11,7 +11,6 @@ from config.model.cluster import (
 from config.model.core import RoutingPriority
 from protocols.http.codec import HttpVersion, ResetReason
 from sidecar.upstream.api import UpstreamFailure
-from sidecar.upstream.cluster import HTTP2_UNSUPPORTED
 from tests.support.upstream import FakeCluster, RecordingSink, static_spec
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
@@ -313,18 +312,15 @@ class TestCircuitBreakers:
 
 
 class TestProtocols:
-    def test_http2_is_refused_only_when_it_is_needed(self) -> None:
+    def test_the_downstream_protocol_chooses_the_pool(self) -> None:
         spec = static_spec(http_options=UpstreamHttpOptions(UpstreamHttpProtocol.USE_DOWNSTREAM))
         fake = FakeCluster(spec)
-        refused = RecordingSink()
-        fake.ask(refused, downstream_version=HttpVersion.HTTP2)
-        assert refused.events == [("failure", UpstreamFailure.CONNECT_FAILURE, HTTP2_UNSUPPORTED)]
+        (host,) = fake.cluster.hosts()
+        fake.ask(RecordingSink(), downstream_version=HttpVersion.HTTP2)
         sink = fake.request()
-        fake.peers[0].accept().send(OK)
+        assert [key.protocol for key in host.pools] == [UpstreamHttpProtocol.HTTP2, UpstreamHttpProtocol.HTTP1]
+        fake.peers[1].accept().send(OK)
         assert sink.events == ANSWERED
-        again = RecordingSink()
-        fake.ask(again, downstream_version=HttpVersion.HTTP2)
-        assert again.events == refused.events
 
     def test_no_host(self) -> None:
         fake = FakeCluster(ClusterSpec("none", "none"))

@@ -1,0 +1,757 @@
+"""HTTP/2 as a state machine (RFC 9113): what both roles share (`h2_server` and `h2_client` add theirs).
+
+Frames are cut out of the input, judged against the state of the connection and of their stream, and told to the sink; what is
+to be sent is cut into frames as the peer's windows allow, the rest waits in its stream. Floods are counted by `h2_guard`,
+field blocks decoded by `h2_hpack` and judged by `h2_fields`.
+
+Three ways to go wrong: the connection is broken (GOAWAY with a code, RemoteProtocolError); a message is malformed (the same,
+or RST_STREAM for its stream alone when `stream_errors` is set); a message is refused (RST_STREAM: too many streams, a
+head over the limits, a body that does not match its content-length).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Final
+
+from protocols.errors import LocalProtocolError, RemoteProtocolError
+from protocols.http import h2_frames as frames
+from protocols.http import names
+from protocols.http.codec import CodecSettings, CodecSink, HttpVersion, ResetReason, StreamMeter
+from protocols.http.h2_fields import VIOLATION, Field, check_for_writing, read_trailers, trailer_fields
+from protocols.http.h2_guard import FloodGuard
+from protocols.http.h2_hpack import HpackDecoder, HpackEncoder, HpackError
+from protocols.http.headers import Headers
+
+#: CONTINUATION frames of one block: a sender that fills its frames needs no more for the largest head allowed.
+_MAX_CONTINUATIONS: Final = 32
+#: Fields of one block beyond which it is an attack, and not worth keeping the connection for.
+_MAX_FIELDS_DECODED: Final = 10_000
+#: With more than this waiting for its window, a stream is not writable again.
+_WRITABLE_BELOW_BYTES: Final = 64 * 1024
+_LENGTH_UNKNOWN: Final = -1
+
+TOO_MANY_HEADERS: Final = "http2.too_many_headers"
+HEAD_TOO_LARGE: Final = "http2.header_list_size_too_large"
+REMOTE_RESET: Final = "http2.remote_reset"
+REMOTE_REFUSED: Final = "http2.remote_refuse"
+
+_RESET_CODES: Final = {
+    ResetReason.NO_ERROR: frames.NO_ERROR,
+    ResetReason.LOCAL_REFUSED: frames.REFUSED_STREAM,
+    ResetReason.PROTOCOL_ERROR: frames.PROTOCOL_ERROR,
+}
+
+
+class Http2Stream:
+    """One exchange, both directions."""
+
+    __slots__ = (
+        "full",
+        "id",
+        "left",
+        "meter",
+        "method",
+        "queue",
+        "queued_bytes",
+        "recv_ended",
+        "recv_headers",
+        "recv_window",
+        "send_ended",
+        "send_headers",
+        "send_window",
+        "trailers",
+        "tunnel",
+        "uncredited",
+    )
+
+    def __init__(self, stream_id: int, recv_window: int, send_window: int) -> None:
+        self.id = stream_id
+        self.meter = StreamMeter()
+        self.method = b""
+        self.tunnel = False  # CONNECT, plain or extended: bytes both ways, no length, no trailers
+        self.recv_headers = False  # the final head is here
+        self.recv_ended = False
+        self.recv_window = recv_window
+        self.uncredited = 0  # taken by the hall, not yet told to the peer
+        self.left = _LENGTH_UNKNOWN  # of the incoming body, as declared
+        self.send_headers = False
+        self.send_ended = False  # the end was asked for; it may still wait behind `queue`
+        self.send_window = send_window
+        self.queue: deque[bytes | memoryview] | None = None  # what the peer's windows did not let through
+        self.queued_bytes = 0
+        self.trailers: list[Field] | None = None  # behind `queue`
+        self.full = False  # somebody waits for `on_writable`
+
+
+class Http2(ABC):
+    """Both roles. Implements `Codec` but for the direction of heads."""
+
+    __slots__ = (
+        "_block",
+        "_blocked",
+        "_continuations",
+        "_dead",
+        "_decoder",
+        "_encoder",
+        "_goaway_sent",
+        "_guard",
+        "_handlers",
+        "_max_frame_size",
+        "_need",
+        "_output",
+        "_partial",
+        "_recv_window",
+        "_send_window",
+        "_settings",
+        "_settings_seen",
+        "_settings_unacked",
+        "_sink",
+        "_stream_send_window",
+        "_streams",
+        "_uncredited",
+        "highest_peer_id",
+        "last_ping_answered",
+        "peer_allows_connect",
+        "peer_max_streams",
+    )
+
+    def __init__(self, sink: CodecSink, settings: CodecSettings) -> None:
+        self._sink = sink
+        self._settings = settings
+        self._guard = FloodGuard(settings.http2)
+        self._decoder = HpackDecoder(settings.http2.header_table_size)
+        self._encoder = HpackEncoder()
+        self._streams: dict[int, Http2Stream] = {}
+        self._blocked: dict[int, Http2Stream] = {}  # with a queue, in the order in which they got it
+        self._output: list[bytes | memoryview] = []
+        self._partial: bytearray | None = None  # an incomplete frame (at first the preface)
+        self._need = 0  # bytes until it is worth looking again
+        self._block: tuple[int, int, list[bytes]] | None = (
+            None  # stream id, flags, pieces of an unfinished block
+        )
+        self._continuations = 0
+        self._settings_seen = False
+        self._settings_unacked = 1
+        self._dead = False
+        self._goaway_sent = -1  # the last stream id told in a GOAWAY; -1: none was sent
+        self._recv_window = settings.http2.initial_connection_window_size
+        self._uncredited = 0
+        self._send_window = frames.DEFAULT_WINDOW
+        self._stream_send_window = frames.DEFAULT_WINDOW
+        self._max_frame_size = frames.DEFAULT_FRAME_SIZE
+        self.peer_max_streams = frames.MAX_STREAM_ID
+        self.peer_allows_connect = False
+        self.highest_peer_id = 0  # of the streams that the peer began
+        self.last_ping_answered = b""
+        self._handlers = (
+            self._on_data,
+            self._on_headers,
+            self._on_priority,
+            self._on_rst_stream,
+            self._on_settings,
+            self._on_push_promise,
+            self._on_ping,
+            self._on_goaway,
+            self._on_window_update,
+            self._on_continuation,
+        )
+
+    def _announce(self, values: dict[int, int]) -> None:
+        """Our SETTINGS, and the window of the connection."""
+        self._output.append(frames.settings({**values, **dict(self._settings.http2.custom_settings)}))
+        increment = self._recv_window - frames.DEFAULT_WINDOW
+        if increment > 0:
+            self._output.append(frames.window_update(0, increment))
+
+    # --- input
+
+    def receive(self, data: bytes) -> None:
+        if self._dead:
+            return
+        partial = self._partial
+        if partial is not None:
+            partial += data
+            if len(partial) < self._need:
+                return
+            data = bytes(partial)
+            self._partial = None
+        try:
+            self._read_frames(data)
+        except RemoteProtocolError as error:
+            self._break(error)
+            raise
+
+    def _read_frames(self, data: bytes) -> None:
+        pos, size = 0, len(data)
+        handlers = self._handlers
+        while size - pos >= frames.HEADER_BYTES:
+            high, low, kind, flags, stream_id = frames.unpack_header(data, pos)
+            length = high << 8 | low
+            if length > frames.DEFAULT_FRAME_SIZE:
+                raise _broken("too large frame size", frames.FRAME_SIZE_ERROR)
+            end = pos + frames.HEADER_BYTES + length
+            if end > size:
+                self._hold(data, pos, end - pos)
+                return
+            payload = data[pos + frames.HEADER_BYTES : end]
+            pos = end
+            if self._block is not None and kind != frames.CONTINUATION:
+                raise _broken("unexpected non-CONTINUATION frame")
+            if not self._settings_seen and (kind != frames.SETTINGS or flags & frames.ACK):
+                raise _broken("SETTINGS expected")
+            if kind < len(handlers):
+                handlers[kind](stream_id & frames.MAX_STREAM_ID, flags, payload)
+                if self._dead:
+                    return
+        if pos < size:
+            self._hold(data, pos, frames.HEADER_BYTES)
+
+    def _hold(self, data: bytes, pos: int, need: int) -> None:
+        self._partial = bytearray(data[pos:])
+        self._need = need
+
+    def _break(self, error: RemoteProtocolError) -> None:
+        """The connection is of no use any more: say why."""
+        if not self._dead:
+            self._dead = True
+            self._output.append(
+                frames.goaway(self.highest_peer_id, error.h2_code, error.details.encode("latin-1", "replace"))
+            )
+        self._streams.clear()
+        self._blocked.clear()
+        self._block = self._partial = None
+
+    def receive_eof(self) -> None:
+        """The peer sends no more: every stream has ended where it was."""
+        if self._dead:
+            return
+        self._dead = True
+        for stream in tuple(self._streams.values()):
+            self._forget(stream)
+            self._sink.on_reset(stream.id, ResetReason.CONNECTION_TERMINATION, "")
+
+    # --- frames of streams
+
+    def _on_headers(self, stream_id: int, flags: int, payload: bytes) -> None:
+        if not stream_id:
+            raise _broken("HEADERS: stream_id == 0")
+        size = len(payload)
+        if flags & frames.PADDED:
+            payload = _unpadded(payload, "HEADERS")
+        if flags & frames.HAS_PRIORITY:
+            if len(payload) < 5:
+                raise _broken("HEADERS: too short", frames.FRAME_SIZE_ERROR)
+            _check_dependency(stream_id, payload)
+            payload = payload[5:]
+        self._guard.on_payload(size, bool(flags & frames.END_STREAM))
+        self._on_first_of_block(stream_id)
+        if flags & frames.END_HEADERS:
+            self._on_block(stream_id, flags, payload, size + frames.HEADER_BYTES)
+        else:
+            self._block = (stream_id, flags, [payload])
+            self._continuations = 0
+
+    def _on_continuation(self, stream_id: int, flags: int, payload: bytes) -> None:
+        block = self._block
+        if block is None or block[0] != stream_id:
+            raise _broken("CONTINUATION: unexpected")
+        pieces = block[2]
+        self._guard.on_payload(len(payload), False)
+        self._continuations += 1
+        pieces.append(payload)
+        if flags & frames.END_HEADERS:
+            self._block = None
+            whole = b"".join(pieces)
+            framing = frames.HEADER_BYTES * len(pieces)
+            self._on_block(stream_id, block[1], whole, len(whole) + framing)
+        elif self._continuations >= _MAX_CONTINUATIONS:
+            raise RemoteProtocolError(TOO_MANY_HEADERS, h2_code=frames.ENHANCE_YOUR_CALM)
+
+    def _on_block(self, stream_id: int, flags: int, block: bytes, size: int) -> None:
+        """A whole field block. It is decoded whatever becomes of its stream: the tables go on."""
+        if len(block) > 2 * self._settings.max_head_bytes:
+            raise RemoteProtocolError(HEAD_TOO_LARGE, h2_code=frames.ENHANCE_YOUR_CALM)
+        try:
+            fields = self._decoder.decode(block)
+        except HpackError as error:
+            raise _broken(str(error), frames.COMPRESSION_ERROR) from None
+        if len(fields) > _MAX_FIELDS_DECODED:
+            raise RemoteProtocolError(TOO_MANY_HEADERS, h2_code=frames.ENHANCE_YOUR_CALM)
+        stream = self._stream_of_block(stream_id)
+        if stream is None:
+            return
+        meter = stream.meter
+        meter.header_received += size
+        meter.wire_received += size
+        end = bool(flags & frames.END_STREAM)
+        if stream.recv_ended:
+            raise _broken("HEADERS: stream in half-closed(remote)", frames.STREAM_CLOSED)
+        excess = self._excess(fields)
+        if excess:
+            self._refuse(stream, frames.INTERNAL_ERROR, ResetReason.LOCAL_RESET, excess)
+            return
+        try:
+            if stream.recv_headers:
+                if not end or stream.tunnel:
+                    raise RemoteProtocolError(VIOLATION)
+                trailers = read_trailers(fields)
+            else:
+                self._read_head(stream, fields, end)
+                return
+        except RemoteProtocolError as error:
+            self._malformed(stream, error)
+            return
+        self._on_received_trailers(stream, trailers)
+
+    def _excess(self, fields: list[Field]) -> str:
+        """The limit that a field list passes, if it does."""
+        count, limit = len(fields), self._settings.max_head_bytes
+        if count > self._settings.max_headers:
+            size = 0
+            for name, value in fields[: self._settings.max_headers]:
+                size += len(name) + len(value)
+            return HEAD_TOO_LARGE if size > limit else TOO_MANY_HEADERS
+        if count * self._settings.http2.header_table_size > limit:
+            size = sum([len(name) + len(value) for name, value in fields])
+            if size > limit:
+                return HEAD_TOO_LARGE
+        return ""
+
+    @abstractmethod
+    def _on_first_of_block(self, stream_id: int) -> None:
+        """A HEADERS frame came: its stream may begin with it."""
+
+    @abstractmethod
+    def _stream_of_block(self, stream_id: int) -> Http2Stream | None:
+        """The stream that a decoded block belongs to; None: the block is to be ignored."""
+
+    @abstractmethod
+    def _read_head(self, stream: Http2Stream, fields: list[Field], end: bool) -> None:
+        """Judge the head and tell it. Raises RemoteProtocolError for a malformed one."""
+
+    def _begin_body(self, stream: Http2Stream, headers: Headers, end: bool) -> None:
+        """A final head has been judged: what of a body may follow. Raises RemoteProtocolError."""
+        stream.recv_headers = True
+        if end:
+            stream.recv_ended = True
+        if stream.tunnel:
+            headers.remove(names.CONTENT_LENGTH)
+            return
+        declared = headers.get(names.CONTENT_LENGTH)
+        if declared is not None:
+            stream.left = int(declared)
+            if end and stream.left:
+                raise RemoteProtocolError(VIOLATION)
+
+    def _on_received_trailers(self, stream: Http2Stream, trailers: Headers) -> None:
+        stream.recv_ended = True
+        if stream.left > 0:
+            self._refuse(stream, frames.PROTOCOL_ERROR, ResetReason.PROTOCOL_ERROR, VIOLATION)
+            return
+        self._settle(stream)
+        self._sink.on_trailers(stream.id, trailers)
+
+    def _on_data(self, stream_id: int, flags: int, payload: bytes) -> None:
+        if not stream_id:
+            raise _broken("DATA: stream_id == 0")
+        size = len(payload)
+        end = bool(flags & frames.END_STREAM)
+        self._guard.on_payload(size, end)
+        self._recv_window -= size
+        if self._recv_window < 0:
+            raise _broken("DATA: connection window exceeded", frames.FLOW_CONTROL_ERROR)
+        if flags & frames.PADDED:
+            payload = _unpadded(payload, "DATA")
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            if self._is_idle(stream_id):
+                raise _broken("DATA: stream in idle")
+            self._credit_connection(size)  # for a stream that is over: nobody will take it
+            return
+        if stream.recv_ended:
+            raise _broken("DATA: stream in half-closed(remote)", frames.STREAM_CLOSED)
+        if not stream.recv_headers:
+            raise _broken("DATA: before HEADERS")
+        stream.recv_window -= size
+        if stream.recv_window < 0:
+            raise _broken("DATA: stream window exceeded", frames.FLOW_CONTROL_ERROR)
+        stream.meter.wire_received += size + frames.HEADER_BYTES
+        body = len(payload)
+        if size != body:
+            self.credit(stream_id, size - body)
+        if stream.left >= 0:
+            stream.left -= body
+            if stream.left < 0 or (end and stream.left):
+                self._credit_connection(body)
+                self._refuse(stream, frames.PROTOCOL_ERROR, ResetReason.PROTOCOL_ERROR, VIOLATION)
+                return
+        if end:
+            stream.recv_ended = True
+            self._settle(stream)
+        self._sink.on_data(stream_id, payload, end)
+
+    def _on_rst_stream(self, stream_id: int, flags: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise _broken("RST_STREAM: size", frames.FRAME_SIZE_ERROR)
+        if not stream_id or self._is_idle(stream_id):
+            raise _broken("RST_STREAM: stream in idle")
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        stream.meter.wire_received += frames.HEADER_BYTES + 4
+        self._forget(stream)
+        (code,) = frames.unpack_number(payload)
+        if code == frames.REFUSED_STREAM:
+            self._sink.on_reset(stream_id, ResetReason.REMOTE_REFUSED, REMOTE_REFUSED)
+        else:
+            self._sink.on_reset(stream_id, ResetReason.REMOTE_RESET, REMOTE_RESET)
+
+    def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
+        """Its meaning is gone (RFC 9113 section 5.3.2), its rules are not."""
+        if not stream_id:
+            raise _broken("PRIORITY: stream_id == 0")
+        if len(payload) != 5:
+            raise _broken("PRIORITY: size", frames.FRAME_SIZE_ERROR)
+        _check_dependency(stream_id, payload)
+        self._guard.on_priority()
+
+    def _on_window_update(self, stream_id: int, flags: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise _broken("WINDOW_UPDATE: size", frames.FRAME_SIZE_ERROR)
+        self._guard.on_window_update()
+        increment = frames.unpack_number(payload)[0] & frames.MAX_WINDOW
+        if not stream_id:
+            self._send_window += increment
+            if not increment:
+                raise _broken("WINDOW_UPDATE: increment == 0")
+            if self._send_window > frames.MAX_WINDOW:
+                raise _broken("WINDOW_UPDATE: connection window overflow", frames.FLOW_CONTROL_ERROR)
+            if self._blocked:
+                self._window_opened(list(self._blocked.values()))
+            return
+        if self._is_idle(stream_id):
+            raise _broken("WINDOW_UPDATE: stream in idle")
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        stream.send_window += increment
+        if not increment:
+            self._malformed(stream, _broken("WINDOW_UPDATE: increment == 0"))
+        elif stream.send_window > frames.MAX_WINDOW:
+            self._malformed(
+                stream, _broken("WINDOW_UPDATE: stream window overflow", frames.FLOW_CONTROL_ERROR)
+            )
+        elif stream.queue is not None:
+            self._window_opened([stream])
+
+    # --- frames of the connection
+
+    def _on_settings(self, stream_id: int, flags: int, payload: bytes) -> None:
+        if stream_id:
+            raise _broken("SETTINGS: stream_id != 0")
+        if flags & frames.ACK:
+            if payload:
+                raise _broken("SETTINGS: ACK with a payload", frames.FRAME_SIZE_ERROR)
+            if not self._settings_unacked:
+                raise _broken("SETTINGS: unexpected ACK")
+            self._settings_unacked -= 1
+            return
+        if len(payload) % 6:
+            raise _broken("SETTINGS: size", frames.FRAME_SIZE_ERROR)
+        self._settings_seen = True
+        for name, value in frames.read_settings(payload):
+            self._apply_setting(name, value)
+        self._output.append(frames.SETTINGS_ACK)
+        self._guard.on_answer()
+        if self._blocked:
+            self._window_opened(list(self._blocked.values()))
+
+    def _apply_setting(self, name: int, value: int) -> None:
+        if name == frames.HEADER_TABLE_SIZE:
+            self._encoder.set_max_table_size(value)
+        elif name == frames.ENABLE_PUSH:
+            if value > 1 or (value and self._client):
+                raise _broken("SETTINGS: invalid ENABLE_PUSH")
+        elif name == frames.MAX_CONCURRENT_STREAMS:
+            self.peer_max_streams = value
+        elif name == frames.INITIAL_WINDOW_SIZE:
+            if value > frames.MAX_WINDOW:
+                raise _broken("SETTINGS: too large INITIAL_WINDOW_SIZE", frames.FLOW_CONTROL_ERROR)
+            change = value - self._stream_send_window
+            self._stream_send_window = value
+            for stream in self._streams.values():
+                stream.send_window += change
+                if stream.send_window > frames.MAX_WINDOW:
+                    raise _broken("SETTINGS: stream window overflow", frames.FLOW_CONTROL_ERROR)
+        elif name == frames.MAX_FRAME_SIZE:
+            if not frames.DEFAULT_FRAME_SIZE <= value <= frames.MAX_FRAME_SIZE_LIMIT:
+                raise _broken("SETTINGS: invalid MAX_FRAME_SIZE")
+            self._max_frame_size = value
+        elif name == frames.ENABLE_CONNECT_PROTOCOL:
+            if value > 1:
+                raise _broken("SETTINGS: invalid ENABLE_CONNECT_PROTOCOL")
+            self.peer_allows_connect = bool(value)
+
+    def _on_push_promise(self, stream_id: int, flags: int, payload: bytes) -> None:
+        raise _broken("PUSH_PROMISE: push disabled")
+
+    def _on_ping(self, stream_id: int, flags: int, payload: bytes) -> None:
+        if stream_id:
+            raise _broken("PING: stream_id != 0")
+        if len(payload) != 8:
+            raise _broken("PING: size", frames.FRAME_SIZE_ERROR)
+        if flags & frames.ACK:
+            self.last_ping_answered = payload
+            return
+        self._output.append(frames.ping(payload, ack=True))
+        self._guard.on_answer()
+
+    def _on_goaway(self, stream_id: int, flags: int, payload: bytes) -> None:
+        if stream_id:
+            raise _broken("GOAWAY: stream_id != 0")
+        if len(payload) < 8:
+            raise _broken("GOAWAY: size", frames.FRAME_SIZE_ERROR)
+        last_stream_id, _ = frames.unpack_goaway(payload)
+        self._on_peer_leaves(last_stream_id & frames.MAX_STREAM_ID)
+
+    @abstractmethod
+    def _on_peer_leaves(self, last_stream_id: int) -> None: ...
+
+    @property
+    @abstractmethod
+    def _client(self) -> bool: ...
+
+    @abstractmethod
+    def _is_idle(self, stream_id: int) -> bool:
+        """No stream with this id was ever begun."""
+
+    # --- the end of streams
+
+    def _settle(self, stream: Http2Stream) -> None:
+        """Forget a stream whose two directions have ended, all written."""
+        if stream.recv_ended and stream.send_ended and stream.queue is None:
+            self._forget(stream)
+
+    def _forget(self, stream: Http2Stream) -> None:
+        self._streams.pop(stream.id, None)
+        if stream.queue is not None:
+            stream.queue = None
+            self._blocked.pop(stream.id, None)
+
+    def _refuse(self, stream: Http2Stream, code: int, reason: ResetReason, details: str) -> None:
+        """End one stream because of what came on it."""
+        self._forget(stream)
+        self._output.append(frames.rst_stream(stream.id, code))
+        self._guard.on_answer()
+        self._sink.on_reset(stream.id, reason, details)
+
+    def _malformed(self, stream: Http2Stream, error: RemoteProtocolError) -> None:
+        """A message that breaks the rules costs its connection, as in Envoy, or its stream where that is configured."""
+        if self._settings.http2.stream_errors:
+            self._refuse(stream, error.h2_code, ResetReason.PROTOCOL_ERROR, error.details)
+            return
+        self._forget(stream)
+        self._sink.on_reset(stream.id, ResetReason.PROTOCOL_ERROR, error.details)
+        raise error
+
+    # --- output
+
+    def send_data(self, stream_id: int, data: bytes, end: bool) -> None:
+        stream = self._sending(stream_id)
+        if stream.send_ended or not stream.send_headers:
+            raise LocalProtocolError("body outside of a message")
+        stream.send_ended = end
+        size = len(data)
+        if stream.queue is None:
+            if size <= self._max_frame_size and size <= stream.send_window and size <= self._send_window:
+                self._write_data(stream, data, end)
+                if end:
+                    self._settle(stream)
+                return
+            stream.queue = deque()
+            self._blocked[stream_id] = stream
+        stream.queue.append(memoryview(data) if size > self._max_frame_size else data)
+        stream.queued_bytes += size
+        while self._pump(stream):
+            pass
+
+    def _sending(self, stream_id: int) -> Http2Stream:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            raise LocalProtocolError("a stream that is over")
+        return stream
+
+    def _write_data(self, stream: Http2Stream, data: bytes | memoryview, end: bool) -> None:
+        """One DATA frame that the windows let through."""
+        size = len(data)
+        if not size and not end:
+            return
+        self._output.append(frames.header(size, frames.DATA, frames.END_STREAM if end else 0, stream.id))
+        if size:
+            self._output.append(data)
+            stream.send_window -= size
+            self._send_window -= size
+        stream.meter.wire_sent += size + frames.HEADER_BYTES
+        self._guard.on_data_sent(1)
+
+    def _pump(self, stream: Http2Stream) -> bool:
+        """Send one frame of a stream's queue if the windows let it through; whether it is worth asking again."""
+        queue = stream.queue
+        assert queue is not None
+        data = queue[0]
+        size = len(data)
+        allowed = min(self._send_window, stream.send_window, self._max_frame_size)
+        if size > allowed:
+            if allowed <= 0:
+                return False
+            self._write_data(stream, data[:allowed], False)
+            queue[0] = data[allowed:]
+            stream.queued_bytes -= allowed
+            return True
+        queue.popleft()
+        stream.queued_bytes -= size
+        self._write_data(stream, data, stream.send_ended and not queue and stream.trailers is None)
+        if queue:
+            return True
+        self._end_queue(stream)
+        return False
+
+    def _end_queue(self, stream: Http2Stream) -> None:
+        """Nothing of the body waits any more."""
+        stream.queue = None
+        self._blocked.pop(stream.id, None)
+        trailers, stream.trailers = stream.trailers, None
+        if trailers is not None:
+            self._write_block(stream, self._encoder.encode(trailers), True)
+        if stream.send_ended:
+            self._settle(stream)
+
+    def _window_opened(self, streams: list[Http2Stream]) -> None:
+        """Streams that wait take turns, a frame each; the one that was served first will be the last next time."""
+        waiting = streams
+        while waiting:
+            waiting = [stream for stream in waiting if stream.queue is not None and self._pump(stream)]
+        for stream in streams:
+            if stream.queue is not None and self._blocked.pop(stream.id, None) is not None:
+                self._blocked[stream.id] = stream
+            if stream.full and stream.queued_bytes <= _WRITABLE_BELOW_BYTES:
+                stream.full = False
+                if stream.id in self._streams:
+                    self._sink.on_writable(stream.id)
+
+    def send_trailers(self, stream_id: int, trailers: Headers) -> None:
+        stream = self._sending(stream_id)
+        if stream.send_ended or not stream.send_headers:
+            raise LocalProtocolError("trailers outside of a message")
+        fields = trailer_fields(trailers)
+        if not fields or stream.tunnel:
+            self.send_data(stream_id, b"", True)
+            return
+        for field in fields:
+            check_for_writing(field)
+        stream.send_ended = True
+        if stream.queue is not None:
+            stream.trailers = fields
+            return
+        self._write_block(stream, self._encoder.encode(fields), True)
+        self._settle(stream)
+
+    def _write_block(self, stream: Http2Stream, block: bytes, end: bool) -> None:
+        data = frames.headers(stream.id, block, end, self._max_frame_size)
+        self._output.append(data)
+        self._guard.on_frame_sent()
+        meter = stream.meter
+        meter.header_sent += len(data)
+        meter.wire_sent += len(data)
+
+    def reset(self, stream_id: int, reason: ResetReason) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None and not self._dead:
+            self._forget(stream)
+            code = _RESET_CODES.get(reason, frames.CANCEL if self._client else frames.INTERNAL_ERROR)
+            self._output.append(frames.rst_stream(stream_id, code))
+
+    def credit(self, stream_id: int, size: int) -> None:
+        """Windows are opened again when half of them was used."""
+        self._credit_connection(size)
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.recv_ended:
+            return
+        stream.uncredited += size
+        if 2 * stream.uncredited >= self._settings.http2.initial_stream_window_size and not self._dead:
+            self._output.append(frames.window_update(stream_id, stream.uncredited))
+            stream.recv_window += stream.uncredited
+            stream.uncredited = 0
+
+    def _credit_connection(self, size: int) -> None:
+        self._uncredited += size
+        if 2 * self._uncredited >= self._settings.http2.initial_connection_window_size and not self._dead:
+            self._output.append(frames.window_update(0, self._uncredited))
+            self._recv_window += self._uncredited
+            self._uncredited = 0
+
+    def ping(self, payload: bytes) -> None:
+        """Ask the peer for a sign of life; `last_ping_answered` shows it. `payload` has eight bytes."""
+        if not self._dead:
+            self._output.append(frames.ping(payload, ack=False))
+
+    def unsent(self, stream_id: int) -> int:
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.queue is None:
+            return 0
+        stream.full = stream.queued_bytes > _WRITABLE_BELOW_BYTES
+        return stream.queued_bytes
+
+    def flushed(self) -> None:
+        self._guard.on_flushed()
+
+    def take_output(self) -> bytes:
+        output = self._output
+        if not output:
+            return b""
+        data = b"".join(output)
+        output.clear()
+        return data
+
+    def proceed(self) -> None:  # noqa: B027 (nothing is held back, in either role)
+        """Nothing is held back."""
+
+    # --- state
+
+    def meter(self, stream_id: int) -> StreamMeter:
+        stream = self._streams.get(stream_id)
+        return stream.meter if stream is not None else StreamMeter()
+
+    def version(self, stream_id: int) -> HttpVersion:
+        return HttpVersion.HTTP2
+
+    @property
+    def wants_input(self) -> bool:
+        return True
+
+    @property
+    def idle(self) -> bool:
+        return not self._streams
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open, both directions counted."""
+        return len(self._streams)
+
+
+def _broken(text: str, code: int = frames.PROTOCOL_ERROR) -> RemoteProtocolError:
+    """An error of the connection; details hold no white space."""
+    return RemoteProtocolError("codec_error:" + text.replace(" ", "_"), h2_code=code)
+
+
+def _unpadded(payload: bytes, kind: str) -> bytes:
+    if not payload or payload[0] >= len(payload):
+        raise _broken(f"{kind}: invalid padding")
+    return payload[1 : len(payload) - payload[0]]
+
+
+def _check_dependency(stream_id: int, payload: bytes) -> None:
+    if frames.unpack_number(payload)[0] & frames.MAX_STREAM_ID == stream_id:
+        raise _broken("PRIORITY: depends on itself")
