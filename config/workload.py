@@ -18,7 +18,7 @@ from config.errors import ConfigError, ConfigErrors
 from config.proto.document import DocumentLocator, Source, read_document
 from config.proto.path import Context, Path, Problems, did_you_mean
 
-PROTOCOLS: Final = ("http", "tcp")
+PROTOCOLS: Final = ("http", "http2", "grpc", "tcp")
 MTLS_MODES: Final = ("strict", "permissive", "disabled")
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
 

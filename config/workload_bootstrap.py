@@ -144,7 +144,11 @@ class _Expansion:
                 stat_prefix=f"inbound_{inbound.listen.port};",
                 route=cluster,
                 cluster=cluster,
-                filters=[_peer_metadata("downstream"), _stats(disable_host_header_fallback=True)],
+                filters=[
+                    _peer_metadata("downstream"),
+                    _grpc_stats(),
+                    _stats(disable_host_header_fallback=True),
+                ],
                 extra={
                     "server_name": "istio-envoy",
                     "forward_client_cert_details": "APPEND_FORWARD",
@@ -158,6 +162,7 @@ class _Expansion:
         service = inbound.service or f"{workload.canonical_name}.{workload.namespace}.svc.cluster.local"
         return {
             **_cluster(self._inbound_name(inbound), (inbound.application,)),
+            **_protocol_options(_INBOUND_PROTOCOLS.get(inbound.protocol)),
             "metadata": _service_metadata(service, workload.namespace),
         }
 
@@ -189,7 +194,7 @@ class _Expansion:
                     stat_prefix=f"outbound_{outbound.listen.port};",
                     route=outbound.service,
                     cluster=name,
-                    filters=[_peer_metadata("upstream"), alpn, _stats()],
+                    filters=[_peer_metadata("upstream"), _grpc_stats(), alpn, _stats()],
                     extra={},
                 )
             ]
@@ -203,6 +208,7 @@ class _Expansion:
     def _outbound_cluster(self, outbound: Outbound) -> Json:
         cluster: Json = {
             **_cluster(self._outbound_name(outbound), outbound.endpoints),
+            **_protocol_options(_OUTBOUND_PROTOCOLS.get(outbound.protocol)),
             "metadata": _service_metadata(outbound.service, self._workload.namespace),
             "filters": [{"name": "istio.metadata_exchange", "typed_config": _metadata_exchange()}],
         }
@@ -233,6 +239,7 @@ class _Expansion:
             "normalize_path": True,
             "stream_idle_timeout": "0s",
             "upgrade_configs": [{"upgrade_type": "websocket"}],
+            "http2_protocol_options": {"allow_connect": True},
             **extra,
             "route_config": {
                 "name": route,
@@ -244,7 +251,14 @@ class _Expansion:
                             {
                                 "name": "default",
                                 "match": {"prefix": "/"},
-                                "route": {"cluster": cluster, "timeout": "0s"},
+                                "route": {
+                                    "cluster": cluster,
+                                    "timeout": "0s",
+                                    "max_stream_duration": {
+                                        "max_stream_duration": "0s",
+                                        "grpc_timeout_header_max": "0s",
+                                    },
+                                },
                             }
                         ],
                     }
@@ -294,7 +308,9 @@ class _Expansion:
         }
 
     def _server_tls(self, identity: Identity, protocol: str) -> Json:
-        alpn = ["http/1.1"] if protocol == "http" else ["istio-peer-exchange", "h2", "http/1.1"]
+        alpn = ["h2", "http/1.1"]
+        if protocol == "tcp":
+            alpn.insert(0, "istio-peer-exchange")
         names: Json = {"san_type": "URI", "matcher": {"prefix": f"spiffe://{self._workload.trust_domain}/"}}
         return {
             "name": "envoy.transport_sockets.tls",
@@ -383,6 +399,42 @@ def _peer_metadata(side: str) -> Json:
             {f"{side}_discovery": [headers], f"{side}_propagation": [headers]},
         ),
     }
+
+
+def _grpc_stats() -> Json:
+    """As Istio installs it: it counts messages for the metrics filter, and keeps no statistics for each method."""
+    return {
+        "name": "envoy.filters.http.grpc_stats",
+        "typed_config": {
+            "@type": f"{_EXTENSIONS}filters.http.grpc_stats.v3.FilterConfig",
+            "emit_filter_state": True,
+            "stats_for_all_methods": False,
+        },
+    }
+
+
+#: The application speaks what its port is said to speak.
+_INBOUND_PROTOCOLS: Final[dict[str, Json]] = {
+    "http2": {"explicit_http_config": {"http2_protocol_options": {"allow_connect": True}}},
+    "grpc": {"explicit_http_config": {"http2_protocol_options": {"allow_connect": True}}},
+}
+#: Between sidecars the client's protocol goes on, unless it is known.
+_OUTBOUND_PROTOCOLS: Final[dict[str, Json]] = {
+    **_INBOUND_PROTOCOLS,
+    "http": {
+        "use_downstream_protocol_config": {
+            "http_protocol_options": {},
+            "http2_protocol_options": {"allow_connect": True},
+        }
+    },
+}
+
+
+def _protocol_options(options: Json | None) -> Json:
+    if options is None:
+        return {}
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {"typed_extension_protocol_options": {name: {"@type": f"type.googleapis.com/{name}", **options}}}
 
 
 def _stats(disable_host_header_fallback: bool = False) -> Json:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from config.model.core import EMPTY_METADATA, Address, Metadata, TrafficDirection
+from protocols.grpc.framing import MessageCounter
 
 if TYPE_CHECKING:
     from protocols.http.codec import StreamMeter
@@ -248,6 +249,16 @@ class UpstreamConnectionState:
         self.peer_not_found = False
 
 
+class GrpcMessages:
+    """The messages of a gRPC stream in both directions, counted by whoever sees them (`grpc_stats`)."""
+
+    __slots__ = ("requests", "responses")
+
+    def __init__(self) -> None:
+        self.requests = MessageCounter()
+        self.responses = MessageCounter()
+
+
 class StreamInfo:
     """One HTTP stream, or one TCP proxy session.
 
@@ -269,6 +280,7 @@ class StreamInfo:
         "first_response_byte_ns",
         "first_upstream_rx_byte_ns",
         "flag_names",
+        "grpc_messages",
         "last_request_byte_ns",
         "last_upstream_rx_byte_ns",
         "last_upstream_tx_byte_ns",
@@ -316,6 +328,8 @@ class StreamInfo:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.meter: StreamMeter | None = None
+        #: `envoy.filters.http.grpc_stats`, from the first message on; None also where nobody emits it
+        self.grpc_messages: GrpcMessages | None = None
         self.upstream_wire_received = 0
         self.upstream_wire_sent = 0
         self.route_name = ""

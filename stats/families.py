@@ -7,6 +7,7 @@ Which scope a set wants stands in its first line; `<...>` is what the caller put
 from __future__ import annotations
 
 from stats.family import Dynamic, Family, ResponseCodes
+from stats.filter_families import GrpcMethods
 from stats.metrics import Counter, Gauge, Histogram, TextReadout
 from stats.store import Scope
 
@@ -370,6 +371,7 @@ class ClusterStats(Family):
     canary: UpstreamResponseStats
     retry: UpstreamResponseStats  # answers that were not passed on, but retried
     _zones: dict[tuple[str, str], UpstreamResponseStats]
+    _grpc: dict[str, GrpcMethods]
     _scope: Scope
 
     def __init__(self, scope: Scope) -> None:
@@ -383,6 +385,7 @@ class ClusterStats(Family):
         self.canary = UpstreamResponseStats(scope.scope("canary"))
         self.retry = UpstreamResponseStats(scope.scope("retry"))
         self._zones = {}
+        self._grpc = {}
 
     def count_response(self, code: int, internal: bool = False) -> None:
         """Envoy's chargeResponseStat; `internal`: the downstream request came from inside (`x-envoy-internal`)."""
@@ -400,6 +403,13 @@ class ClusterStats(Family):
         found = self._zones.get(key)
         if found is None:
             found = self._zones[key] = UpstreamResponseStats(self._scope.scope(f"zone.{from_zone}.{to_zone}"))
+        return found
+
+    def grpc(self, protocol: str = "grpc") -> GrpcMethods:
+        """Where filters count the gRPC calls to this cluster; `protocol` is `grpc` or `grpc-web`."""
+        found = self._grpc.get(protocol)
+        if found is None:
+            found = self._grpc[protocol] = GrpcMethods(self._scope.scope(protocol))
         return found
 
 

@@ -6,6 +6,8 @@ Which scope a set wants stands in its first line; `<...>` is what the caller put
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from stats.family import Family
 from stats.metrics import Counter, Gauge, Histogram
 from stats.store import Scope
@@ -163,19 +165,38 @@ class GrpcAccessLogStats(Family):
 
 
 class GrpcStats:
-    """`cluster.<name>.grpc`, there `.<service>.<method>` when methods are counted: all made when first counted."""
+    """`cluster.<name>.grpc`, there `.<service>.<method>` when methods are counted: all made when first counted.
 
-    __slots__ = ("_known", "_scope")
+    `grpc-web` in place of `grpc` for gRPC-Web.
+    """
+
+    __slots__ = ("_ends", "_known", "_scope")
+
+    #: A server must not be able to fill the memory with statuses; beyond this many they have no counter of their own.
+    LIMIT: ClassVar[int] = 40
+    MAX_DIGITS: ClassVar[int] = 10
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._known: dict[str, Counter] = {}
+        self._ends: dict[bytes, tuple[Counter, ...]] = {}
 
-    def count_end(self, status: int) -> None:
-        """A stream is over; `status` is its gRPC status, 0 is success."""
-        self._counter(str(status)).inc()
-        self._counter("failure" if status else "success").inc()
-        self._counter("total").inc()
+    def count_end(self, status: bytes) -> None:
+        """A `grpc-status` came. It is counted as it is written, and only `0` is a success (Envoy); in Envoy also what is
+        no number has a counter of its own.
+        """
+        counters = self._ends.get(status)
+        if counters is None:
+            counters = self._counters_of(status)
+        for counter in counters:
+            counter.inc()
+
+    def _counters_of(self, status: bytes) -> tuple[Counter, ...]:
+        together = self._counter("success" if status == b"0" else "failure"), self._counter("total")
+        if not status.isdigit() or len(status) > self.MAX_DIGITS or len(self._ends) >= self.LIMIT:
+            return together
+        counters = self._ends[status] = self._counter(status.decode()), *together
+        return counters
 
     def count_request_messages(self, number: int) -> None:
         self._counter("request_message_count").add(number)
@@ -192,3 +213,28 @@ class GrpcStats:
         if counter is None:
             counter = self._known[name] = self._scope.counter(name)
         return counter
+
+
+class GrpcMethods:
+    """The `GrpcStats` of one cluster: those of its methods by name, and `unnamed` for all that has no name here."""
+
+    __slots__ = ("_methods", "_scope", "unnamed")
+
+    #: A client must not be able to fill the memory with names (in Envoy it is): what is called beyond this many is unnamed.
+    LIMIT: ClassVar[int] = 500
+    MAX_CHARACTERS: ClassVar[int] = 256
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._methods: dict[tuple[str, str], GrpcStats] = {}
+        self.unnamed = GrpcStats(scope)
+
+    def method(self, service: str, method: str) -> GrpcStats:
+        key = service, method
+        found = self._methods.get(key)
+        if found is None:
+            if len(self._methods) >= self.LIMIT or len(service) + len(method) > self.MAX_CHARACTERS:
+                return self.unnamed
+            scope = self._scope.scope(f"{service}.{method}", verbatim=True)
+            found = self._methods[key] = GrpcStats(scope)
+        return found

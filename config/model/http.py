@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from config.model.access_log import AccessLogSpec
 from config.model.core import CidrRange
+from config.model.grpc import GrpcStatsSpec, GrpcWebSpec
 from config.model.http2 import Http2Options
 from config.model.istio import AlpnOverrideSpec, IstioStatsSpec, PeerMetadataSpec
 from config.model.route import RouteConfiguration
@@ -82,7 +83,9 @@ class RouterSpec:
     respect_expected_rq_timeout: bool = False
 
 
-HttpFilterSpec: TypeAlias = RouterSpec | PeerMetadataSpec | IstioStatsSpec | AlpnOverrideSpec
+HttpFilterSpec: TypeAlias = (
+    RouterSpec | PeerMetadataSpec | IstioStatsSpec | AlpnOverrideSpec | GrpcStatsSpec | GrpcWebSpec
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from config.model.access_log import AccessLogSpec
-from config.model.core import DataSource, Metadata
+from config.model.core import NO_MUTATIONS, DataSource, HeaderMutations, Metadata
 from config.model.http import HttpConnectionManagerSpec
 from config.model.istio import IstioStatsSpec, MetadataExchangeSpec
 
@@ -19,6 +19,16 @@ class WeightedTcpCluster:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelingConfig:
+    """`TcpProxy.TunnelingConfig`: TCP through a CONNECT, or a POST to `post_path`. `hostname` is a format string."""
+
+    hostname: str
+    use_post: bool = False
+    post_path: str = "/"
+    mutations: HeaderMutations = NO_MUTATIONS
+
+
+@dataclass(frozen=True, slots=True)
 class TcpProxySpec:
     """`TcpProxy`. Either `cluster` or `weighted_clusters` is set. `idle_timeout_s` None: never (Envoy's default is 1 h)."""
 
@@ -28,6 +38,7 @@ class TcpProxySpec:
     idle_timeout_s: float | None = 3600.0
     max_connect_attempts: int = 1
     max_downstream_connection_duration_s: float | None = None
+    tunneling: TunnelingConfig | None = None
     access_log: tuple[AccessLogSpec, ...] = ()
 
 

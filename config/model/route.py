@@ -64,11 +64,19 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectConfig:
+    """CONNECT ends here and goes on as TCP; `allow_post`: a POST may stand in for it."""
+
+    allow_post: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RouteAction:
     """`RouteAction`. One of `cluster`, `cluster_header`, `weighted_clusters` is set.
 
     `timeout_s` None: no timeout (`0s`); absent in the message means 15 s. `idle_timeout_s` None: the connection manager's
-    stream idle timeout; 0.0: off for this route.
+    stream idle timeout; 0.0: off for this route. `grpc_timeout_max_s` None: `grpc-timeout` means nothing; 0.0: it is honoured
+    without a limit. `max_grpc_timeout_s` (the older form) makes it the route timeout, the other the stream's duration.
     """
 
     cluster: str = ""
@@ -78,6 +86,10 @@ class RouteAction:
     timeout_s: float | None = 15.0
     idle_timeout_s: float | None = None
     max_stream_duration_s: float | None = None
+    grpc_timeout_max_s: float | None = None
+    grpc_timeout_offset_s: float = 0.0
+    max_grpc_timeout_s: float | None = None
+    max_grpc_timeout_offset_s: float = 0.0
     prefix_rewrite: str = ""
     regex_rewrite: RegexRewrite | None = None
     host_rewrite_literal: str = ""
@@ -87,6 +99,7 @@ class RouteAction:
     priority: RoutingPriority = RoutingPriority.DEFAULT
     retry_policy: RetryPolicy | None = None
     upgrade_configs: Mapping[str, bool] = field(default_factory=dict)
+    connect_config: ConnectConfig | None = None
     metadata_match: Metadata | None = None
 
 

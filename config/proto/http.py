@@ -19,6 +19,7 @@ from config.model.http import (
     UpgradeConfig,
 )
 from config.model.route import RouteConfiguration
+from config.proto import grpc
 from config.proto import istio_extensions as istio
 from config.proto.access_log import translate_access_logs
 from config.proto.core import (
@@ -142,10 +143,11 @@ HTTP_FILTERS: Final = ExtensionTable[HttpFilterSpec](
         istio.PEER_METADATA: istio.translate_peer_metadata,
         istio.STATS: istio.translate_istio_stats,
         istio.ALPN: istio.translate_alpn_override,
+        grpc.GRPC_STATS: grpc.translate_grpc_stats,
+        grpc.GRPC_WEB: grpc.translate_grpc_web,
     },
     skipped={
         "envoy.extensions.filters.http.compressor.v3.Compressor": "responses are not compressed",
-        "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "gRPC messages are not counted",
     },
     skipped_if_empty={
         "envoy.extensions.filters.http.cors.v3.Cors": "without configuration the CORS filter does nothing",

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from config.model.core import DataSource
+from config.model.core import DataSource, HeaderMutations
 from config.model.http import HttpConnectionManagerSpec
 from config.model.network import (
     DirectResponseNetworkSpec,
     EchoSpec,
     NetworkFilterSpec,
     TcpProxySpec,
+    TunnelingConfig,
     WeightedTcpCluster,
 )
 from config.proto import istio_extensions as istio
 from config.proto.access_log import translate_access_logs
 from config.proto.core import (
+    check_format,
     optional_metadata,
     positive_seconds,
     translate_data_source,
+    translate_header_value_option,
     wrapped_int,
 )
 from config.proto.fields import declare, noted
@@ -49,7 +52,7 @@ declare(
 declare(
     _TCP_PROXY,
     "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts "
-    "max_downstream_connection_duration access_log_options",
+    "max_downstream_connection_duration access_log_options tunneling_config",
     partly={
         "upstream_connect_mode": "IMMEDIATE only",
     },
@@ -64,7 +67,18 @@ declare(
         "max_early_data_bytes": "",
         **_LOGGED_AT_THEIR_END,
     },
-    refused={"on_demand": "clusters by discovery need a control plane", "tunneling_config": ""},
+    refused={"on_demand": "clusters by discovery need a control plane"},
+)
+declare(
+    f"{_TCP_PROXY}.TunnelingConfig",
+    "hostname use_post post_path headers_to_add",
+    ignored={
+        "propagate_response_headers": "",
+        "propagate_response_trailers": "",
+        "request_id_extension": "a tunnel has no request id",
+        "request_id_header": "a tunnel has no request id",
+        "request_id_metadata_key": "a tunnel has no request id",
+    },
 )
 declare(f"{_TCP_PROXY}.WeightedCluster", "clusters")
 declare(f"{_TCP_PROXY}.WeightedCluster.ClusterWeight", "name weight", ignored=NO_SUBSETS)
@@ -86,6 +100,22 @@ def _translate_weighted(msg: Any, at: Path) -> tuple[WeightedTcpCluster, ...]:
     return tuple(clusters)
 
 
+def _translate_tunneling(msg: Any, at: Path) -> TunnelingConfig | None:
+    if not msg.HasField("tunneling_config"):
+        return None
+    config, config_at = msg.tunneling_config, at.field("tunneling_config")
+    check_format(config.hostname, config_at.field("hostname"))
+    if config.post_path and not config.use_post:
+        config_at.field("post_path").error("goes with use_post only", of_key=True)
+    additions = tuple(
+        translate_header_value_option(item, config_at.item("headers_to_add", i))
+        for i, item in enumerate(config.headers_to_add)
+    )
+    return TunnelingConfig(
+        config.hostname, config.use_post, config.post_path or "/", HeaderMutations(request_add=additions)
+    )
+
+
 def translate_tcp_proxy(msg: Any, at: Path) -> TcpProxySpec:
     """A cluster that does not exist is only a warning: Envoy, too, decides when a connection comes."""
     if msg.upstream_connect_mode:
@@ -101,6 +131,7 @@ def translate_tcp_proxy(msg: Any, at: Path) -> TcpProxySpec:
         max_downstream_connection_duration_s=positive_seconds(
             msg, "max_downstream_connection_duration", None, at
         ),
+        tunneling=_translate_tunneling(msg, at),
         access_log=translate_access_logs(msg.access_log, at.field("access_log")),
     )
 

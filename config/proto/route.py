@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from config.model.core import RoutingPriority
 from config.model.route import (
+    ConnectConfig,
     DirectResponseAction,
     NonForwardingAction,
     PathMatchKind,
@@ -111,14 +112,12 @@ declare(
     f"{_ROUTE}.RouteAction",
     "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite "
     "regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header append_x_forwarded_host timeout "
-    "idle_timeout retry_policy priority upgrade_configs max_stream_duration",
+    "idle_timeout retry_policy priority upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset",
     ignored={
         **NO_SUBSETS,
         "flush_timeout": "the stream idle timeout is used",
         "early_data_policy": "early data is not accepted",
         "hash_policy": "no load balancer here hashes",
-        "max_grpc_timeout": "grpc-timeout is not read",
-        "grpc_timeout_offset": "grpc-timeout is not read",
         "hedge_policy": "requests are not hedged",
     },
     refused={
@@ -140,16 +139,16 @@ declare(
 )
 declare(
     f"{_ROUTE}.RouteAction.MaxStreamDuration",
-    "max_stream_duration",
-    ignored={
-        "grpc_timeout_header_max": "grpc-timeout is not read",
-        "grpc_timeout_header_offset": "grpc-timeout is not read",
-    },
+    "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset",
 )
 declare(
     f"{_ROUTE}.RouteAction.UpgradeConfig",
-    "upgrade_type enabled",
-    refused={"connect_config": "CONNECT is not terminated"},
+    "upgrade_type enabled connect_config",
+)
+declare(
+    f"{_ROUTE}.RouteAction.UpgradeConfig.ConnectConfig",
+    "allow_post",
+    refused={"proxy_protocol_config": "no PROXY protocol is sent"},
 )
 declare(
     f"{_ROUTE}.WeightedCluster",
@@ -297,16 +296,34 @@ def _translate_upgrades(configs: Any, at: Path) -> dict[str, bool]:
     return upgrades
 
 
+def _connect_config(configs: Any, at: Path) -> ConnectConfig | None:
+    found = None
+    for index, config in enumerate(configs):
+        if not config.HasField("connect_config"):
+            continue
+        if config.upgrade_type.upper() != "CONNECT":
+            at.index(index).field("connect_config").error("goes with upgrade_type CONNECT only", of_key=True)
+        elif wrapped_bool(config, "enabled", True):
+            found = ConnectConfig(config.connect_config.allow_post)
+    return found
+
+
+def _optional_seconds(message: Any, field: str, at: Path) -> float | None:
+    """None when absent; 0 says something of its own."""
+    if not message.HasField(field):
+        return None
+    value = duration_s(getattr(message, field))
+    if value < 0:
+        at.field(field).error("must not be negative")
+    return value
+
+
 def translate_route_action(msg: Any, at: Path, check: ClusterCheck = ClusterCheck.ERROR) -> RouteAction:
     if msg.prefix_rewrite and msg.HasField("regex_rewrite"):
         at.field("regex_rewrite").error("cannot be set together with prefix_rewrite", of_key=True)
     check_cluster(msg.cluster, at.field("cluster"), check)
     stream_duration = msg.max_stream_duration
-    idle_timeout_s = None
-    if msg.HasField("idle_timeout"):
-        idle_timeout_s = duration_s(msg.idle_timeout)
-        if idle_timeout_s < 0:
-            at.field("idle_timeout").error("must not be negative")
+    duration_at = at.field("max_stream_duration")
     return RouteAction(
         cluster=msg.cluster,
         cluster_header=msg.cluster_header.lower(),
@@ -317,10 +334,13 @@ def translate_route_action(msg: Any, at: Path, check: ClusterCheck = ClusterChec
         ),
         cluster_not_found_status=_NOT_FOUND_CODES.get(msg.cluster_not_found_response_code, 503),
         timeout_s=positive_seconds(msg, "timeout", 15.0, at),
-        idle_timeout_s=idle_timeout_s,
-        max_stream_duration_s=positive_seconds(
-            stream_duration, "max_stream_duration", None, at.field("max_stream_duration")
-        ),
+        idle_timeout_s=_optional_seconds(msg, "idle_timeout", at),
+        max_stream_duration_s=_optional_seconds(stream_duration, "max_stream_duration", duration_at),
+        grpc_timeout_max_s=_optional_seconds(stream_duration, "grpc_timeout_header_max", duration_at),
+        grpc_timeout_offset_s=_optional_seconds(stream_duration, "grpc_timeout_header_offset", duration_at)
+        or 0.0,
+        max_grpc_timeout_s=_optional_seconds(msg, "max_grpc_timeout", at),
+        max_grpc_timeout_offset_s=_optional_seconds(msg, "grpc_timeout_offset", at) or 0.0,
         prefix_rewrite=msg.prefix_rewrite,
         regex_rewrite=_translate_rewrite(msg, at),
         host_rewrite_literal=msg.host_rewrite_literal,
@@ -330,6 +350,7 @@ def translate_route_action(msg: Any, at: Path, check: ClusterCheck = ClusterChec
         priority=enum_of(RoutingPriority, msg.priority),
         retry_policy=_optional_retry_policy(msg, at),
         upgrade_configs=_translate_upgrades(msg.upgrade_configs, at.field("upgrade_configs")),
+        connect_config=_connect_config(msg.upgrade_configs, at.field("upgrade_configs")),
         metadata_match=optional_metadata(msg, "metadata_match", at),
     )
 

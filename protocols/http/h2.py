@@ -21,7 +21,7 @@ from protocols.http import names
 from protocols.http.codec import CodecSettings, CodecSink, HttpVersion, ResetReason, StreamMeter
 from protocols.http.h2_fields import VIOLATION, Field, check_for_writing, read_trailers, trailer_fields
 from protocols.http.h2_guard import FloodGuard
-from protocols.http.h2_hpack import HpackDecoder, HpackEncoder, HpackError
+from protocols.http.h2_hpack import DEFAULT_TABLE_SIZE, HpackDecoder, HpackEncoder, HpackError
 from protocols.http.headers import Headers
 
 #: CONTINUATION frames of one block: a sender that fills its frames needs no more for the largest head allowed.
@@ -53,6 +53,7 @@ class Http2Stream:
         "left",
         "meter",
         "method",
+        "protocol",
         "queue",
         "queued_bytes",
         "recv_ended",
@@ -70,6 +71,7 @@ class Http2Stream:
         self.id = stream_id
         self.meter = StreamMeter()
         self.method = b""
+        self.protocol = b""  # of an extended CONNECT
         self.tunnel = False  # CONNECT, plain or extended: bytes both ways, no length, no trailers
         self.recv_headers = False  # the final head is here
         self.recv_ended = False
@@ -90,6 +92,7 @@ class Http2(ABC):
 
     __slots__ = (
         "_block",
+        "_block_size",
         "_blocked",
         "_continuations",
         "_dead",
@@ -131,6 +134,7 @@ class Http2(ABC):
         self._block: tuple[int, int, list[bytes]] | None = (
             None  # stream id, flags, pieces of an unfinished block
         )
+        self._block_size = 0  # of its frames so far
         self._continuations = 0
         self._settings_seen = False
         self._settings_unacked = 1
@@ -216,8 +220,11 @@ class Http2(ABC):
         """The connection is of no use any more: say why."""
         if not self._dead:
             self._dead = True
+            last = self.highest_peer_id
+            if self._goaway_sent >= 0:
+                last = min(last, self._goaway_sent)  # what was refused stays refused
             self._output.append(
-                frames.goaway(self.highest_peer_id, error.h2_code, error.details.encode("latin-1", "replace"))
+                frames.goaway(last, error.h2_code, error.details.encode("latin-1", "replace"))
             )
         self._streams.clear()
         self._blocked.clear()
@@ -237,20 +244,21 @@ class Http2(ABC):
     def _on_headers(self, stream_id: int, flags: int, payload: bytes) -> None:
         if not stream_id:
             raise _broken("HEADERS: stream_id == 0")
-        size = len(payload)
+        size = frames.HEADER_BYTES + len(payload)
         if flags & frames.PADDED:
             payload = _unpadded(payload, "HEADERS")
+        self._guard.on_payload(len(payload), bool(flags & frames.END_STREAM))
         if flags & frames.HAS_PRIORITY:
             if len(payload) < 5:
                 raise _broken("HEADERS: too short", frames.FRAME_SIZE_ERROR)
             _check_dependency(stream_id, payload)
             payload = payload[5:]
-        self._guard.on_payload(size, bool(flags & frames.END_STREAM))
         self._on_first_of_block(stream_id)
         if flags & frames.END_HEADERS:
-            self._on_block(stream_id, flags, payload, size + frames.HEADER_BYTES)
+            self._on_block(stream_id, flags, payload, size)
         else:
             self._block = (stream_id, flags, [payload])
+            self._block_size = size
             self._continuations = 0
 
     def _on_continuation(self, stream_id: int, flags: int, payload: bytes) -> None:
@@ -260,12 +268,11 @@ class Http2(ABC):
         pieces = block[2]
         self._guard.on_payload(len(payload), False)
         self._continuations += 1
+        self._block_size += frames.HEADER_BYTES + len(payload)
         pieces.append(payload)
         if flags & frames.END_HEADERS:
             self._block = None
-            whole = b"".join(pieces)
-            framing = frames.HEADER_BYTES * len(pieces)
-            self._on_block(stream_id, block[1], whole, len(whole) + framing)
+            self._on_block(stream_id, block[1], b"".join(pieces), self._block_size)
         elif self._continuations >= _MAX_CONTINUATIONS:
             raise RemoteProtocolError(TOO_MANY_HEADERS, h2_code=frames.ENHANCE_YOUR_CALM)
 
@@ -288,7 +295,7 @@ class Http2(ABC):
         end = bool(flags & frames.END_STREAM)
         if stream.recv_ended:
             raise _broken("HEADERS: stream in half-closed(remote)", frames.STREAM_CLOSED)
-        excess = self._excess(fields)
+        excess = self._excess(fields, len(block))
         if excess:
             self._refuse(stream, frames.INTERNAL_ERROR, ResetReason.LOCAL_RESET, excess)
             return
@@ -305,15 +312,19 @@ class Http2(ABC):
             return
         self._on_received_trailers(stream, trailers)
 
-    def _excess(self, fields: list[Field]) -> str:
-        """The limit that a field list passes, if it does."""
+    def _excess(self, fields: list[Field], block_size: int) -> str:
+        """The limit that a field list passes, if it does. It is added up only where it could be too large.
+
+        A field from the table is no larger than the table, one that was spelt out no larger than Huffman code makes it.
+        """
         count, limit = len(fields), self._settings.max_head_bytes
         if count > self._settings.max_headers:
             size = 0
             for name, value in fields[: self._settings.max_headers]:
                 size += len(name) + len(value)
             return HEAD_TOO_LARGE if size > limit else TOO_MANY_HEADERS
-        if count * self._settings.http2.header_table_size > limit:
+        table_size = max(self._settings.http2.header_table_size, DEFAULT_TABLE_SIZE)
+        if count * table_size + 2 * block_size > limit:
             size = sum([len(name) + len(value) for name, value in fields])
             if size > limit:
                 return HEAD_TOO_LARGE
@@ -358,12 +369,12 @@ class Http2(ABC):
             raise _broken("DATA: stream_id == 0")
         size = len(payload)
         end = bool(flags & frames.END_STREAM)
-        self._guard.on_payload(size, end)
         self._recv_window -= size
         if self._recv_window < 0:
             raise _broken("DATA: connection window exceeded", frames.FLOW_CONTROL_ERROR)
         if flags & frames.PADDED:
             payload = _unpadded(payload, "DATA")
+        self._guard.on_payload(len(payload), end)
         stream = self._streams.get(stream_id)
         if stream is None:
             if self._is_idle(stream_id):
@@ -390,7 +401,8 @@ class Http2(ABC):
         if end:
             stream.recv_ended = True
             self._settle(stream)
-        self._sink.on_data(stream_id, payload, end)
+        if body or end:
+            self._sink.on_data(stream_id, payload, end)
 
     def _on_rst_stream(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -457,6 +469,7 @@ class Http2(ABC):
             if not self._settings_unacked:
                 raise _broken("SETTINGS: unexpected ACK")
             self._settings_unacked -= 1
+            self._decoder.on_settings_acknowledged()
             return
         if len(payload) % 6:
             raise _broken("SETTINGS: size", frames.FRAME_SIZE_ERROR)
@@ -565,7 +578,9 @@ class Http2(ABC):
         stream.send_ended = end
         size = len(data)
         if stream.queue is None:
-            if size <= self._max_frame_size and size <= stream.send_window and size <= self._send_window:
+            if not size or (
+                size <= self._max_frame_size and size <= stream.send_window and size <= self._send_window
+            ):
                 self._write_data(stream, data, end)
                 if end:
                     self._settle(stream)
@@ -603,7 +618,7 @@ class Http2(ABC):
         data = queue[0]
         size = len(data)
         allowed = min(self._send_window, stream.send_window, self._max_frame_size)
-        if size > allowed:
+        if size and size > allowed:  # an empty frame needs no window (RFC 9113 section 6.9.1)
             if allowed <= 0:
                 return False
             self._write_data(stream, data[:allowed], False)
@@ -629,13 +644,17 @@ class Http2(ABC):
             self._settle(stream)
 
     def _window_opened(self, streams: list[Http2Stream]) -> None:
-        """Streams that wait take turns, a frame each; the one that was served first will be the last next time."""
+        """Streams that wait take turns, a frame each; who had a turn stands behind who had none.
+
+        The last may have got only the rest of the connection's window: it is in front of the others that were served.
+        """
         waiting = streams
         while waiting:
             waiting = [stream for stream in waiting if stream.queue is not None and self._pump(stream)]
+            served = waiting if self._send_window else waiting[-1:] + waiting[:-1]
+            for stream in served:
+                self._blocked[stream.id] = self._blocked.pop(stream.id)
         for stream in streams:
-            if stream.queue is not None and self._blocked.pop(stream.id, None) is not None:
-                self._blocked[stream.id] = stream
             if stream.full and stream.queued_bytes <= _WRITABLE_BELOW_BYTES:
                 stream.full = False
                 if stream.id in self._streams:
@@ -670,6 +689,8 @@ class Http2(ABC):
         stream = self._streams.get(stream_id)
         if stream is not None and not self._dead:
             self._forget(stream)
+            if self._client and not stream.send_headers:
+                return  # the server has never heard of it
             code = _RESET_CODES.get(reason, frames.CANCEL if self._client else frames.INTERNAL_ERROR)
             self._output.append(frames.rst_stream(stream_id, code))
 

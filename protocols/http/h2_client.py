@@ -64,6 +64,8 @@ class Http2Client(Http2):
         block = self._encoder.encode(request_fields(headers))
         stream.method = headers.method
         stream.tunnel = upgrade or headers.method == names.CONNECT
+        if upgrade:
+            stream.protocol = headers.get(names.UPGRADE) or b""
         stream.send_headers = True
         stream.send_ended = end
         self._write_block(stream, block, end)
@@ -95,8 +97,8 @@ class Http2Client(Http2):
         self._sink.on_headers(stream.id, headers, end)
 
     def _begin_body(self, stream: Http2Stream, headers: Headers, end: bool) -> None:
-        """A response to HEAD, and a 304, may declare the length of a body that does not come."""
-        if end and (stream.method == names.HEAD or headers.status == 304):
+        """A response to HEAD, a 204 and a 304 may declare the length of a body that does not come."""
+        if end and (stream.method == names.HEAD or headers.status in (204, 304)):
             stream.recv_headers = stream.recv_ended = True
             return
         super()._begin_body(stream, headers, end)
@@ -108,9 +110,13 @@ class Http2Client(Http2):
         elif stream.method != names.CONNECT:
             headers.status = 101
             headers.set(names.CONNECTION, names.UPGRADE)
+            headers.set(names.UPGRADE, stream.protocol)
 
     def _is_idle(self, stream_id: int) -> bool:
-        return stream_id >= self._next_id or not stream_id & 1
+        if stream_id >= self._next_id or not stream_id & 1:
+            return True
+        stream = self._streams.get(stream_id)
+        return stream is not None and not stream.send_headers
 
     def _on_peer_leaves(self, last_stream_id: int) -> None:
         """Streams above that id were not looked at: they may be asked again elsewhere (RFC 9113 section 6.8)."""
@@ -124,6 +130,11 @@ class Http2Client(Http2):
     @property
     def _client(self) -> bool:
         return True
+
+    def is_tunnel(self, stream_id: int) -> bool:
+        """Bytes go both ways on a stream until both have ended."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.tunnel
 
     def shutdown(self) -> None:
         """Take no further exchange; the streams that are open go on."""

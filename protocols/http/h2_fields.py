@@ -46,8 +46,10 @@ _FORBIDDEN: Final = frozenset(
 )
 _SPECIAL: Final = _FORBIDDEN | {names.TE, names.HTTP2_SETTINGS, names.HOST, names.CONTENT_LENGTH}
 _HTTP_SCHEMES: Final = frozenset((b"http", b"https"))
+_PSEUDO: Final = _REQUEST_PSEUDO | {PSEUDO_STATUS}
 #: Never written: they belong to a hop, or are pseudo-headers in HTTP/2.
 _NOT_WRITTEN: Final = (names.HOP_BY_HOP - {names.TE}) | {names.HOST}
+_NOT_WRITTEN_OR_PSEUDO: Final = _NOT_WRITTEN | _PSEUDO
 
 _REMEMBERED_FIELDS: Final = 4096
 _REMEMBERED_BYTES: Final = 2048
@@ -170,6 +172,8 @@ def _read_target(headers: Headers, pseudo: dict[bytes, bytes]) -> None:
 
 def _read_connect(headers: Headers, pseudo: dict[bytes, bytes], settings: CodecSettings) -> None:
     """CONNECT (section 8.5), or an extended one: from here on an upgrade request (RFC 8441)."""
+    if PSEUDO_AUTHORITY not in pseudo or not headers.authority:
+        raise RemoteProtocolError(VIOLATION)
     protocol = pseudo.get(PSEUDO_PROTOCOL)
     if protocol is None:
         if PSEUDO_SCHEME in pseudo or PSEUDO_PATH in pseudo:
@@ -225,11 +229,13 @@ def read_trailers(fields: list[Field]) -> Headers:
 def request_fields(headers: Headers, scheme: bytes = b"http") -> list[Field]:
     """A request as fields. `scheme` is for a request that does not name one. Raises LocalProtocolError."""
     method, authority = headers.method, headers.authority
+    if method not in METHODS and TOKEN.fullmatch(method) is None:
+        raise LocalProtocolError("a method that may not be written")
+    protocol = headers.get(names.UPGRADE) if names.CONNECTION in headers else None
+    if not authority and (protocol is not None or method == names.CONNECT):
+        raise LocalProtocolError("a CONNECT without an authority")
     if method == names.CONNECT:
-        if not authority:
-            raise LocalProtocolError("a CONNECT without an authority")
-        fields = [(PSEUDO_AUTHORITY, authority), (PSEUDO_METHOD, method)]
-        return _with_regular(fields, headers)
+        return _with_regular([(PSEUDO_AUTHORITY, authority), (PSEUDO_METHOD, method)], headers)
     path = headers.path
     if _PATH.fullmatch(path) is None and path != b"*":
         raise LocalProtocolError("a path that may not be written")
@@ -239,13 +245,13 @@ def request_fields(headers: Headers, scheme: bytes = b"http") -> list[Field]:
         (PSEUDO_METHOD, method),
         (PSEUDO_SCHEME, headers.scheme or scheme),
     ]
-    protocol = headers.get(names.UPGRADE)
-    if protocol is not None and names.CONNECTION in headers:
-        fields[2] = (PSEUDO_METHOD, names.CONNECT)
-        fields.append((PSEUDO_PROTOCOL, protocol))
-    elif not authority:
+    if not authority:
         del fields[0]
-    return _with_regular(fields, headers)
+    if protocol is None:
+        return _with_regular(fields, headers)
+    fields[2] = (PSEUDO_METHOD, names.CONNECT)
+    fields.append((PSEUDO_PROTOCOL, protocol))
+    return _without_length(_with_regular(fields, headers))  # what follows is a tunnel
 
 
 def response_fields(headers: Headers) -> list[Field]:
@@ -253,12 +259,12 @@ def response_fields(headers: Headers) -> list[Field]:
     status = headers.status
     if not 100 <= status <= 999:
         raise LocalProtocolError("a status that may not be written")
-    if status == 101:
-        status = 200
-    fields = _with_regular([(PSEUDO_STATUS, b"%d" % status)], headers)
-    if status < 200 or status == 204:
-        fields = [field for field in fields if field[0] != names.CONTENT_LENGTH]
-    return fields
+    fields = _with_regular([(PSEUDO_STATUS, b"%d" % (200 if status == 101 else status))], headers)
+    return _without_length(fields) if status < 200 or status == 204 else fields
+
+
+def _without_length(fields: list[Field]) -> list[Field]:
+    return [field for field in fields if field[0] != names.CONTENT_LENGTH]
 
 
 def trailer_fields(trailers: Headers) -> list[Field]:
@@ -267,10 +273,12 @@ def trailer_fields(trailers: Headers) -> list[Field]:
 
 def _with_regular(fields: list[Field], headers: Headers) -> list[Field]:
     items: Iterable[Field] = headers.items()
-    if headers.has_any(_NOT_WRITTEN):
+    if headers.has_any(_NOT_WRITTEN_OR_PSEUDO):
+        if headers.has_any(_PSEUDO):
+            raise LocalProtocolError("a pseudo-header among the fields")
         items = [item for item in items if item[0] not in _NOT_WRITTEN]
     fields.extend(items)
-    te = headers.get(names.TE)
+    te = headers.joined(names.TE)
     if te is not None and te != names.TRAILERS:
         fields = [field for field in fields if field[0] != names.TE]
     return fields
@@ -285,7 +293,7 @@ def check_for_writing(field: Field) -> None:
     name, value = field
     if value.translate(None, VALUE_CHARS):
         raise LocalProtocolError("a control character in a field")
-    if name[:1] == b":":
+    if name in _PSEUDO:
         if not value.isascii() or b" " in value or b"\t" in value or (not value and name != PSEUDO_AUTHORITY):
             raise LocalProtocolError("a pseudo-header that may not be written")
     elif _NAME.fullmatch(name) is None:

@@ -39,7 +39,6 @@ _NOT_INDEXED: Final = frozenset(
     (
         PSEUDO_PATH,
         names.CONTENT_LENGTH,
-        names.DATE,
         names.X_REQUEST_ID,
         b"age",
         b"etag",
@@ -52,8 +51,6 @@ _NOT_INDEXED: Final = frozenset(
         b"x-b3-parentspanid",
         b"x-b3-spanid",
         b"x-b3-traceid",
-        b"x-envoy-expected-rq-timeout-ms",
-        b"x-envoy-upstream-service-time",
         names.LOCATION,
     )
 )
@@ -125,17 +122,28 @@ def _integer(value: int, prefix: int, pattern: int) -> bytes:
 class HpackDecoder:
     """Reads the blocks of a peer. `max_table_size` is what our SETTINGS allow its table."""
 
-    __slots__ = ("_entries", "_limit", "_size", "_table_size")
+    __slots__ = ("_entries", "_limit", "_max_table_size", "_must_shrink", "_size", "_table_size")
 
     def __init__(self, max_table_size: int = DEFAULT_TABLE_SIZE) -> None:
         self._entries: list[Field] = []  # the newest is at the end
         self._size = 0
         self._table_size = DEFAULT_TABLE_SIZE
+        self._max_table_size = max_table_size
         #: before our SETTINGS are acknowledged the peer may still use the default
         self._limit = max(max_table_size, DEFAULT_TABLE_SIZE)
+        self._must_shrink = False  # the next block has to begin with a size update
+
+    def on_settings_acknowledged(self) -> None:
+        """The peer knows our limit: a table that is larger is given up first (RFC 9113 section 4.3.1)."""
+        self._limit = self._max_table_size
+        self._must_shrink = self._table_size > self._limit
 
     def decode(self, block: bytes) -> list[Field]:
         """The fields of a whole block, in order; not judged. Raises HpackError."""
+        if self._must_shrink:
+            if not block or block[0] & 0xE0 != 0x20:
+                raise HpackError("no size update where one is due")
+            self._must_shrink = False
         fields: list[Field] = []
         append = fields.append
         entries = self._entries
@@ -223,7 +231,7 @@ class HpackDecoder:
 class HpackEncoder:
     """Writes our blocks. Every field is judged by `check_for_writing` when it is not in a table yet."""
 
-    __slots__ = ("_fields", "_inserted", "_order", "_size", "_table_size", "_updates")
+    __slots__ = ("_fields", "_inserted", "_least", "_order", "_resized", "_size", "_table_size")
 
     def __init__(self) -> None:
         self._fields: dict[Field, int] = {}  # to its number, counted from 1 as they were inserted
@@ -231,14 +239,16 @@ class HpackEncoder:
         self._inserted = 0
         self._size = 0
         self._table_size = DEFAULT_TABLE_SIZE
-        self._updates = b""  # of the table's size, to be told in front of the next block
+        self._resized = False  # the peer is to be told in front of the next block
+        self._least = DEFAULT_TABLE_SIZE  # the smallest size that it was not told of
 
     def set_max_table_size(self, size: int) -> None:
         """The peer's SETTINGS_HEADER_TABLE_SIZE; more than the default is not used."""
         size = min(size, DEFAULT_TABLE_SIZE)
         if size != self._table_size:
             self._table_size = size
-            self._updates = _integer(size, 0x1F, 0x20)
+            self._least = min(size, self._least)
+            self._resized = True
             self._evict()
 
     def encode(self, fields: list[Field]) -> bytes:
@@ -254,11 +264,17 @@ class HpackEncoder:
         self._fields.clear()
         self._order.clear()
         self._size = 0
-        self._updates = _integer(0, 0x1F, 0x20) + _integer(self._table_size, 0x1F, 0x20)
+        self._least, self._resized = 0, True
+
+    def _size_updates(self) -> list[bytes]:
+        """For the front of a block: the size of the table, behind the smallest that it had (RFC 7541 section 4.2)."""
+        size, least = self._table_size, self._least
+        self._least, self._resized = DEFAULT_TABLE_SIZE, False
+        updates = [_integer(size, 0x1F, 0x20)]
+        return updates if least == size else [_integer(least, 0x1F, 0x20), *updates]
 
     def _encode(self, fields: list[Field]) -> bytes:
-        parts = [self._updates] if self._updates else []
-        self._updates = b""
+        parts = self._size_updates() if self._resized else []
         static, table = _STATIC_FIELDS, self._fields
         newest = _STATIC_SIZE + 1 + self._inserted  # the index of entry number n is `newest - n`
         for field in fields:
@@ -275,6 +291,9 @@ class HpackEncoder:
         return b"".join(parts)
 
     def _literal(self, field: Field) -> bytes:
+        known = _literals.get(field)
+        if known is not None:
+            return known
         check_for_writing(field)
         name, value = field
         size = len(name) + len(value) + _ENTRY_OVERHEAD
@@ -289,9 +308,14 @@ class HpackEncoder:
             head = _integer(index, prefix, pattern)
         else:
             head = b"%c%b%b" % (pattern, _integer(len(name), 0x7F, 0), name)
+        code = b"%b%b%b" % (head, _integer(len(value), 0x7F, 0), value)
         if pattern == 0x40:
             self._insert(field, size)
-        return b"%b%b%b" % (head, _integer(len(value), 0x7F, 0), value)
+        elif size <= _REMEMBERED_LITERAL_BYTES and name in _NOT_INDEXED and name not in NOT_REMEMBERED:
+            if len(_literals) >= _REMEMBERED_STRINGS:
+                _literals.clear()
+            _literals[field] = code
+        return code
 
     def _insert(self, field: Field, size: int) -> None:
         self._inserted += 1
@@ -311,4 +335,7 @@ class HpackEncoder:
         del self._order[:at]
 
 
+#: Fields that are written the same on every connection, since they go to no table: paths, lengths. Bounded.
+_literals: Final[dict[Field, bytes]] = {}
+_REMEMBERED_LITERAL_BYTES: Final = 256
 _INDEXED: Final = tuple(bytes((0x80 | index,)) for index in range(0x7F))

@@ -50,10 +50,10 @@ class Http2Server(Http2):
 
     def _on_first_of_block(self, stream_id: int) -> None:
         """Ids grow; the block of a stream that is over is decoded and ignored, as in Envoy."""
-        if stream_id <= self.highest_peer_id:
-            return
         if not stream_id & 1:
             raise RemoteProtocolError("codec_error:HEADERS:_even_stream_id")
+        if stream_id <= self.highest_peer_id:
+            return
         self.highest_peer_id = stream_id
         if 0 <= self._goaway_sent < stream_id:
             return

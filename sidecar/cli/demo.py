@@ -18,8 +18,11 @@ import yaml
 
 from sidecar.cli import demo_report
 from sidecar.cli.demo_certificates import MeshAuthority
+from sidecar.cli.demo_grpc import GrpcClient, GrpcError
 from sidecar.cli.demo_workloads import (
     CATALOG_ID,
+    MOVIES,
+    MOVIES_GRPC_HOST,
     MOVIES_ID,
     Applications,
     Ports,
@@ -33,6 +36,7 @@ _START_TIMEOUT_S: Final = 30.0
 _STOP_TIMEOUT_S: Final = 10.0
 _TCP_CONNECTIONS: Final = 5
 _LINES_PER_CONNECTION: Final = 3
+_GRPC_NOT_FOUND: Final = 5
 
 
 class DemoError(Exception):
@@ -123,7 +127,7 @@ def _get(port: int, path: str) -> tuple[int, str]:
 
 
 def _send_traffic(ports: Ports, requests: int) -> None:
-    """HTTP: somebody asks catalog, which asks movies. TCP: catalog opens connections to movies. Raises DemoError."""
+    """HTTP: somebody asks catalog, which asks movies. TCP and gRPC: catalog asks movies. Raises DemoError."""
     try:
         connection = http.client.HTTPConnection("127.0.0.1", ports.catalog_in_http, timeout=10)
         for _ in range(requests):
@@ -141,7 +145,16 @@ def _send_traffic(ports: Ports, requests: int) -> None:
                     stream.flush()
                     if not stream.readline().endswith(b"\n"):
                         raise DemoError("the TCP connection through both sidecars ended early")
-    except (OSError, http.client.HTTPException) as error:
+        with GrpcClient(ports.catalog_out_grpc, MOVIES_GRPC_HOST) as grpc:
+            for number in range(requests):
+                known = number % len(MOVIES) + 1
+                status, title = grpc.title(known)
+                if status or title != MOVIES[known - 1]["title"]:
+                    raise DemoError(f"the gRPC call ended with status {status}, title {title!r}")
+            status, _ = grpc.title(len(MOVIES) + 1)  # one that fails: its status becomes a label
+            if status != _GRPC_NOT_FOUND:
+                raise DemoError(f"the gRPC call for an unknown movie ended with status {status}")
+    except (OSError, http.client.HTTPException, GrpcError) as error:
         raise DemoError(f"traffic failed: {error}") from error
 
 

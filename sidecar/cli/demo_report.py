@@ -52,11 +52,16 @@ def expected_series(requests: int, connections: int) -> list[Expected]:
     ):
         labels = {**pair, "reporter": reporter, "connection_security_policy": policy}
         http_labels = {**labels, "request_protocol": "http", "response_code": "200"}
+        grpc_labels = {**labels, "request_protocol": "grpc", "response_code": "200"}
         found += [
             Expected(sidecar, "istio_requests_total", http_labels, requests),
             Expected(sidecar, "istio_request_duration_milliseconds_count", http_labels, requests),
             Expected(sidecar, "istio_request_bytes_count", http_labels, requests),
             Expected(sidecar, "istio_response_bytes_count", http_labels, requests),
+            Expected(sidecar, "istio_requests_total", {**grpc_labels, "grpc_response_status": "0"}, requests),
+            Expected(sidecar, "istio_requests_total", {**grpc_labels, "grpc_response_status": "5"}, 1),
+            Expected(sidecar, "istio_request_messages_total", pair, requests + 1),
+            Expected(sidecar, "istio_response_messages_total", pair, requests),
             Expected(sidecar, "istio_tcp_connections_opened_total", labels, connections),
             Expected(sidecar, "istio_tcp_connections_closed_total", labels, connections),
             Expected(sidecar, "istio_tcp_sent_bytes_total", labels, 1),
@@ -124,7 +129,8 @@ def _print_path(ports: Ports) -> None:
       ══ mTLS ═══════> 127.0.0.1:{ports.movies_in_http}   sidecar of movies-v1, inbound (mTLS only)
                        127.0.0.1:{ports.movies_http}   movies-v1, the application (cluster peer)
 
-  TCP: catalog-v1 ───> 127.0.0.1:{ports.catalog_out_tcp} ══ mTLS ══> 127.0.0.1:{ports.movies_in_tcp} ──> 127.0.0.1:{ports.movies_tcp}
+  gRPC: catalog-v1 ──> 127.0.0.1:{ports.catalog_out_grpc} ══ mTLS ══> 127.0.0.1:{ports.movies_in_grpc} ──> 127.0.0.1:{ports.movies_grpc}
+  TCP:  catalog-v1 ──> 127.0.0.1:{ports.catalog_out_tcp} ══ mTLS ══> 127.0.0.1:{ports.movies_in_tcp} ──> 127.0.0.1:{ports.movies_tcp}
 """)
 
 
@@ -203,8 +209,8 @@ _COLUMNS: Final[Row] = (
     "source",
     "destination",
     "security",
-    "code",
-    "value",
+    "answer",
+    "value (sum)",
 )
 
 
@@ -227,6 +233,12 @@ def _print_table(pages: Mapping[str, list[Series]]) -> None:
     print()
 
 
+def _answer(labels: Mapping[str, str]) -> str:
+    """`http 200`, `grpc 5`: how it ended, in the words of its protocol."""
+    ending = labels.get("grpc_response_status") or labels.get("response_code", "")
+    return f"{labels.get('request_protocol', '')} {ending}".strip()
+
+
 def _rows(sidecar: str, page: Iterable[Series]) -> list[Row]:
     rows: dict[tuple[str, ...], str] = {}
     for series in page:
@@ -242,12 +254,10 @@ def _rows(sidecar: str, page: Iterable[Series]) -> list[Row]:
             f"{labels['source_workload']}@{labels['source_cluster']}",
             f"{labels['destination_workload']}@{labels['destination_cluster']}",
             labels.get("connection_security_policy", ""),
-            labels.get("response_code", ""),
+            _answer(labels),
         )
         if last == "count":
             value = f"{value} ({rows.get(key, '')})"
-        elif last == "sum":
-            value = f"sum {value}"
         rows[key] = value
     return [(*key, value) for key, value in rows.items()]
 

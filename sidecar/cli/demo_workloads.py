@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
+from sidecar.cli.demo_grpc import GrpcHandler
+
 MOVIES: Final = [{"id": 1, "title": "Arrival"}, {"id": 2, "title": "Moon"}, {"id": 3, "title": "Solaris"}]
 MOVIES_HOST: Final = "movies.default.svc.cluster.local"
 MOVIES_TCP_HOST: Final = "movies-tcp.default.svc.cluster.local"
+MOVIES_GRPC_HOST: Final = "movies-grpc.default.svc.cluster.local"
 CATALOG_HOST: Final = "catalog.default.svc.cluster.local"
 MOVIES_ID: Final = "spiffe://cluster.local/ns/default/sa/movies"
 CATALOG_ID: Final = "spiffe://cluster.local/ns/default/sa/catalog"
@@ -32,13 +35,16 @@ class Ports:
 
     movies_http: int  # the application
     movies_tcp: int
+    movies_grpc: int
     catalog_http: int
     movies_in_http: int  # its sidecar
     movies_in_tcp: int
+    movies_in_grpc: int
     movies_admin: int
     catalog_in_http: int
     catalog_out_http: int
     catalog_out_tcp: int
+    catalog_out_grpc: int
     catalog_admin: int
 
 
@@ -75,6 +81,12 @@ def movies_workload(ports: Ports) -> dict[str, object]:
                 "application": f"127.0.0.1:{ports.movies_tcp}",
                 "protocol": "tcp",
                 "service": MOVIES_TCP_HOST,
+            },
+            {
+                "listen": f"127.0.0.1:{ports.movies_in_grpc}",
+                "application": f"127.0.0.1:{ports.movies_grpc}",
+                "protocol": "grpc",
+                "service": MOVIES_GRPC_HOST,
             },
         ],
         "admin": f"127.0.0.1:{ports.movies_admin}",
@@ -115,6 +127,13 @@ def catalog_workload(ports: Ports) -> dict[str, object]:
                 "listen": f"127.0.0.1:{ports.catalog_out_tcp}",
                 "endpoints": [f"127.0.0.1:{ports.movies_in_tcp}"],
                 "protocol": "tcp",
+                "identities": [MOVIES_ID],
+            },
+            {
+                "service": MOVIES_GRPC_HOST,
+                "listen": f"127.0.0.1:{ports.catalog_out_grpc}",
+                "endpoints": [f"127.0.0.1:{ports.movies_in_grpc}"],
+                "protocol": "grpc",
                 "identities": [MOVIES_ID],
             },
         ],
@@ -190,10 +209,13 @@ class Applications:
 
     def __init__(self, ports: Ports) -> None:
         catalog = type("Catalog", (_Catalog,), {"movies_port": ports.catalog_out_http})
+        titles = tuple(str(movie["title"]) for movie in MOVIES)
+        grpc = type("Grpc", (GrpcHandler,), {"titles": titles})
         self._servers: list[socketserver.BaseServer] = [
             ThreadingHTTPServer(("127.0.0.1", ports.movies_http), _Movies),
             ThreadingHTTPServer(("127.0.0.1", ports.catalog_http), catalog),
             _TcpServer(("127.0.0.1", ports.movies_tcp), _MoviesLines),
+            _TcpServer(("127.0.0.1", ports.movies_grpc), grpc),
         ]
         for server in self._servers:
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()

@@ -40,8 +40,12 @@ class Stream(Protocol):
         details: str,
         flags: int = 0,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        grpc_status: int | None = None,
     ) -> None:
-        """The only local reply. Runs the response filters; the request goes no further."""
+        """The only local reply. Runs the response filters; the request goes no further.
+
+        `grpc_status`: for a gRPC client; None: what `status` stands for.
+        """
 
     def resume_request(self) -> None:
         """Let a request go on that the calling filter held."""
@@ -71,6 +75,9 @@ class HttpFilter(Protocol):
 
     Two verdicts: CONTINUE, or HOLD (the engine buffers up to the limit, then closes the read gate). Data: return the same
     bytes to pass them untouched, others to change them, b"" to swallow them, HOLD to have them kept.
+
+    A filter that wants to see the body before its headers go on answers HOLD_HEADERS to them. They go when it passes on a
+    piece of body, the end included, or the trailers; until then it may still change them.
     """
 
     def on_request_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow: ...
@@ -78,7 +85,9 @@ class HttpFilter(Protocol):
     def on_request_trailers(self, stream: Stream, trailers: Headers) -> Flow: ...
     def on_response_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow: ...
     def on_response_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held: ...
-    def on_response_trailers(self, stream: Stream, trailers: Headers) -> Flow: ...
+    def on_response_trailers(self, stream: Stream, trailers: Headers) -> Flow | bytes:
+        """Bytes: the response ends with these in place of trailers. `StreamInfo` keeps what the upstream said."""
+
     def on_stream_end(self, stream: Stream) -> None: ...
 
 
@@ -102,7 +111,7 @@ class PassThrough:
     def on_response_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held:
         return data
 
-    def on_response_trailers(self, stream: Stream, trailers: Headers) -> Flow:
+    def on_response_trailers(self, stream: Stream, trailers: Headers) -> Flow | bytes:
         return Flow.CONTINUE
 
     def on_stream_end(self, stream: Stream) -> None:

@@ -173,7 +173,9 @@ class ConnectionManager(PassThroughFilter):
             self._was_active = True
 
     def _on_half_close(self) -> None:
-        """A client that ends its side is gone, out of a tunnel too (Envoy: half-close is not enabled for HTTP)."""
+        """A client that ends its side is gone, out of an upgrade too (Envoy: half-close is not enabled for HTTP)."""
+        if self._exchanges is not None and self._exchanges.take_half_close():
+            return
         self.closing = True
         active = self._exchanges is not None and bool(self._exchanges.streams)
         unsent = active and self.connection.socket.write_buffer_bytes > 0

@@ -55,7 +55,7 @@ class FilterChain:
     ) -> Steps:
         """What a held request has before it: `headers` and `trailers` are the positions still to be visited (None: all)."""
         return Steps(
-            tuple([filters[at].on_request_headers for at in headers]),
+            tuple([(at, filters[at].on_request_headers) for at in headers]),
             tuple([(at, filters[at].on_request_data) for at in self.request_data]),
             tuple(
                 [
@@ -75,7 +75,7 @@ class FilterChain:
         """The same for a held response. `headers` None: they are through. `last`: the encoder, behind all filters."""
         head: tuple[HeaderStep, ...] = ()
         if headers is not None:
-            head = (*[filters[at].on_response_headers for at in headers], *last.headers)
+            head = (*[(-1 - at, filters[at].on_response_headers) for at in headers], *last.headers)
         places = self.response_trailers if trailers is None else trailers
         return Steps(
             head,

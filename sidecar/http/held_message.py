@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from sidecar.transport.flow import HOLD, Flow, Held
+from sidecar.transport.flow import CONTINUE, HOLD, HOLD_HEADERS, Flow, Held
 
 if TYPE_CHECKING:
     from protocols.http.headers import Headers
     from sidecar.http.api import Stream
 
-#: The bound method of a filter; for data and trailers with the filter's place in the order of the direction.
-HeaderStep: TypeAlias = "Callable[[Stream, Headers, bool], Flow]"
+#: The bound method of a filter, with the filter's place in the order of the direction.
+HeaderStep: TypeAlias = "tuple[int, Callable[[Stream, Headers, bool], Flow]]"
 DataStep: TypeAlias = "tuple[int, Callable[[Stream, bytes, bool], bytes | Held]]"
-TrailerStep: TypeAlias = "tuple[int, Callable[[Stream, Headers], Flow]]"
+TrailerStep: TypeAlias = "tuple[int, Callable[[Stream, Headers], Flow | bytes]]"
 
 
 class Steps(NamedTuple):
@@ -53,7 +53,8 @@ class HeldMessage:
     Made by the stream when a filter answers HOLD, so that streams nobody holds pay nothing. The steps are the filters'
     bound methods in the order of that direction; the last step (the terminal filter or the encoder) never holds.
 
-    While headers are held no filter sees data. While data is held the filters before the holder, and the holder itself,
+    While headers are held no filter sees data, unless the holder asked for it (HOLD_HEADERS: it is the watcher then): the
+    message goes as far as the watcher, and what it passes on lets the headers go first. While data is held the filters before the holder, and the holder itself,
     still see data: bytes that the holder returns go on behind what was held. Trailers reach the holder too, and its
     CONTINUE releases the body. When two filters hold, the one that held last resumes first.
     """
@@ -64,6 +65,7 @@ class HeldMessage:
         "_header_steps",
         "_headers",
         "_headers_end",
+        "_in_headers",
         "_kept",
         "_limit",
         "_on_full",
@@ -72,6 +74,7 @@ class HeldMessage:
         "_trailer_steps",
         "_trailers",
         "_waiting",
+        "_watcher",
         "dropped",
     )
 
@@ -94,10 +97,12 @@ class HeldMessage:
         self._trailers: Headers | None = None
         self._waiting = _Kept(-1)
         self._kept: list[_Kept] = []
+        self._watcher = -1  # the data step of the filter that holds the headers and sees the body
         self._limit = limit_bytes
         self._full = False
         self._on_full: Callable[[bool], None] | None = on_full
         self._resumed = False
+        self._in_headers = False
         self.dropped = False
 
     @property
@@ -122,13 +127,34 @@ class HeldMessage:
         self._kept[-1].add(data, end)
         self._tell_full()
 
+    def watch(self, place: int) -> None:
+        """The filter at this place, which answered HOLD_HEADERS, is to see the body before its headers go on."""
+        self._watcher = next((at for at, step in enumerate(self._data_steps) if step[0] == place), -1)
+
+    def end_with(self, place: int, data: bytes) -> None:
+        """The filter at this place gave data in place of the trailers."""
+        self._trailers = None
+        self._trailer_steps.clear()
+        self.hold_data(self._last_data_step(place), data, True)
+        if not self._headers_held:
+            self._release()
+
+    def _last_data_step(self, place: int) -> int:
+        """The data step of the filter at this place, or of the last one before it; -1: there is none."""
+        return sum([step[0] <= place for step in self._data_steps]) - 1
+
     def hold_trailers(self, trailers: Headers) -> None:
         """A filter answered HOLD to these; the steps of the others are still to be taken."""
         self._trailers = trailers
 
+    @property
+    def _headers_held(self) -> bool:
+        """By a filter that does not look at the body: all of it waits for them."""
+        return bool(self._header_steps) and self._watcher < 0
+
     def push_data(self, data: bytes, end: bool) -> None:
         """More of the body came."""
-        if self._header_steps:
+        if self._headers_held:
             self._waiting.add(data, end)
             self._tell_full()
         else:
@@ -137,14 +163,15 @@ class HeldMessage:
     def push_trailers(self, trailers: Headers) -> None:
         """The trailers came."""
         self._trailers = trailers
-        if not self._header_steps:
-            self._run_trailers()
+        self._run_trailers()
 
     def resume(self) -> None:
         """The filter that held last lets go. Before its HOLD was seen: that HOLD does not count."""
         if self.dropped:
             return
-        if self._header_steps:
+        if self._in_headers:
+            self._resumed = True
+        elif self._header_steps and not (self._kept and self._kept[-1].at < self._watcher):
             self._run_headers()
         elif self._kept:
             self._release()
@@ -162,20 +189,37 @@ class HeldMessage:
             self._on_full(full)
 
     def _run_headers(self) -> None:
-        steps = self._header_steps
-        while steps:
-            self._resumed = False
-            flow = steps[0](self._stream, self._headers, self._headers_end)
-            if self.dropped:
-                return
-            del steps[0]
-            if flow is HOLD and not self._resumed:
+        """The headers go on, and behind them what waited for them."""
+        if not self._pass_headers() or self._headers_held:
+            return
+        if self._kept:
+            self._release()
+            if self._headers_held:  # a watcher let them go to the next filter, which holds them
                 return
         waiting, self._waiting = self._waiting, _Kept(-1)
         self._tell_full()
         if waiting.chunks or waiting.end:
             self._run_data(0, waiting.take(), waiting.end)
         self._run_trailers()
+
+    def _pass_headers(self) -> bool:
+        """To the next filter that holds them, or through all. False: the message was dropped."""
+        steps = self._header_steps
+        self._watcher = -1
+        while steps:
+            place, step = steps[0]
+            self._resumed = False
+            self._in_headers = True
+            flow = step(self._stream, self._headers, self._headers_end)
+            self._in_headers = False
+            if self.dropped:
+                return False
+            del steps[0]
+            if flow is not CONTINUE and not self._resumed:
+                if flow is HOLD_HEADERS:
+                    self.watch(place)
+                break
+        return True
 
     def _run_data(self, at: int, data: bytes, end: bool) -> None:
         steps = self._data_steps
@@ -197,6 +241,12 @@ class HeldMessage:
                 self._tell_full()
             if not data and not end:
                 return
+            if at == self._watcher:  # what it passes on lets its headers go first
+                if not self._pass_headers():
+                    return
+                if self._headers_held:  # by the next one
+                    self.hold_data(at, data, end)
+                    return
             at += 1
 
     def _release(self) -> None:
@@ -207,21 +257,26 @@ class HeldMessage:
             self._run_data(kept.at + 1, data, kept.end)
 
     def _run_trailers(self) -> None:
-        """Trailers go as far as the holder of the body; its CONTINUE releases the body, and they go on behind it."""
+        """Trailers go as far as the holder of the body, or the watcher; its CONTINUE lets go, and they go on behind."""
         steps = self._trailer_steps
-        while self._trailers is not None and not self.dropped:
-            holder = self._data_steps[self._kept[-1].at][0] if self._kept else None
+        while self._trailers is not None and not self.dropped and not self._headers_held:
+            holder = self._kept[-1].at if self._kept else self._watcher
             if not steps:
-                if holder is None:
+                if holder < 0:
                     self._trailers = None
                 return
             place, step = steps[0]
-            if holder is not None and place > holder:
+            if holder >= 0 and place > self._data_steps[holder][0]:
                 return
             del steps[0]
             self._resumed = False
             flow = step(self._stream, self._trailers)
             if self.dropped or (flow is HOLD and not self._resumed):
                 return
-            if holder is not None and place == holder and self._kept:
+            holds = holder >= 0 and place == self._data_steps[holder][0]
+            if holds and holder == self._watcher and not self._pass_headers():
+                return
+            if isinstance(flow, bytes):
+                self.end_with(place, flow)
+            elif holds and self._kept and not self._headers_held:
                 self._release()

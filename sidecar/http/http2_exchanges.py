@@ -38,7 +38,16 @@ _FLAGS: Final = {
 class Http2Exchanges(Exchanges):
     """Flow control is per stream: what a stream's receiver has not taken is not credited to the client."""
 
-    __slots__ = ("_keepalive", "_owed", "_paused", "_premature", "_streams_ended", "_window_full", "stats")
+    __slots__ = (
+        "_half_closed",
+        "_keepalive",
+        "_owed",
+        "_paused",
+        "_premature",
+        "_streams_ended",
+        "_window_full",
+        "stats",
+    )
 
     codec: Http2Server
     ends_by_itself = True
@@ -49,6 +58,7 @@ class Http2Exchanges(Exchanges):
         self._paused: dict[int, int] = {}  # streams whose receiver is full: how many say so
         self._owed: dict[int, int] = {}  # bytes of such a stream that were handed on and not credited
         self._window_full: set[int] = set()  # streams that wait for the client's window
+        self._half_closed: set[int] = set()  # tunnels whose response has ended
         self._streams_ended = 0
         self._premature = 0
         stats = self.config.stats
@@ -90,6 +100,8 @@ class Http2Exchanges(Exchanges):
         stream = self.streams.get(stream_id)
         if stream is not None:
             stream.on_data(data, end)
+            if end and stream_id in self._half_closed:
+                self.on_response_ended(stream)
             if stream_id in self._paused:
                 self._owed[stream_id] = self._owed.get(stream_id, 0) + len(data)
                 return
@@ -148,6 +160,7 @@ class Http2Exchanges(Exchanges):
             if owed:
                 self.codec.credit(stream_id, owed)
         self._window_full.discard(stream_id)
+        self._half_closed.discard(stream_id)
         stream.finish(answered=answered)
 
     def take_streams(self) -> list[ActiveStream]:
@@ -173,32 +186,37 @@ class Http2Exchanges(Exchanges):
         """Bytes that came behind the request were handed on as they came."""
 
     def on_response_ended(self, stream: ActiveStream) -> None:
-        """Write it, then count and log. A request that is not complete is not wanted any more (RFC 9113 section 8.1)."""
+        """Count and log; it is written at the end of the turn, with the other answers of that turn.
+
+        A request that is not complete is not wanted any more (RFC 9113 section 8.1).
+        """
         if not stream.request_complete:
+            if stream.is_tunnel:  # its other direction goes on
+                self._half_closed.add(stream.id)
+                self._after_stream()
+                return
             self.codec.reset(stream.id, ResetReason.NO_ERROR)
             self.stats.tx_reset.inc()
-        if self.in_codec:
-            self._end(stream, answered=True)
-            self.manager.touch_idle()
-            return
-        self.flush()
         self._end(stream, answered=True)
         self._after_stream()
 
     def _after_stream(self) -> None:
-        """Outside of the codec: what ends with the last stream."""
+        """What a stream leaves to be written, and what ends with the last one; inside of the codec `_settle` does it."""
         self.manager.touch_idle()
+        if self.in_codec:
+            return
         if self.codec.must_close and not self.manager.closing:
+            self.flush()
             self.manager.close(politely=True)
+        else:
+            self.flush_soon()
 
     def on_stream_reset(self, stream: ActiveStream) -> None:
         self.codec.reset(stream.id, ResetReason.LOCAL_RESET)
         self.stats.tx_reset.inc()
         self.config.stats.downstream_rq_rx_reset.inc()
         self._end(stream)
-        if not self.in_codec:
-            self.flush()
-            self._after_stream()
+        self._after_stream()
 
     # --- flow control
 

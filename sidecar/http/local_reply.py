@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from protocols.grpc import status as grpc_status
 from protocols.http import names
 from protocols.http.codec import ResetReason
 from protocols.http.headers import Headers
 from protocols.http.reasons import reason_phrase
 from sidecar.stream_info import ResponseFlag
 from sidecar.upstream.api import UpstreamFailure
-
-_GRPC: Final = b"application/grpc"
-
-#: HTTP status of a local reply -> gRPC status (Envoy's httpToGrpcStatus); everything else is UNKNOWN (2).
-_GRPC_STATUS: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
-_GRPC_UNKNOWN: Final = 2
-
-#: `grpc-message` is percent-encoded: everything but visible ASCII, space, and `%` itself.
-_TO_ENCODE: Final = re.compile(rb"[^ -$&-~]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +24,7 @@ class Failure:
     body: bytes = b""
     flags: int = 0
     overloaded: bool = False  # answered with `x-envoy-overloaded: true`
+    grpc_status: int | None = None  # None: what the HTTP status stands for
 
 
 NO_ROUTE: Final = Failure(404, "route_not_found", flags=ResponseFlag.NO_ROUTE_FOUND)
@@ -50,7 +42,12 @@ REQUEST_HEADERS_TIMEOUT: Final = Failure(408, "request_header_timeout", b"reques
 STREAM_IDLE_TIMEOUT: Final = Failure(
     408, "stream_idle_timeout", b"stream timeout", ResponseFlag.STREAM_IDLE_TIMEOUT
 )
-MAX_DURATION: Final = Failure(408, "max_duration_timeout", b"downstream duration timeout")
+MAX_DURATION: Final = Failure(
+    408,
+    "max_duration_timeout",
+    b"downstream duration timeout",
+    grpc_status=grpc_status.GrpcStatus.DEADLINE_EXCEEDED,
+)
 UPGRADE_REFUSED: Final = Failure(403, "upgrade_failed")
 INTERNAL_ERROR: Final = Failure(500, "internal_error", b"internal error")
 
@@ -148,39 +145,33 @@ def protocol_error(status: int, details: str) -> Failure:
     return Failure(status, details, reason_phrase(status), ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
 
 
-def is_grpc(request_headers: Headers | None) -> bool:
-    """The request's content-type is `application/grpc` or begins `application/grpc+` (Envoy)."""
-    if request_headers is None:
-        return False
-    content_type = request_headers.get(names.CONTENT_TYPE)
-    if content_type is None or not content_type.startswith(_GRPC):
-        return False
-    return len(content_type) == len(_GRPC) or content_type[len(_GRPC)] == 0x2B
-
-
 def build(
     request_headers: Headers | None,
     status: int,
     body: bytes,
     fields: tuple[tuple[bytes, bytes], ...] = (),
     edit: Callable[[Headers], None] | None = None,
+    *,
+    grpc: bool = False,
+    grpc_code: int | None = None,
 ) -> tuple[Headers, bytes]:
-    """The head and the body of a local reply, in the form that the request's protocol understands.
+    """The head and the body of a local reply, in the form that the client understands.
 
-    gRPC: 200 with `grpc-status` and `grpc-message`, no body. Else: `text/plain` with its length; a HEAD gets the head alone.
+    `grpc`: 200 with `grpc-status` (`grpc_code`, else what `status` stands for) and `grpc-message`, no body. Else: `text/plain` with its length; a HEAD gets the head alone.
     `edit` (the route's header rules) sees the head before it speaks of the body, as in Envoy: a content-type of its own stays.
     """
     headers = Headers.response(status, fields)
     if edit is not None:
         edit(headers)
     headers.remove(names.CONTENT_LENGTH)
-    if is_grpc(request_headers):
+    if grpc:
         headers.status = 200
-        headers.set(names.CONTENT_TYPE, _GRPC)
+        headers.set(names.CONTENT_TYPE, grpc_status.CONTENT_TYPE)
         if names.GRPC_STATUS not in headers:
-            headers.set(names.GRPC_STATUS, b"%d" % _GRPC_STATUS.get(status, _GRPC_UNKNOWN))
+            code = grpc_status.from_http(status) if grpc_code is None else grpc_code
+            headers.set(names.GRPC_STATUS, b"%d" % code)
         if body:
-            headers.set(names.GRPC_MESSAGE, _TO_ENCODE.sub(_percent, body))
+            headers.set(names.GRPC_MESSAGE, grpc_status.encode_message(body))
         return headers, b""
     if not body:
         headers.remove(names.CONTENT_TYPE)
@@ -191,7 +182,3 @@ def build(
     if request_headers is not None and request_headers.method == names.HEAD:
         body = b""
     return headers, body
-
-
-def _percent(match: re.Match[bytes]) -> bytes:
-    return b"%%%02X" % match[0][0]

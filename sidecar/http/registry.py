@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from config.model.grpc import GrpcStatsSpec, GrpcWebSpec
 from config.model.http import HttpFilterSpec, RouterSpec
 from config.model.istio import AlpnOverrideSpec, IstioStatsSpec, PeerMetadataSpec
 from sidecar.http.api import HttpFilterBuilder, HttpFilterFactory
-from sidecar.http.filters import alpn, istio_stats, peer_metadata, router
+from sidecar.http.filters import alpn, grpc_stats, grpc_web, istio_stats, peer_metadata, router
 
 if TYPE_CHECKING:
     from sidecar.upstream.services import FilterContext
@@ -18,6 +19,8 @@ HTTP_FILTERS: Final[Mapping[type[HttpFilterSpec], HttpFilterBuilder]] = {
     PeerMetadataSpec: peer_metadata.build,
     IstioStatsSpec: istio_stats.build,
     AlpnOverrideSpec: alpn.build,
+    GrpcStatsSpec: grpc_stats.build,
+    GrpcWebSpec: grpc_web.build,
 }
 
 

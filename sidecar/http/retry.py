@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from protocols.grpc.status import GrpcStatus
 from protocols.http import names
 from protocols.http.codec import ResetReason
 from protocols.http.headers import Headers
@@ -28,11 +29,11 @@ _MAX_INTERVAL_S: Final = 0.25
 
 #: `grpc-status` of a response head that some conditions retry.
 _GRPC_CONDITIONS: Final = {
-    "cancelled": b"1",
-    "deadline-exceeded": b"4",
-    "resource-exhausted": b"8",
-    "internal": b"13",
-    "unavailable": b"14",
+    "cancelled": b"%d" % GrpcStatus.CANCELLED,
+    "deadline-exceeded": b"%d" % GrpcStatus.DEADLINE_EXCEEDED,
+    "resource-exhausted": b"%d" % GrpcStatus.RESOURCE_EXHAUSTED,
+    "internal": b"%d" % GrpcStatus.INTERNAL,
+    "unavailable": b"%d" % GrpcStatus.UNAVAILABLE,
 }
 _GATEWAY_ERRORS: Final = frozenset((502, 503, 504))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from config.model.core import EMPTY_METADATA, Metadata, RoutingPriority
-from config.model.route import RetryPolicy, RouteAction, WeightedCluster
+from config.model.route import ConnectConfig, RetryPolicy, RouteAction, WeightedCluster
+from protocols.grpc.status import has_grpc_content_type, parse_timeout_ms
+from protocols.http import names
 from protocols.http.headers import Headers
 from sidecar.http.header_mutation import Mutator, no_mutation
 from sidecar.http.path_rewrite import PathRewrite
@@ -14,6 +16,10 @@ from sidecar.http.redirect import Redirect, tls_location
 from sidecar.http.router_headers import RouteTimeouts
 from sidecar.policy.matching import encode_text
 from sidecar.stream_info import StreamInfo
+
+_POST: Final = b"POST"
+#: A `grpc-timeout` of 0 has run out, which is not the same as none.
+_SHORTEST_S: Final = 0.001
 
 
 class RouteInfo:
@@ -57,23 +63,28 @@ class ForwardRoute(_Route):
     """Send the request to a cluster. A weighted route has one object for each of its clusters; the match draws one.
 
     `idle_timeout_s` None: the connection manager's stream idle timeout, 0.0: off.
-    `upgrades`: upgrade token -> enabled, on top of the connection manager's.
+    `upgrades`: upgrade token -> enabled, on top of the connection manager's. `connect`: a CONNECT ends here.
     """
 
     __slots__ = (
         "_append_x_forwarded_host",
         "_cluster",
         "_cluster_header",
+        "_grpc_timeout_max_s",
+        "_grpc_timeout_offset_s",
         "_host_rewrite",
         "_host_rewrite_header",
+        "_max_grpc_timeout_offset_s",
+        "_max_grpc_timeout_s",
+        "_max_stream_duration_s",
         "_path_rewrite",
         "_weighted_host",
         "auto_host_rewrite",
         "cluster_not_found_status",
+        "connect",
         "idle_timeout_s",
         "include_attempt_count_in_response",
         "include_request_attempt_count",
-        "max_stream_duration_s",
         "metadata_match",
         "priority",
         "retry_policy",
@@ -106,14 +117,50 @@ class ForwardRoute(_Route):
             action.timeout_s, retry_policy.per_try_timeout_s if retry_policy is not None else None
         )
         self.idle_timeout_s = action.idle_timeout_s
-        self.max_stream_duration_s = action.max_stream_duration_s
+        self._max_stream_duration_s = action.max_stream_duration_s
+        self._grpc_timeout_max_s = action.grpc_timeout_max_s
+        self._grpc_timeout_offset_s = action.grpc_timeout_offset_s
+        self._max_grpc_timeout_s = action.max_grpc_timeout_s
+        self._max_grpc_timeout_offset_s = action.max_grpc_timeout_offset_s
         self.priority: RoutingPriority = action.priority
         self.retry_policy = retry_policy
         self.upgrades: Mapping[str, bool] = action.upgrade_configs
+        self.connect: ConnectConfig | None = action.connect_config
         weighted_match = weighted.metadata_match if weighted is not None else None
         self.metadata_match: Metadata | None = weighted_match or action.metadata_match
         self.include_request_attempt_count = include_request_attempt_count
         self.include_attempt_count_in_response = include_attempt_count_in_response
+
+    def stream_duration_s(self, headers: Headers) -> float | None:
+        """How long the stream may take: what `grpc-timeout` asks for where it counts, else what the route says.
+
+        0.0: for ever; None: what the connection manager says.
+        """
+        limit_s = self._grpc_timeout_max_s
+        if limit_s is not None:
+            asked_s = _grpc_timeout_s(headers, self._grpc_timeout_offset_s)
+            if asked_s is not None:
+                return max(min(asked_s, limit_s or asked_s), _SHORTEST_S)
+        return self._max_stream_duration_s
+
+    def grpc_timeouts(self, headers: Headers) -> RouteTimeouts | None:
+        """The timeouts of a gRPC request on a route with `max_grpc_timeout`, which replace the route's; None: those stay.
+
+        Neither a request without `grpc-timeout` nor a maximum of 0 has a limit.
+        """
+        limit_s = self._max_grpc_timeout_s
+        if limit_s is None or not has_grpc_content_type(headers):
+            return None
+        asked_s = _grpc_timeout_s(headers, self._max_grpc_timeout_offset_s) or 0.0
+        if limit_s and (not asked_s or asked_s > limit_s):
+            asked_s = limit_s
+        policy = self.retry_policy
+        return RouteTimeouts(asked_s or None, policy.per_try_timeout_s if policy is not None else None)
+
+    def ends_connect(self, method: bytes) -> bool:
+        """Whether a request of that method is a CONNECT that goes on as TCP."""
+        connect = self.connect
+        return connect is not None and (method == names.CONNECT or (connect.allow_post and method == _POST))
 
     def cluster_name(self, headers: Headers) -> str:
         """The cluster to use; "" when `cluster_header` names none (answered like a cluster that does not exist)."""
@@ -205,6 +252,16 @@ class DirectResponseRoute(_Route):
 
 
 Route: TypeAlias = ForwardRoute | RedirectRoute | TlsRedirectRoute | DirectResponseRoute
+
+
+def _grpc_timeout_s(headers: Headers, offset_s: float) -> float | None:
+    """What `grpc-timeout` asks for, less an offset that is not more than that; None: nothing."""
+    value = headers.get(names.GRPC_TIMEOUT)
+    timeout_ms = parse_timeout_ms(value) if value is not None else None
+    if timeout_ms is None:
+        return None
+    timeout_s = timeout_ms / 1000
+    return timeout_s - offset_s if offset_s < timeout_s else timeout_s
 
 
 def append_forwarded_host(headers: Headers) -> None:

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from config.model.core import Percent
 from config.model.matching import StringMatcher, StringMatchKind
 from config.model.route import PathMatchKind, RouteMatch
+from protocols.grpc.status import is_grpc_request
 from protocols.http.headers import Headers
 from sidecar.policy.header_matching import (
     HeadersPredicate,
@@ -136,9 +137,3 @@ def _query(spec: RouteMatch) -> Condition:
         return all(matcher(query) for matcher in matchers)
 
     return matches
-
-
-def is_grpc_request(headers: Headers) -> bool:
-    """`application/grpc`, alone or with a `+` suffix (Envoy's test; parameters behind `;` do not count as gRPC)."""
-    value = headers.get(b"content-type")
-    return value is not None and (value == b"application/grpc" or value.startswith(b"application/grpc+"))

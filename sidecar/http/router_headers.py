@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from protocols.grpc.status import format_timeout
+from protocols.http import names
 from protocols.http.headers import Headers
 
 _TIMEOUT: Final = b"x-envoy-upstream-rq-timeout-ms"
@@ -79,6 +81,15 @@ def take_timeouts(
     if insert_expected and expected:
         headers.set(_EXPECTED, expected)
     return timeouts
+
+
+def tell_grpc_timeout(headers: Headers, timeouts: Timeouts) -> None:
+    """Let the server of a gRPC request know what became of its `grpc-timeout` (Envoy: where `max_grpc_timeout` is set)."""
+    expected_ms = timeouts.per_try_ms or timeouts.global_ms
+    if expected_ms:
+        headers.set(names.GRPC_TIMEOUT, format_timeout(expected_ms))
+    else:
+        headers.remove(names.GRPC_TIMEOUT)
 
 
 def _asked(headers: Headers, route: RouteTimeouts, respect_expected_rq_timeout: bool) -> Timeouts:

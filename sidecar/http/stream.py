@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from protocols.errors import LocalProtocolError
+from protocols.grpc.status import is_grpc_request
 from protocols.http import names
 from protocols.http.codec import HttpVersion
 from protocols.http.headers import Headers
@@ -26,7 +27,7 @@ from sidecar.http.manager_config import BUFFER_LIMIT_BYTES
 from sidecar.http.route import ForwardRoute
 from sidecar.stream_info import ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log.format import escape
-from sidecar.transport.flow import HOLD, Flow
+from sidecar.transport.flow import CONTINUE, HOLD, HOLD_HEADERS, Flow
 
 if TYPE_CHECKING:
     from sidecar.http.api import HttpFilter, Stream
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 _HTTP11: Final = HttpVersion.HTTP11
 _CONTINUE_EXPECTED: Final = b"100-continue"
+_CONNECT_UPGRADE: Final = b"connect"
 
 
 class ActiveStream:
@@ -49,8 +51,10 @@ class ActiveStream:
     """
 
     __slots__ = (
+        "_duration_timer",
         "_early_resume",
         "_filters",
+        "_grpc",
         "_local_reply",
         "_random",
         "_request_hold",
@@ -95,6 +99,7 @@ class ActiveStream:
         self.idle_timer: IdleTimer | None = None
         self.on_response_full: Callable[[bool], None] | None = None
         self._filters: tuple[HttpFilter, ...] | None = None
+        self._grpc = False  # the client understands gRPC, whatever filters make of its content-type (Envoy)
         self._request_hold: HeldMessage | None = None
         self._response_hold: HeldMessage | None = None
         self._request_stopped = False  # no more of the request goes to the filters
@@ -104,6 +109,7 @@ class ActiveStream:
         self._random = -1
         self._tasks: set[asyncio.Task[None]] | None = None
         self._timers: list[Cancellable] | None = None
+        self._duration_timer: Cancellable | None = None  # of the connection manager
         self.idle_timer = exchanges.stream_idle_timer(self)
         if config.has_stream_timeouts:
             self._start_timeouts()
@@ -114,6 +120,7 @@ class ActiveStream:
         """The head is complete: check, route, and give it to the filters."""
         config, info = self.config, self.info
         self.request_headers = info.request_headers = headers
+        self._grpc = is_grpc_request(headers)
         if end:
             self._end_request()
         refusal = config.request_rules.apply(headers, info, config.routes.internal_only_headers)
@@ -125,32 +132,47 @@ class ActiveStream:
         route = self.route = config.routes.match(headers, self.random_value)
         if route is not None:
             self._take_route(route, headers)
-        if not end:
-            upgrade = headers.get(names.UPGRADE)
-            if upgrade is not None and not self._upgrade_allowed(upgrade):
-                config.stats.downstream_rq_ws_on_non_ws_route.inc()
-                self.fail(local_reply.UPGRADE_REFUSED)
-                return
-            if upgrade is not None:
-                self._begin_upgrade()
+        upgrade = self._asked_upgrade(headers, end)
+        if upgrade is not None and not self._begin_upgrade(upgrade):
+            return
         filters = self._filters = config.chain.new_filters(self)
         phase = config.chain.request_headers
         for at in phase:
             flow = filters[at].on_request_headers(self, headers, end)
             if self._request_stopped:
                 return
-            if flow is HOLD:
+            if flow is not CONTINUE:
                 if self._early_resume:
                     self._early_resume = False
                     continue
-                self._hold_request(end, phase[phase.index(at) + 1 :])
+                hold = self._hold_request(end, phase[phase.index(at) + 1 :])
+                if flow is HOLD_HEADERS:
+                    hold.watch(at)
                 return
 
-    def _begin_upgrade(self) -> None:
-        """The request may become a tunnel; from here on Envoy counts it as one."""
+    @property
+    def is_tunnel(self) -> bool:
+        """The request was one for a tunnel, and it was granted."""
+        return self._upgrading and (self.info.response_code == 101 or 200 <= self.info.response_code < 300)
+
+    def _asked_upgrade(self, headers: Headers, end: bool) -> bytes | None:
+        """What the request wants to become; CONNECT counts as an upgrade where a route is made for it (Envoy)."""
+        if headers.method == names.CONNECT:
+            return _CONNECT_UPGRADE if self.route is not None else None
+        return headers.get(names.UPGRADE) if not end else None
+
+    def _begin_upgrade(self, upgrade: bytes) -> bool:
+        """Whether the request may become a tunnel; if so Envoy counts it as one from here on."""
+        stats, route = self.config.stats, self.route
+        upgrades = route.upgrades if type(route) is ForwardRoute else None
+        if not self.config.upgrade_allowed(upgrade.lower(), upgrades):
+            stats.downstream_rq_ws_on_non_ws_route.inc()
+            self.fail(local_reply.UPGRADE_REFUSED)
+            return False
         self._upgrading = True
-        self.config.stats.downstream_cx_upgrades_total.inc()
-        self.config.stats.downstream_cx_upgrades_active.inc()
+        stats.downstream_cx_upgrades_total.inc()
+        stats.downstream_cx_upgrades_active.inc()
+        return True
 
     def _take_route(self, route: Route, headers: Headers) -> None:
         info = self.info
@@ -171,8 +193,12 @@ class ActiveStream:
             if route.idle_timeout_s:
                 self.idle_timer = own = self.config.timers.idle(route.idle_timeout_s, self.on_idle_timeout)
                 self._keep(own)
-        if route.max_stream_duration_s:
-            self._after(route.max_stream_duration_s, self._on_max_duration)
+        duration_s = route.stream_duration_s(headers)
+        if duration_s is not None:
+            if self._duration_timer is not None:
+                self._duration_timer.cancel()
+            if duration_s:
+                self._after(duration_s, self._on_max_duration)
 
     def random_value(self) -> int:
         """The stream's random number: the same at each call."""
@@ -197,12 +223,6 @@ class ActiveStream:
         if (headers.get(names.EXPECT) or b"").lower() == _CONTINUE_EXPECTED:
             headers.remove(names.EXPECT)
             self._send_interim(Headers.response(100))
-
-    def _upgrade_allowed(self, upgrade: bytes) -> bool:
-        route = self.route
-        return self.config.upgrade_allowed(
-            upgrade.lower(), route.upgrades if type(route) is ForwardRoute else None
-        )
 
     def on_data(self, data: bytes, end: bool) -> None:
         """A piece of the request's body."""
@@ -283,7 +303,7 @@ class ActiveStream:
             filters,
             header_phase,
             trailer_phase,
-            Steps((self._last_headers,), ((0, self._last_data),), ((0, self._last_trailers),)),
+            Steps(((0, self._last_headers),), ((0, self._last_data),), ((0, self._last_trailers),)),
         )
         hold = HeldMessage(self, headers, end, steps, BUFFER_LIMIT_BYTES, self.on_downstream_full)
         self._response_hold = hold
@@ -364,11 +384,13 @@ class ActiveStream:
                 flow = filters[at].on_response_headers(self, headers, end)
                 if info.response_headers is not headers or self.finished:
                     return  # the filter answered itself
-                if flow is HOLD:
+                if flow is not CONTINUE:
                     if self._early_resume:
                         self._early_resume = False
                         continue
-                    self._hold_response(end, phase[place + 1 :])
+                    hold = self._hold_response(end, phase[place + 1 :])
+                    if flow is HOLD_HEADERS:
+                        hold.watch(-1 - at)
                     return
         self.encode_headers(headers, end)
 
@@ -464,6 +486,10 @@ class ActiveStream:
             flow = filters[at].on_response_trailers(self, trailers)
             if self.finished:
                 return
+            if isinstance(flow, bytes):
+                self._hold_response(False, None).end_with(-1 - at, flow)
+                self._settle_response_hold()
+                return
             if flow is HOLD:
                 if self._early_resume:
                     self._early_resume = False
@@ -486,7 +512,13 @@ class ActiveStream:
 
     def fail(self, failure: Failure, status: int = 0) -> None:
         """Answer with a failure of `local_reply`; `status` replaces its status."""
-        self.reply(status or failure.status, failure.body, details=failure.details, flags=failure.flags)
+        self.reply(
+            status or failure.status,
+            failure.body,
+            details=failure.details,
+            flags=failure.flags,
+            grpc_status=failure.grpc_status,
+        )
 
     def reply(
         self,
@@ -496,6 +528,7 @@ class ActiveStream:
         details: str,
         flags: int = 0,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        grpc_status: int | None = None,
     ) -> None:
         if self.finished:
             return
@@ -515,7 +548,9 @@ class ActiveStream:
             info.response_headers is not None
         )  # an answer in place of a response that filters were shown
         edit = self._edit_reply if self.route is not None else None
-        head, rest = local_reply.build(self.request_headers, status, body, headers, edit)
+        head, rest = local_reply.build(
+            self.request_headers, status, body, headers, edit, grpc=self._grpc, grpc_code=grpc_status
+        )
         info.response_headers = head
         self._local_reply = True
         if self._response_hold is not None:
@@ -528,7 +563,7 @@ class ActiveStream:
                 self._filters = self.config.chain.new_filters(self)
             self._begin_response(head, not rest)
         if rest and not self.finished:
-            self._respond_data(rest, True)
+            (self.encode_data if past_filters else self._respond_data)(rest, True)
 
     def _edit_reply(self, headers: Headers) -> None:
         """The route's header rules, on a head that does not speak of its body yet."""
@@ -587,7 +622,9 @@ class ActiveStream:
         if spec.request_headers_timeout_s:
             self._after(spec.request_headers_timeout_s, self._on_headers_timeout)
         if spec.max_stream_duration_s:
-            self._after(spec.max_stream_duration_s, self._on_max_duration)
+            timer = self.config.timers.after(spec.max_stream_duration_s, self._on_max_duration)
+            self._duration_timer = timer
+            self._keep(timer)
 
     def _after(self, delay_s: float, callback: Callable[[], None]) -> None:
         self._keep(self.config.timers.after(delay_s, callback))
@@ -684,4 +721,4 @@ class ActiveStream:
         self._filters = ()
         self._request_hold = self._response_hold = None
         self.on_response_full = None
-        self.idle_timer = self._timers = None
+        self.idle_timer = self._timers = self._duration_timer = None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from config.model.core import TrafficDirection
 from config.model.istio import IstioStatsSpec, MetricType, Reporter
+from protocols.grpc.status import GrpcStatus, status_of
 from stats.istio import (
     AddExpression,
     CustomMetric,
@@ -29,7 +30,6 @@ from stats.istio import (
 
 if TYPE_CHECKING:
     from config.model.core import Metadata, Node
-    from protocols.http.headers import Headers
     from protocols.peer_metadata import PeerMetadata
     from sidecar.stream_info import ConnectionInfo, StreamInfo, TlsInfo, UpstreamInfo
 
@@ -162,44 +162,16 @@ def parse_endpoint_workload(text: str) -> tuple[str, str, str, str, str] | None:
     return (parts[0], parts[1], parts[2], parts[3], parts[4]) if len(parts) >= 5 else None
 
 
-def is_grpc(headers: Headers) -> bool:
-    """Exactly `application/grpc`, or `application/grpc+...`, and a path. gRPC-Web is HTTP."""
-    content_type = headers.get(b"content-type")
-    return (
-        content_type is not None
-        and content_type.startswith(b"application/grpc")
-        and (len(content_type) == 16 or content_type[16] == 43)
-        and headers.path != b""
-    )
-
-
-_GRPC_FROM_HTTP: Final = {
-    400: "13",
-    401: "16",
-    403: "7",
-    404: "12",
-    429: "14",
-    502: "14",
-    503: "14",
-    504: "14",
-}
-_KNOWN_GRPC: Final = {str(code).encode(): str(code) for code in range(17)}
+#: Labels of the statuses that gRPC defines; any other one is `-1`.
+_GRPC_STATUSES: Final = tuple(str(int(status)) for status in GrpcStatus)
 
 
 def grpc_status(stream: StreamInfo) -> str:
-    """`grpc_response_status` of a gRPC stream: from trailers, else headers, else the HTTP code; "" without a response.
-
-    A status that is no number from 0 to 16 is `-1`.
-    """
-    for headers in (stream.response_trailers, stream.response_headers):
-        value = headers.get(b"grpc-status") if headers is not None else None
-        if value:
-            known = _KNOWN_GRPC.get(value)
-            if known is not None:
-                return known
-            number = value.lstrip(b"0") or b"0"
-            return _KNOWN_GRPC.get(number, "-1")
-    return _GRPC_FROM_HTTP.get(stream.response_code, "2") if stream.response_code else ""
+    """`grpc_response_status` of a gRPC stream: `status_of` as a label; "" without a response."""
+    status = status_of(stream.response_trailers, stream.response_headers, stream.response_code)
+    if status is None:
+        return ""
+    return _GRPC_STATUSES[status] if 0 <= status < len(_GRPC_STATUSES) else "-1"
 
 
 class LabelRules:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from sidecar.telemetry.istio import LabelRules, grpc_status, is_grpc
+from protocols.grpc.status import is_grpc_request
+from sidecar.telemetry.istio import LabelRules, grpc_status
 from stats.istio import NO_EXTRA, IstioMetrics, Series, TcpHandles
 
 if TYPE_CHECKING:
-    from sidecar.stream_info import StreamInfo
+    from sidecar.stream_info import GrpcMessages, StreamInfo
 
 
 class Expressions(Protocol):
@@ -21,33 +22,31 @@ class Expressions(Protocol):
         """All values as text; `unknown` for one that fails. `ended` False: a tick, request and response are not to be read."""
 
 
-class MessageCount:
-    """gRPC messages of one stream, counted by whoever sees them; `tick` and `end` of `HttpReporter` report the deltas."""
+class MessageReport:
+    """What was reported of the gRPC messages of one stream; `tick` and `end` of `HttpReporter` report what is new."""
 
-    __slots__ = ("_extra", "_reported_requests", "_reported_responses", "requests", "responses", "series")
+    __slots__ = ("_extra", "_requests", "_responses", "series")
 
     def __init__(self) -> None:
-        self.requests = 0
-        self.responses = 0
         self.series: Series | None = None  # labels are computed once, at the first effective report
         self._extra: tuple[str, ...] = NO_EXTRA
-        self._reported_requests = 0
-        self._reported_responses = 0
+        self._requests = 0
+        self._responses = 0
 
     def begin(self, series: Series, extra: tuple[str, ...]) -> None:
         self.series = series
         self._extra = extra
 
-    def report(self) -> None:
+    def report(self, messages: GrpcMessages) -> None:
         """Add what is new. `begin` comes first."""
         if self.series is None:
             return
         self.series = self.series.current()
+        requests, responses = messages.requests.count, messages.responses.count
         handles = self.series.messages(self._extra)
-        handles.request_messages_total.add(self.requests - self._reported_requests)
-        handles.response_messages_total.add(self.responses - self._reported_responses)
-        self._reported_requests = self.requests
-        self._reported_responses = self.responses
+        handles.request_messages_total.add(requests - self._requests)
+        handles.response_messages_total.add(responses - self._responses)
+        self._requests, self._responses = requests, responses
 
 
 class HttpReporter:
@@ -62,31 +61,36 @@ class HttpReporter:
         self._rules = rules
         self._expressions = expressions
 
-    def tick(self, stream: StreamInfo, messages: MessageCount) -> None:
+    def tick(self, stream: StreamInfo, report: MessageReport) -> None:
         """Every reporting interval of a gRPC stream: message deltas; nothing until it is known who the peer is."""
-        if messages.series is None:
+        if report.series is None:
             if not self._rules.http_peer_known(stream):
                 return
             extra = (
                 self._expressions.evaluate(stream, ended=False) if self._expressions is not None else NO_EXTRA
             )
-            messages.begin(self._rules.http(stream), extra)
-        messages.report()
+            report.begin(self._rules.http(stream), extra)
+        messages = stream.grpc_messages
+        if messages is not None:
+            report.report(messages)
 
-    def end(self, stream: StreamInfo, messages: MessageCount | None = None) -> None:
+    def end(self, stream: StreamInfo, report: MessageReport | None = None) -> None:
         """Once, when the access log is written: `stream.end_ns` 0 means that it never completed.
 
-        `messages`: the counts of a gRPC stream, if somebody counted them.
+        `report`: of the ticks before, if there were any.
         """
         extra = self._expressions.evaluate(stream, ended=True) if self._expressions is not None else NO_EXTRA
         headers = stream.request_headers
-        grpc = headers is not None and is_grpc(headers)
-        known = messages.series if messages is not None else None
+        grpc = headers is not None and is_grpc_request(headers)
+        known = report.series if report is not None else None
         series = known.current() if known is not None else self._rules.http(stream)
+        messages = stream.grpc_messages
         if grpc and messages is not None:
-            if messages.series is None:
-                messages.begin(series, extra)
-            messages.report()
+            if report is None:
+                report = MessageReport()
+            if known is None:
+                report.begin(series, extra)
+            report.report(messages)
         handles = series.http(
             "grpc" if grpc else "http",
             stream.response_code,

@@ -12,11 +12,13 @@ class Flow(enum.Enum):
 
     CONTINUE = enum.auto()  # pass it to the next filter
     HOLD = enum.auto()  # keep it; the filter will call resume or reply
+    HOLD_HEADERS = enum.auto()  # HTTP headers only: keep them, but show me the body (see http/api.py)
 
 
 Held = Literal[Flow.HOLD]
 HOLD: Final = Flow.HOLD
 CONTINUE: Final = Flow.CONTINUE
+HOLD_HEADERS: Final = Flow.HOLD_HEADERS
 
 
 class ReadGate:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from protocols.http.codec import HttpVersion, ResetReason, StreamMeter
     from protocols.http.headers import Headers
     from sidecar.stream_info import ConnectionInfo, UpstreamHost, UpstreamInfo
-    from sidecar.transport.connection import Connection
     from sidecar.upstream.circuit_breaker import CircuitBreaker
     from sidecar.upstream.host import Host
     from stats.families import ClusterStats
@@ -118,20 +117,27 @@ class TcpUpstreamSink(Protocol):
         """`end`: the upstream half-closed."""
 
     def on_upstream_closed(self) -> None:
-        """Both ways are gone; `connection.close_reason` says how."""
+        """Both ways are gone; `was_reset` says how."""
 
     def on_upstream_full(self, full: bool) -> None: ...
 
 
 class TcpUpstream(Protocol):
-    """An upstream TCP connection of a tcp_proxy session; never shared or reused."""
+    """An upstream TCP connection, or what stands in for one; never shared or reused."""
 
     info: UpstreamInfo
-    connection: Connection  # its gate stops reading from the upstream
+
+    @property
+    def was_reset(self) -> bool:
+        """Once closed: the upstream broke it off."""
 
     def write(self, data: bytes, end: bool = False) -> None: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
+    def pause_reading(self) -> None:
+        """The downstream takes no more for now."""
+
+    def resume_reading(self) -> None: ...
 
 
 class Cluster(Protocol):

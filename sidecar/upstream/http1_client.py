@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from protocols.errors import LocalProtocolError, RemoteProtocolError
+from protocols.http import names
 from protocols.http.codec import Codec, CodecSettings, CodecSink, HttpVersion, ResetReason
 from protocols.http.headers import Headers
 from sidecar.transport.connection import Connection
@@ -54,6 +55,7 @@ class Http1Stream:
             return
         try:
             client.codec.send_headers(self._id, headers, end)
+            client.expect_tunnel(headers.method == names.CONNECT)
         except LocalProtocolError as error:
             client.fail_soon(self, str(error))
             return
@@ -122,7 +124,7 @@ class Http1Stream:
 class ResponseReceiver:
     """What the codec tells of the response on a connection. Implements `CodecSink`."""
 
-    __slots__ = ("began", "final", "final_is_trailers", "in_tunnel", "sink", "stream")
+    __slots__ = ("began", "connects", "final", "final_is_trailers", "in_tunnel", "sink", "stream")
 
     def __init__(self) -> None:
         #: both None while nothing is awaited; the stream does not know its sink, so that there is no reference cycle
@@ -131,6 +133,7 @@ class ResponseReceiver:
         self.final: Headers | bytes | None = None  # the last event, not told yet
         self.final_is_trailers = False
         self.began = False  # a byte of the response has come
+        self.connects = False  # the request is a CONNECT
         self.in_tunnel = False
 
     def on_headers(self, stream_id: int, headers: Headers, end: bool) -> None:
@@ -141,7 +144,7 @@ class ResponseReceiver:
             self.final = headers
             return
         status = headers.status
-        if status == 101:
+        if status == 101 or (self.connects and 200 <= status < 300):
             self.in_tunnel = True
         elif status < 200:
             self.began = False
@@ -218,6 +221,10 @@ class Http1Client(ActiveClient):
     @property
     def in_tunnel(self) -> bool:
         return self._receiver.in_tunnel
+
+    def expect_tunnel(self, connects: bool) -> None:
+        """The request that was just sent is a CONNECT, or is not."""
+        self._receiver.connects = connects
 
     def flush(self) -> None:
         output = self.codec.take_output()

@@ -40,6 +40,7 @@ class Http2Stream:
         "info",
         "meter",
         "request_ended",
+        "response_ended",
         "sink",
     )
 
@@ -50,6 +51,7 @@ class Http2Stream:
         self.meter = client.codec.meter(stream_id)
         self.info: UpstreamInfo = client.info
         self.request_ended = False
+        self.response_ended = False  # of a tunnel whose request has not
         self._paused = False
         self._owed = 0  # bytes that were handed on while the receiver was full
         self._window_full = False
@@ -85,9 +87,9 @@ class Http2Stream:
         except LocalProtocolError as error:
             client.fail_soon(self, str(error))
             return
-        if end:
-            self.request_ended = True
         client.flush_body(len(data))
+        if end:
+            self._end_request(client)
         if client.codec.unsent(self.id) > STREAM_BUFFER_BYTES:
             self._window_full = True
             self._tell_full()
@@ -101,8 +103,13 @@ class Http2Stream:
         except LocalProtocolError as error:
             client.fail_soon(self, str(error))
             return
-        self.request_ended = True
         client.flush_soon()
+        self._end_request(client)
+
+    def _end_request(self, client: Http2Client) -> None:
+        self.request_ended = True
+        if self.response_ended:
+            client.release(self)
 
     def reset(self) -> None:
         client = self._client
@@ -229,6 +236,9 @@ class Http2Client(ActiveClient):
     def end(self, stream: Http2Stream) -> None:
         """The response is complete; a request that is not is not wanted any more (RFC 9113 section 8.1)."""
         if not stream.request_ended:
+            if self.codec.is_tunnel(stream.id):  # the other direction goes on
+                stream.response_ended = True
+                return
             self.codec.reset(stream.id, ResetReason.NO_ERROR)
             self.http2_stats.tx_reset.inc()
         self.release(stream)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sidecar.transport.connection import Connection, PassThroughFilter
-from sidecar.transport.flow import Flow
+from sidecar.transport.flow import Flow, ReadGate
 from sidecar.transport.transport_socket import CloseReason
 from sidecar.upstream.api import Pending, TcpUpstreamSink, UpstreamFailure
 from sidecar.upstream.connector import drop
@@ -78,6 +78,16 @@ class TcpClient(PassThroughFilter):
             self._sink = None
             self._end(remote=False)
             self.connection.abort()
+
+    @property
+    def was_reset(self) -> bool:
+        return self.connection.close_reason is CloseReason.REMOTE_RESET
+
+    def pause_reading(self) -> None:
+        self.connection.gate.close(ReadGate.SINK_FULL)
+
+    def resume_reading(self) -> None:
+        self.connection.gate.open(ReadGate.SINK_FULL)
 
     def shut_down(self) -> None:
         """The cluster goes: end at once, and tell."""

@@ -44,24 +44,30 @@ def measure_paths(
     results = {(path, name): Measured() for path in PATHS for name in world.proxies}
     for path in PATHS:
         for name in world.proxies:
-            run_load(path, world.ports[name][path], WARM_UP_SECONDS, connections)
+            run_load(world, path, world.ports[name][path], WARM_UP_SECONDS, connections)
         for repetition in range(repetitions):
             for name in sorted(world.proxies, reverse=bool(repetition % 2)):
                 measured = results[(path, name)]
                 _measure_once(
-                    world.proxies[name], path, world.ports[name][path], seconds, connections, measured
+                    world, world.proxies[name], path, world.ports[name][path], seconds, connections, measured
                 )
                 tell(
-                    f"{path:5} {name:8} {measured.cpu_per_1000[-1]:.4f} CPU s per 1000, {measured.per_second[-1]:.0f}/s"
+                    f"{path:8} {name:8} {measured.cpu_per_1000[-1]:.4f} CPU s per 1000, {measured.per_second[-1]:.0f}/s"
                 )
     return results
 
 
 def _measure_once(
-    proxy: Proxy, path: str, port: int, seconds: float, connections: int, measured: Measured
+    world: BenchWorld,
+    proxy: Proxy,
+    path: str,
+    port: int,
+    seconds: float,
+    connections: int,
+    measured: Measured,
 ) -> None:
     before, started = proxy.cpu_seconds(), time.monotonic()
-    answered = run_load(path, port, seconds, connections)
+    answered = run_load(world, path, port, seconds, connections)
     elapsed = time.monotonic() - started
     measured.cpu_per_1000.append((proxy.cpu_seconds() - before) * 1000 / answered)
     measured.per_second.append(answered / elapsed)

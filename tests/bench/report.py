@@ -17,6 +17,9 @@ END = "<!-- measured: end -->"
 _TITLES = {
     "http": "HTTP/1.1 plaintext, 1 KiB answers",
     "mtls": "HTTP/1.1 behind mutual TLS (server side)",
+    "h2": "HTTP/2 plaintext to HTTP/1.1",
+    "h2_mtls": "HTTP/2 behind mutual TLS to HTTP/1.1 (server side)",
+    "grpc": "gRPC, messages of 100 bytes, HTTP/2 to HTTP/2",
     "tcp": "TCP relay, messages of 64 bytes",
 }
 
@@ -42,7 +45,7 @@ def tables(
     setting = (
         f"Measured on {datetime.date.today():%Y-%m-%d}: {os.cpu_count()} cores, {platform.machine()}, "
         f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}; "
-        f"{repetitions} repetitions of {seconds:g} s, {connections} connections; medians, in brackets the range."
+        f"{repetitions} repetitions of {seconds:g} s, {connections} connections (HTTP/2: 8 streams on each); medians, in brackets the range."
     )
     lines = [
         setting,

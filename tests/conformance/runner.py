@@ -21,13 +21,16 @@ from typing import Any
 
 import yaml
 
-from tests.conformance.scenarios import PASSING, Scenario, index, load
+from tests.conformance.grpc_steps import GrpcSteps
+from tests.conformance.scenarios import PASSING, Scenario, ScenarioFailure, index, load
 from tests.support.backends import LoopThread, TcpBackend
 from tests.support.certificates import write_conformance_certificates
 from tests.support.http_client import RawClient, Response
 from tests.support.ports import free_ports
 from tests.support.process import Proxy, ProxyCommand, sidecar_command, start_proxy
 from tests.support.prometheus_text import PrometheusTextError, differences, parse
+
+Action = Callable[[Mapping[str, Any]], None]
 
 _PORTS = (
     "PORT_BACKEND",
@@ -41,10 +44,6 @@ _PORTS = (
 _SKIPPED_WHEN_STATIC = frozenset({"xds", "extensions"})
 _STATS_INTERVAL_S = 0.5
 _QUIT_LIMIT_S = 3.0
-
-
-class ScenarioFailure(AssertionError):
-    """A step did not do what the manifest says."""
 
 
 class ScenarioRun:
@@ -62,7 +61,11 @@ class ScenarioRun:
         self._backend: TcpBackend | None = None
         self._holders: list[_Holder] = []
         self._clients: dict[tuple[str, int], RawClient] = {}
-        self._actions: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
+        self._http_lock = threading.Lock()
+        self._grpc = GrpcSteps(self._address)
+        self._actions: Mapping[str, Action] = {
+            **self._grpc.actions,
+            "parallel": self._parallel,
             "start": self._start,
             "ready": self._ready,
             "sleep": lambda step: time.sleep(float(step["seconds"])),
@@ -80,6 +83,7 @@ class ScenarioRun:
     def __exit__(self, *_: object) -> None:
         for holder in self._holders:
             holder.stop()
+        self._grpc.close()
         for client in self._clients.values():
             client.close()
         for proxy in self._proxies.values():
@@ -92,17 +96,20 @@ class ScenarioRun:
     def run(self) -> None:
         """All steps, then the orderly end of every proxy. Raises ScenarioFailure."""
         for number, step in enumerate(self.scenario.manifest["steps"], 1):
-            action = step["action"]
-            if action in _SKIPPED_WHEN_STATIC:
-                continue
-            perform = self._actions.get(action)
-            if perform is None:
-                raise ScenarioFailure(f"step {number}: the runner has no action {action!r}")
             try:
-                perform(step)
+                self._perform(step)
             except (ScenarioFailure, OSError, RuntimeError) as error:
-                raise ScenarioFailure(f"step {number} ({action}): {error}\n{self._logs()}") from error
+                raise ScenarioFailure(f"step {number} ({step['action']}): {error}\n{self._logs()}") from error
         self._quit()
+
+    def _perform(self, step: Mapping[str, Any]) -> None:
+        action = step["action"]
+        if action in _SKIPPED_WHEN_STATIC:
+            return
+        perform = self._actions.get(action)
+        if perform is None:
+            raise ScenarioFailure(f"the runner has no action {action!r}")
+        perform(step)
 
     def _quit(self) -> None:
         for name, proxy in self._proxies.items():
@@ -148,9 +155,12 @@ class ScenarioRun:
 
     def _start_backend(self, step: Mapping[str, Any]) -> None:
         spec = self.scenario.manifest["backend"]
+        host, port = self._address(spec["address"])
+        if spec["kind"] == "grpc":
+            self._grpc.start_backend(host, port)
+            return
         if spec["kind"] != "tcp":
             raise ScenarioFailure(f"the runner has no backend of kind {spec['kind']!r}")
-        host, port = self._address(spec["address"])
         self._loop = LoopThread()
         self._backend = TcpBackend(self._loop, spec["mode"], prefix=spec["prefix"]).start(host, port)
 
@@ -159,8 +169,9 @@ class ScenarioRun:
         stop_at = time.monotonic() + float(step["for_seconds"]) if "for_seconds" in step else None
         repetition = 0
         while repetition < repetitions or (stop_at is not None and time.monotonic() < stop_at):
-            response = self._exchange(step, repetition)
-            self._requests_sent += 1
+            with self._http_lock:
+                response = self._exchange(step, repetition)
+                self._requests_sent += 1
             _check_response(response, step.get("expect", {}), repetition)
             repetition += 1
 
@@ -186,6 +197,35 @@ class ScenarioRun:
         if (response.header("connection") or "").lower() == "close" or client.closed_by_peer:
             self._clients.pop(address).close()
         return response
+
+    def _parallel(self, step: Mapping[str, Any]) -> None:
+        """The foreground's steps once, while those of the background are repeated for its time."""
+        failures: list[Exception] = []
+        foreground_failed = threading.Event()
+
+        def repeat() -> None:
+            stop_at = time.monotonic() + float(step["background"]["for_seconds"])
+            number = 0
+            try:
+                while time.monotonic() < stop_at and not foreground_failed.is_set():
+                    for each in step["background"]["steps"]:
+                        self._perform(_numbered(each, number))
+                    number += 1
+            except (ScenarioFailure, OSError, RuntimeError) as error:
+                failures.append(error)
+
+        background = threading.Thread(target=repeat, daemon=True)
+        background.start()
+        try:
+            for each in step["foreground"]:
+                self._perform(each)
+        except BaseException:
+            foreground_failed.set()
+            raise
+        finally:
+            background.join()
+        if failures:
+            raise ScenarioFailure(f"in the background: {failures[0]}") from failures[0]
 
     def _tcp(self, step: Mapping[str, Any]) -> None:
         address = self._address(step["address"])
@@ -259,6 +299,17 @@ class _Holder:
         self._stop.set()
         self._thread.join(11)
         self._socket.close()
+
+
+def _numbered(value: Any, number: int) -> Any:
+    """A step of a loop with its repetition filled in."""
+    if isinstance(value, str):
+        return value.replace("${N}", str(number))
+    if isinstance(value, Mapping):
+        return {key: _numbered(each, number) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_numbered(each, number) for each in value]
+    return value
 
 
 def _read_line(connection: socket.socket) -> bytes:

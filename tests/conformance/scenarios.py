@@ -11,9 +11,15 @@ import yaml
 DATA = Path(__file__).parent / "data"
 
 PASSING = (
+    "basic-http",
+    "basic-http-tls",
     "basic-tcp",
     "mx-http-headers",
     "mx-http-native",
+    "stats-default",
+    "stats-ecds",
+    "stats-grpc",
+    "stats-use-host-header",
     "tcp-mx",
     "tcp-mx-no-alpn",
     "tcp-mx-peer-not-found",
@@ -21,33 +27,42 @@ PASSING = (
 )
 """Must pass, in the static variant."""
 
-_HTTP2 = "needs HTTP/2"
+_CEL = "needs CEL in the dimensions of a metric"
 _XDS = "needs the control plane: there is no static variant"
-_HBONE = "needs HBONE tunnels over HTTP/2"
+_HBONE = "needs HBONE: internal listeners at both ends of a tunnel"
 
 AWAITED = {
-    "basic-http": _HTTP2,
-    "basic-http-tls": _HTTP2,
     "connect-basic": _HBONE,
-    "stats-default": _HTTP2,
-    "stats-customized": _HTTP2,
-    "stats-use-host-header": _HTTP2,
+    "stats-customized": _CEL,
+    "stats-grpc-stream": _CEL,
     "stats-parallel-default": _XDS,
-    "stats-grpc": _HTTP2,
-    "stats-grpc-stream": _HTTP2,
     "stats-config-update": _XDS,
-    "stats-403": _HTTP2,
-    "stats-ecds": _HTTP2,
+    "stats-403": "needs the RBAC filter",
     "waypoint-http": _XDS,
     "waypoint-connect-full": _XDS,
     "waypoint-connect-tcp": _XDS,
     "waypoint-baggage": _HBONE,
-    "tcp-mx-additional-labels": "needs CEL",
+    "tcp-mx-additional-labels": _CEL,
 }
 """Not run by the tests, with the reason."""
 
 WITH_ENVOY = ("basic-tcp", "basic-http", "basic-http-tls")
 """What a stock Envoy, which lacks Istio's extensions, can run: the check of the runner itself."""
+
+TRAFFIC_WITH_ENVOY = (
+    "stats-default",
+    "stats-customized",
+    "stats-use-host-header",
+    "stats-grpc",
+    "stats-grpc-stream",
+    "stats-403",
+    "stats-ecds",
+)
+"""What it can run without Istio's filters: everything but the metrics."""
+
+
+class ScenarioFailure(AssertionError):
+    """A step did not do what the manifest says."""
 
 
 @dataclass(frozen=True)

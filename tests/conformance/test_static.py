@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.runner import ScenarioFailure, run_scenario
-from tests.conformance.scenarios import AWAITED, PASSING, WITH_ENVOY, index
+from tests.conformance.runner import ScenarioRun, run_scenario
+from tests.conformance.scenarios import (
+    AWAITED,
+    PASSING,
+    TRAFFIC_WITH_ENVOY,
+    WITH_ENVOY,
+    ScenarioFailure,
+    index,
+    load,
+)
+from tests.conformance.stripped import without_istio
 from tests.support.envoy import require_envoy
 from tests.support.process import sidecar_command
 
@@ -20,6 +29,12 @@ def test_scenario_passes(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", WITH_ENVOY)
 def test_runner_passes_the_real_envoy(name: str, tmp_path: Path) -> None:
     run_scenario(name, require_envoy(), tmp_path)
+
+
+@pytest.mark.parametrize("name", TRAFFIC_WITH_ENVOY)
+def test_runner_passes_the_traffic_through_the_real_envoy(name: str, tmp_path: Path) -> None:
+    with ScenarioRun(without_istio(load(name), tmp_path), require_envoy(), tmp_path) as run:
+        run.run()
 
 
 def test_runner_fails_a_proxy_without_the_metrics(tmp_path: Path) -> None:

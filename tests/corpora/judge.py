@@ -1,4 +1,4 @@
-"""What happened to a case, and what of it is wrong. No sockets here.
+"""What happened to an HTTP/1 case, and what of it is wrong. No sockets here.
 
 Outcomes of a request case have one token per answer, joined by `+`: `accept` (the 200 of the backend), `reject-NNN` (an
 answer of the proxy), `close` (closed without an answer, or after an `accept` on a connection that should stay open),
@@ -21,9 +21,22 @@ _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [\x21-\x7e\x80-\xff]+
 _FIELD_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\Z")
 
 
-@dataclass(slots=True)
-class Observation:
-    """Everything seen on both sides of the proxy during one case."""
+@dataclass(slots=True, kw_only=True)
+class Aftermath:
+    """What a case has done to the backend and to the next client, whatever the protocol in front."""
+
+    requests: list[RecordedRequest] = field(default_factory=list)
+    leftovers: list[bytes] = field(default_factory=list)
+    canary: str | None = None
+    """What was wrong with the clean request afterwards."""
+
+    def complete(self) -> list[RecordedRequest]:
+        return [request for request in self.requests if request.complete]
+
+
+@dataclass(slots=True, kw_only=True)
+class Observation(Aftermath):
+    """Everything seen on both sides of the proxy during one HTTP/1 case."""
 
     responses: list[Response] = field(default_factory=list)
     interim: int = 0
@@ -31,10 +44,6 @@ class Observation:
     invalid: str | None = None
     closed: bool = False
     received: int = 0
-    requests: list[RecordedRequest] = field(default_factory=list)
-    leftovers: list[bytes] = field(default_factory=list)
-    canary: str | None = None
-    """What was wrong with the clean request afterwards."""
 
 
 def case_input(case: Mapping[str, Any]) -> bytes:
@@ -48,6 +57,20 @@ def allowed_outcomes(case: Mapping[str, Any]) -> list[str]:
     return [case["expect"]["outcome"], *case["expect"].get("also_ok", [])]
 
 
+def is_allowed(case: Mapping[str, Any], outcome: str) -> bool:
+    """Whether the case allows `outcome`; a `*` at the end of an allowed one stands for anything."""
+    return any(
+        outcome.startswith(each[:-1]) if each.endswith("*") else outcome == each
+        for each in allowed_outcomes(case)
+    )
+
+
+def answer_token(response: Response) -> str:
+    """`accept` for the 200 of the backend, `reject-NNN` for an answer of the proxy."""
+    from_backend = response.status == 200 and response.header("x-backend") is not None
+    return "accept" if from_backend else f"reject-{response.status}"
+
+
 def request_outcome(reader: ResponseReader, *, closed: bool, invalid: bool) -> str:
     """The outcome of a request case as it stands."""
     tokens = []
@@ -55,9 +78,8 @@ def request_outcome(reader: ResponseReader, *, closed: bool, invalid: bool) -> s
     for response in reader.responses:
         if not response.complete:
             break
-        from_backend = response.status == 200 and response.header("x-backend") is not None
-        tokens.append("accept" if from_backend else f"reject-{response.status}")
-        closes = not from_backend or (response.header("connection") or "").lower() == "close"
+        tokens.append(answer_token(response))
+        closes = tokens[-1] != "accept" or (response.header("connection") or "").lower() == "close"
     if invalid:
         tokens.append("non-http1-bytes")
     elif closed and reader.pending:
@@ -106,16 +128,27 @@ def forbidden_in_head(head: bytes) -> list[str]:
 
 def request_problems(case: Mapping[str, Any], outcome: str, seen: Observation) -> list[str]:
     """Everything wrong with a request case; empty when it passes."""
-    problems = []
-    if outcome not in allowed_outcomes(case):
-        detail = f" ({seen.invalid})" if seen.invalid else ""
-        problems.append(f"outcome {outcome}{detail}, allowed: {', '.join(allowed_outcomes(case))[:300]}")
-    problems += _always(seen)
-    complete = [request for request in seen.requests if request.complete]
+    problems = outcome_problems(case, outcome, seen.invalid)
+    problems += aftermath_problems(seen)
+    complete = len(seen.complete())
     half_closed = case.get("after_send") == "half-close"
-    if len(complete) > len(seen.responses) and not half_closed:
-        problems.append(f"{len(complete)} complete requests at the backend for {len(seen.responses)} answers")
-    accepted = outcome.split("+").count("accept")
+    if complete > len(seen.responses) and not half_closed:
+        problems.append(f"{complete} complete requests at the backend for {len(seen.responses)} answers")
+    return problems + forwarding_problems(case, outcome.split("+").count("accept"), seen)
+
+
+def outcome_problems(case: Mapping[str, Any], outcome: str, invalid: str | None) -> list[str]:
+    """What is wrong with the outcome; `invalid` says why an answer could not be read."""
+    if is_allowed(case, outcome):
+        return []
+    detail = f" ({invalid})" if invalid else ""
+    return [f"outcome {outcome}{detail}, allowed: {', '.join(allowed_outcomes(case))[:300]}"]
+
+
+def forwarding_problems(case: Mapping[str, Any], accepted: int, seen: Aftermath) -> list[str]:
+    """What the backend should have seen of `accepted` requests and has not, and what it should not have seen."""
+    problems = []
+    complete = seen.complete()
     expected = case["expect"].get("requests", [])[:accepted]
     if accepted and len(complete) < len(expected):
         problems.append(f"{len(complete)} requests at the backend, expected {len(expected)}")
@@ -126,14 +159,22 @@ def request_problems(case: Mapping[str, Any], outcome: str, seen: Observation) -
     return problems
 
 
+def aftermath_problems(seen: Aftermath) -> list[str]:
+    """What may never happen, whatever the case says."""
+    problems = []
+    for request in seen.requests:
+        problems += [f"forbidden at the backend: {problem}" for problem in forbidden_in_head(request.head)]
+    problems += [f"surplus bytes at the backend: {data[:80]!r}" for data in seen.leftovers]
+    if seen.canary is not None:
+        problems.append(f"clean request afterwards: {seen.canary}")
+    return problems
+
+
 def response_problems(case: Mapping[str, Any], outcome: str, seen: Observation) -> list[str]:
     """Everything wrong with a response case; empty when it passes."""
-    problems = []
     expect = case["expect"]
-    if outcome not in allowed_outcomes(case):
-        detail = f" ({seen.invalid})" if seen.invalid else ""
-        problems.append(f"outcome {outcome}{detail}, allowed: {', '.join(allowed_outcomes(case))}")
-    problems += _always(seen)
+    problems = outcome_problems(case, outcome, seen.invalid)
+    problems += aftermath_problems(seen)
     for response in seen.responses:
         if response.header("x-poison") is not None:
             problems.append("x-poison reached the client")
@@ -149,16 +190,6 @@ def response_problems(case: Mapping[str, Any], outcome: str, seen: Observation) 
         for name in expect.get("absent_headers", [])
         if response.header(name) is not None
     ]
-    return problems
-
-
-def _always(seen: Observation) -> list[str]:
-    problems = []
-    for request in seen.requests:
-        problems += [f"forbidden at the backend: {problem}" for problem in forbidden_in_head(request.head)]
-    problems += [f"surplus bytes at the backend: {data[:80]!r}" for data in seen.leftovers]
-    if seen.canary is not None:
-        problems.append(f"clean request afterwards: {seen.canary}")
     return problems
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.corpora.differences import DIFFERENCES
-from tests.corpora.runner import CorpusRun, Result, load
+from tests.corpora.lanes import Result
+from tests.corpora.runner import CorpusRun, load
 from tests.support.bootstraps import Json
 from tests.support.envoy import require_envoy
 from tests.support.process import ProxyCommand, sidecar_command

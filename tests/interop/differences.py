@@ -79,3 +79,10 @@ OUTCOMES: dict[tuple[str, int], str] = {}
 
 FORWARDED: dict[tuple[str, int], str] = {}
 """(bootstrap, number of the step) to the reason why what reaches the backend differs."""
+
+H2_UPSTREAM = {
+    "goaway": "a request behind the last stream of a GOAWAY was not processed: it is sent again here without a retry policy",
+    "first burst": "requests wait here until the SETTINGS of a new connection say how many streams it takes",
+    "starved window": "Envoy waits until half the window of a connection is read, of which held streams may keep more",
+}
+"""Where a test of HTTP/2 upstreams expects of this proxy what Envoy does not do."""

@@ -1,11 +1,12 @@
 """A client sidecar and a server sidecar with mutual TLS between them, each either this proxy or the real Envoy.
 
-client --plain--> client sidecar --mTLS--> server sidecar --plain--> application
+client --plain--> client sidecar --mTLS, HTTP/1.1 or HTTP/2--> server sidecar --plain--> application
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,27 @@ from tests.support.istio_config import (
 from tests.support.ports import free_ports
 from tests.support.process import Proxy, ProxyCommand, start_proxy
 
-ALPN = ("http/1.1",)
+SERVICE_HOST = "server.default.svc.cluster.local"
+
+
+@dataclass(frozen=True)
+class Between:
+    """What the sidecars speak with each other: the protocol, what the client offers, what the server takes."""
+
+    name: str
+    offered: Sequence[str]
+    accepted: Sequence[str]
+    cluster_options: Json = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+HTTP1 = Between("HTTP/1.1", ("http/1.1",), ("http/1.1",))
+H2 = Between("HTTP/2", ("h2",), ("h2",), {"http2_protocol_options": {"allow_connect": True}})
+ISTIO_H2 = replace(
+    H2, name="HTTP/2 of the mesh", offered=("istio-h2", "istio", "h2"), accepted=("h2", "http/1.1")
+)
 
 
 class Application:
@@ -61,7 +82,8 @@ class Application:
 class SidecarPair:
     """Both sidecars, running. Istio's filters are configured only in a proxy of this project.
 
-    An Envoy says who it is by constant header rules instead.
+    An Envoy says who it is by constant header rules instead. `http` is the address of the application when it is not that
+    of `application`; `manager` goes into the connection managers of both.
     """
 
     def __init__(
@@ -71,32 +93,26 @@ class SidecarPair:
         mesh: Mesh,
         application: Application,
         directory: Path,
+        between: Between = HTTP1,
+        *,
+        http: tuple[str, int] | None = None,
+        manager: Mapping[str, Any] | None = None,
     ) -> None:
         self._mesh = mesh
         self._application = application
+        self._between = between
+        self._http = http or application.http.address
+        self._manager = dict(manager or {})
         tcp_names = list(application.tcp)
         self._client_admin, self._server_admin, *ports = free_ports(4 + 2 * len(tcp_names))
         self.http_port, self._server_http_port = ports[:2]
         self.tcp_ports = dict(zip(tcp_names, ports[2::2], strict=True))
         self._server_tcp_ports = dict(zip(tcp_names, ports[3::2], strict=True))
-        self.server = start_proxy(
-            server,
-            self._server_bootstrap(server.name != "envoy"),
+        self.client, self.server = start_pair(
+            (client, self._client_bootstrap(has_istio_filters(client)), self._client_admin),
+            (server, self._server_bootstrap(has_istio_filters(server)), self._server_admin),
             directory,
-            self._server_admin,
-            name="server",
         )
-        try:
-            self.client = start_proxy(
-                client,
-                self._client_bootstrap(client.name != "envoy"),
-                directory,
-                self._client_admin,
-                name="client",
-            )
-        except BaseException:
-            self.server.kill()
-            raise
 
     @property
     def proxies(self) -> tuple[Proxy, Proxy]:
@@ -107,21 +123,17 @@ class SidecarPair:
         self.server.terminate()
 
     def _server_bootstrap(self, with_istio: bool) -> str:
-        tls = downstream_tls(
-            self._mesh.leaf("server"),
-            self._mesh.root,
-            alpn=ALPN,
-            sans=[uri_san(prefix=f"spiffe://{TRUST_DOMAIN}/")],
-        )
+        tls = server_tls(self._mesh, self._between.accepted)
         routes = route_config(route_to("inbound-http", timeout="0s"))
         if not with_istio:
-            routes |= _announce("response", "envoy-server")
+            routes |= announce("response", "envoy-server")
         chain = http_filter_chain(
             routes,
             stat_prefix="inbound",
             http_filters=[peer_metadata_filter(inbound=True), istio_stats_filter()] if with_istio else [],
             forward_client_cert_details="APPEND_FORWARD",
             set_current_client_cert_details={"uri": True},
+            **self._manager,
         )
         listeners = [
             listener(
@@ -131,7 +143,7 @@ class SidecarPair:
                 traffic_direction="INBOUND",
             )
         ]
-        clusters = [_app_cluster("inbound-http", self._application.http.address)]
+        clusters = [service_cluster("inbound-http", self._http)]
         for name, backend in self._application.tcp.items():
             tcp_chain = tcp_filter_chain(f"inbound-{name}", stat_prefix=name)
             if with_istio:
@@ -144,29 +156,31 @@ class SidecarPair:
                     traffic_direction="INBOUND",
                 )
             )
-            clusters.append(_app_cluster(f"inbound-{name}", backend.address))
+            clusters.append(service_cluster(f"inbound-{name}", backend.address))
         return bootstrap(
             self._server_admin, listeners, clusters, node=node("ratings", service_account="server")
         )
 
     def _client_bootstrap(self, with_istio: bool) -> str:
-        tls = upstream_tls(
-            self._mesh.leaf("client"),
-            self._mesh.root,
-            alpn=ALPN,
-            sans=[uri_san(exact=spiffe("server"))],
-            sni="server.default.svc.cluster.local",
-        )
+        tls = client_tls(self._mesh, self._between.offered)
         routes = route_config(route_to("outbound-http", timeout="0s"))
         if not with_istio:
-            routes |= _announce("request", "envoy-client")
+            routes |= announce("request", "envoy-client")
         chain = http_filter_chain(
             routes,
             stat_prefix="outbound",
             http_filters=[peer_metadata_filter(inbound=False), istio_stats_filter()] if with_istio else [],
+            **self._manager,
         )
         listeners = [listener("outbound-http", self.http_port, chain, traffic_direction="OUTBOUND")]
-        clusters = [_service_cluster("outbound-http", self._server_http_port, tls)]
+        clusters = [
+            service_cluster(
+                "outbound-http",
+                ("127.0.0.1", self._server_http_port),
+                transport_socket=tls,
+                **self._between.cluster_options,
+            )
+        ]
         for name in self._application.tcp:
             tcp_chain = tcp_filter_chain(f"outbound-{name}", stat_prefix=name)
             if with_istio:
@@ -174,32 +188,61 @@ class SidecarPair:
             listeners.append(
                 listener(f"outbound-{name}", self.tcp_ports[name], tcp_chain, traffic_direction="OUTBOUND")
             )
-            clusters.append(_service_cluster(f"outbound-{name}", self._server_tcp_ports[name], tls))
+            clusters.append(
+                service_cluster(
+                    f"outbound-{name}", ("127.0.0.1", self._server_tcp_ports[name]), transport_socket=tls
+                )
+            )
         return bootstrap(
             self._client_admin, listeners, clusters, node=node("productpage", service_account="client")
         )
 
 
-_SERVICE: Json = {
-    "filter_metadata": {
-        "istio": {
-            "services": [
-                {"host": "server.default.svc.cluster.local", "name": "server", "namespace": "default"}
-            ]
-        }
-    }
-}
+def has_istio_filters(command: ProxyCommand) -> bool:
+    """Whether the program knows Istio's extensions: the real Envoy does not, whatever place it stands in."""
+    return Path(command.argv[0]).name != "envoy"
 
 
-def _app_cluster(name: str, address: tuple[str, int]) -> Json:
-    return cluster(name, address, metadata=_SERVICE)
+def start_pair(
+    client: tuple[ProxyCommand, str, int],
+    server: tuple[ProxyCommand, str, int],
+    directory: Path,
+    extra: Sequence[str] = (),
+) -> tuple[Proxy, Proxy]:
+    """Start both, each given with its bootstrap and admin port. When one does not start, none is left running."""
+    started = start_proxy(server[0], server[1], directory, server[2], name="server", extra=extra)
+    try:
+        return start_proxy(client[0], client[1], directory, client[2], name="client", extra=extra), started
+    except BaseException:
+        started.kill()
+        raise
 
 
-def _service_cluster(name: str, port: int, tls: Json) -> Json:
-    return cluster(name, ("127.0.0.1", port), metadata=_SERVICE, transport_socket=tls)
+def server_tls(mesh: Mesh, alpn: Sequence[str]) -> Json:
+    """The transport socket of the server sidecar: whoever is of the mesh may call."""
+    return downstream_tls(
+        mesh.leaf("server"), mesh.root, alpn=alpn, sans=[uri_san(prefix=f"spiffe://{TRUST_DOMAIN}/")]
+    )
 
 
-def _announce(side: str, workload: str) -> dict[str, Sequence[Any]]:
+def client_tls(mesh: Mesh, alpn: Sequence[str]) -> Json:
+    """The transport socket of the client sidecar: nobody but the server may answer."""
+    return upstream_tls(
+        mesh.leaf("client"),
+        mesh.root,
+        alpn=alpn,
+        sans=[uri_san(exact=spiffe("server"))],
+        sni=SERVICE_HOST,
+    )
+
+
+def service_cluster(name: str, address: tuple[str, int], **fields: Any) -> Json:
+    """A cluster with the metadata that Istio gives the clusters of a service."""
+    service = {"host": SERVICE_HOST, "name": "server", "namespace": "default"}
+    return cluster(name, address, metadata={"filter_metadata": {"istio": {"services": [service]}}}, **fields)
+
+
+def announce(side: str, workload: str) -> dict[str, Sequence[Any]]:
     """Header rules with which an Envoy without Istio's filters tells its metadata."""
     values = {
         "x-envoy-peer-metadata-id": f"{workload}-id",

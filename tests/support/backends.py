@@ -59,6 +59,8 @@ class RecordedRequest:
     complete: bool = False
     aborted: bool = False
     """The connection ended before the request did."""
+    trailers: bytes = b""
+    """The lines behind the last chunk."""
 
     @property
     def request_line(self) -> bytes:
@@ -75,15 +77,23 @@ class RecordedRequest:
 
     def fields(self) -> list[tuple[str, str]]:
         """Header fields in order, names in lower case, latin-1."""
-        pairs = []
-        for line in self.head.split(b"\r\n")[1:]:
-            if line:
-                name, _, value = line.partition(b":")
-                pairs.append((name.decode("latin-1").lower(), value.strip(b" \t").decode("latin-1")))
-        return pairs
+        return _fields(self.head.split(b"\r\n")[1:])
+
+    def trailer_fields(self) -> list[tuple[str, str]]:
+        """The same of the trailers."""
+        return _fields(self.trailers.split(b"\r\n"))
 
     def values(self, name: str) -> list[str]:
         return [value for key, value in self.fields() if key == name.lower()]
+
+
+def _fields(lines: Sequence[bytes]) -> list[tuple[str, str]]:
+    pairs = []
+    for line in lines:
+        if line:
+            name, _, value = line.partition(b":")
+            pairs.append((name.decode("latin-1").lower(), value.strip(b" \t").decode("latin-1")))
+    return pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +146,7 @@ class Backend:
         self.connections_open = 0
         self._loop = loop
         self._server: asyncio.Server | None = None
-        self._live: set[_Live] = set()
+        self._live: set[LiveConnection] = set()
 
     def _connection(self) -> asyncio.Protocol:
         raise AssertionError("a kind of backend makes its own connections")
@@ -174,7 +184,7 @@ class Backend:
             self._server = None
 
 
-class _Live(asyncio.Protocol):
+class LiveConnection(asyncio.Protocol):
     """A connection that its backend knows."""
 
     backend: Backend
@@ -243,7 +253,7 @@ class HttpBackend(Backend):
         self._loop.run(close())
 
 
-class _HttpConnection(_Live):
+class _HttpConnection(LiveConnection):
     backend: HttpBackend
 
     def __init__(self, backend: HttpBackend) -> None:
@@ -348,6 +358,8 @@ class _HttpConnection(_Live):
         if self.buffer[end : end + 4] != b"\r\n\r\n" and trailers_end < 0:
             return False
         stop = end + 4 if self.buffer[end : end + 4] == b"\r\n\r\n" else trailers_end + 4
+        assert self.current is not None
+        self.current.trailers = bytes(self.buffer[end + 2 : stop])
         del self.buffer[:stop]
         self._complete()
         return True
@@ -455,7 +467,7 @@ class TcpBackend(Backend):
         return _TcpConnection(self)
 
 
-class _TcpConnection(_Live):
+class _TcpConnection(LiveConnection):
     backend: TcpBackend
 
     def __init__(self, backend: TcpBackend) -> None:

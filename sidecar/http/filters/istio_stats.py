@@ -1,16 +1,22 @@
-"""`stats.PluginConfig` as an HTTP filter: Istio's standard metrics, counted when a stream ends."""
+"""`stats.PluginConfig` as an HTTP filter: Istio's standard metrics, counted when a stream ends.
+
+The messages of gRPC streams, which may be long, are reported on the way as well.
+"""
 
 from __future__ import annotations
 
 from config.model.istio import IstioStatsSpec
+from protocols.grpc.status import is_grpc_request, may_become_grpc
 from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
-from sidecar.telemetry.istio_report import HttpReporter
+from sidecar.stream_info import StreamInfo
+from sidecar.telemetry.istio_report import HttpReporter, MessageReport
 from sidecar.telemetry.istio_setup import set_up_istio_stats
+from sidecar.transport.timers import Cancellable, Timers
 from sidecar.upstream.services import FilterContext
 
 
 class IstioStats(PassThrough):
-    """Shared by all streams: what is reported is in the StreamInfo."""
+    """Shared by all streams but those of gRPC: what is reported is in the StreamInfo."""
 
     __slots__ = ("_reporter",)
 
@@ -21,6 +27,34 @@ class IstioStats(PassThrough):
         self._reporter.end(stream.info)
 
 
+class GrpcIstioStats(IstioStats):
+    """One stream of gRPC: its messages are reported every interval, counted from the request's head on."""
+
+    __slots__ = ("_info", "_interval_s", "_report", "_timer", "_timers")
+
+    def __init__(self, reporter: HttpReporter, info: StreamInfo, timers: Timers, interval_s: float) -> None:
+        super().__init__(reporter)
+        self._info = info
+        self._report = MessageReport()
+        self._timers = timers
+        self._interval_s = interval_s
+        self._timer: Cancellable | None = timers.after(interval_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        headers = self._info.request_headers
+        # gRPC-Web that nobody has translated is HTTP
+        if headers is not None and is_grpc_request(headers):
+            self._reporter.tick(self._info, self._report)
+            self._timer = self._timers.after(self._interval_s, self._tick)
+
+    def on_stream_end(self, stream: Stream) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._reporter.end(stream.info, self._report)
+
+
 class IstioStatsFactory:
     """Compiled once: label rules and metric handles."""
 
@@ -29,9 +63,16 @@ class IstioStatsFactory:
     def __init__(self, spec: IstioStatsSpec, context: FilterContext) -> None:
         services = context.services
         setup = set_up_istio_stats(spec, services.scope, services.node, context.direction)
-        self._shared = IstioStats(HttpReporter(setup.metrics, setup.rules))
+        self._reporter = HttpReporter(setup.metrics, setup.rules)
+        self._shared = IstioStats(self._reporter)
+        self._timers = services.timers
+        self._interval_s = spec.tcp_reporting_duration_s
 
     def for_stream(self, stream: Stream) -> IstioStats:
+        """Called when the head of the request has come: where the intervals begin. An interval of 0: no reports on the way."""
+        headers = stream.request_headers
+        if self._interval_s > 0 and headers is not None and may_become_grpc(headers):
+            return GrpcIstioStats(self._reporter, stream.info, self._timers, self._interval_s)
         return self._shared
 
 

@@ -37,12 +37,14 @@ from sidecar.http.router_headers import (
     set_attempt_count,
     take_retry_headers,
     take_timeouts,
+    tell_grpc_timeout,
 )
 from sidecar.http.routing import without_port
 from sidecar.http.upstream_request import UpstreamRequest
 from sidecar.stream_info import ResponseFlag
 from sidecar.transport.flow import Flow
 from sidecar.upstream.api import LbContext, UpstreamFailure
+from sidecar.upstream.connect_stream import ConnectStream
 from stats.families import RouterStats
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Router(PassThrough):
         "_backoff",
         "_body",
         "_cluster",
+        "_ends_connect",
         "_factory",
         "_headers",
         "_internal",
@@ -82,6 +85,7 @@ class Router(PassThrough):
         "_timer",
         "_trailers",
         "_tried",
+        "_tunnel",
         "_upgrade",
     )
 
@@ -123,15 +127,21 @@ class Router(PassThrough):
         self._request_ended = end
         self._internal = headers.get(b"x-envoy-internal") == b"true"
         self._upgrade = not end and names.UPGRADE in headers
-        self._timeout_ms, self._per_try_ms = take_timeouts(
+        self._ends_connect = route.connect is not None and route.ends_connect(headers.method)
+        self._tunnel = self._upgrade or self._ends_connect or headers.method == names.CONNECT
+        grpc_timeouts = route.grpc_timeouts(headers)
+        timeouts = take_timeouts(
             headers,
-            route.timeouts,
+            grpc_timeouts or route.timeouts,
             respect_expected_rq_timeout=factory.respect_expected_rq_timeout,
             insert_expected=factory.inserts_headers,
         )
+        if grpc_timeouts is not None:
+            tell_grpc_timeout(headers, timeouts)
+        self._timeout_ms, self._per_try_ms = timeouts
         self._take_retries(stream, route, cluster, headers)
         route.finalize_request(headers, stream.info, insert_original_path=factory.inserts_headers)
-        if end and self._timeout_ms:
+        if end and self._timeout_ms and not self._tunnel:
             self._timer = factory.timers.after(self._timeout_ms / 1000, self._on_timeout)
         self._start_attempt()
         return Flow.CONTINUE
@@ -223,6 +233,8 @@ class Router(PassThrough):
         self._request_ended = True
         if self._response_started and self._attempt is None:
             return
+        if self._tunnel:  # one that is half-closed may go on for ever
+            return
         if self._timeout_ms:
             self._timer = self._factory.timers.after(self._timeout_ms / 1000, self._on_timeout)
         attempt = self._attempt
@@ -243,9 +255,14 @@ class Router(PassThrough):
         if route.include_request_attempt_count:
             set_attempt_count(headers, info.attempt_count)
         attempt = self._attempt = UpstreamRequest(self)
+        context = LbContext(stream.connection_info, headers, route.metadata_match, self._tried)
+        if self._ends_connect:
+            tcp = ConnectStream(attempt, self._factory.timers)
+            attempt.wait(cluster.new_connection(context, tcp, priority=route.priority))
+            return
         attempt.wait(
             cluster.new_stream(
-                LbContext(stream.connection_info, headers, route.metadata_match, self._tried),
+                context,
                 attempt,
                 downstream_version=stream.downstream_version,
                 priority=route.priority,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from config.model.network import TcpProxySpec, WeightedTcpCluster
 from sidecar.network.api import Connection, NetworkFilterFactory, PassThroughFilter
+from sidecar.network.http_tunnel import Tunneling
 from sidecar.stream_info import ResponseFlag, StreamInfo, UpstreamInfo
 from sidecar.transport.flow import Flow, ReadGate
 from sidecar.transport.timers import Cancellable, IdleTimer
@@ -101,7 +102,11 @@ class TcpProxy(PassThroughFilter):
             downstream=self.connection.info,
             metadata_match=self._match.metadata_match if self._match else None,
         )
-        self._pending = cluster.new_connection(context, self)
+        tunneling = self._factory.tunneling
+        if tunneling is None:
+            self._pending = cluster.new_connection(context, self)
+        else:
+            self._pending = tunneling.open(cluster, context, self, self._session)
 
     def on_data(self, data: bytes, end: bool) -> bytes:
         if self._idle_timer is not None:
@@ -137,11 +142,10 @@ class TcpProxy(PassThroughFilter):
         upstream, stats = self._upstream, self._factory.stats
         if upstream is None:
             return
-        gate = upstream.connection.gate
         if full:
-            gate.close(ReadGate.SINK_FULL)
+            upstream.pause_reading()
         else:
-            gate.open(ReadGate.SINK_FULL)
+            upstream.resume_reading()
         counter = (
             stats.downstream_flow_control_paused_reading_total
             if full
@@ -164,7 +168,7 @@ class TcpProxy(PassThroughFilter):
         if self._idle_timer is not None:
             self._idle_timer.touch()
         if self.connection.write_full:
-            connection.connection.gate.close(ReadGate.SINK_FULL)
+            connection.pause_reading()
         self.connection.gate.open(ReadGate.NOT_READY)
 
     def _count_reading(self) -> None:
@@ -207,7 +211,7 @@ class TcpProxy(PassThroughFilter):
         upstream, self._upstream = self._upstream, None
         if upstream is None:
             return
-        if upstream.connection.close_reason is CloseReason.REMOTE_RESET:
+        if upstream.was_reset:
             self._session.add_flag(ResponseFlag.UPSTREAM_REMOTE_RESET)
             self.connection.abort("upstream_reset")  # as Envoy: a reset is passed on as one
         else:
@@ -263,6 +267,7 @@ class TcpProxyFactory:
         self.duration_s = spec.max_downstream_connection_duration_s
         self.max_connect_attempts = spec.max_connect_attempts
         self.access_loggers: tuple[AccessLogger, ...] = tuple(map(services.access_logger, spec.access_log))
+        self.tunneling = Tunneling(spec.tunneling) if spec.tunneling is not None else None
         self._cluster = spec.cluster
         self._weighted = {each.name: each for each in spec.weighted_clusters}
         self._names = [each.name for each in spec.weighted_clusters]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter, methodcaller
 from typing import Final, TypeAlias
 
+from protocols.grpc.status import GrpcStatus, is_grpc_request, status_of
 from protocols.http.headers import Headers
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.operator import Argument, Builder, Operator, number, refuse_length
@@ -135,24 +136,19 @@ def _query_params(argument: Argument) -> Operator:
 
 # gRPC
 
-_STATUS_NAMES: Final = (
-    *("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists"),
-    *(
-        "PermissionDenied",
-        "ResourceExhausted",
-        "FailedPrecondition",
-        "Aborted",
-        "OutOfRange",
-        "Unimplemented",
-    ),
-    *("Internal", "Unavailable", "DataLoss", "Unauthenticated"),
-)
-_STATUS: Final = re.compile(rb"[0-9]{1,9}")
-_WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+#: Where Envoy's spelling is not that of the words: only here is it one L.
+_CAMEL: Final = {GrpcStatus.OK: "OK", GrpcStatus.CANCELLED: "Canceled"}
+
+
+def _camel(status: GrpcStatus) -> str:
+    return _CAMEL.get(status) or "".join([word.capitalize() for word in status.name.split("_")])
 
 
 def _grpc_status(argument: Argument) -> Operator:
-    """`GRPC_STATUS(CAMEL_STRING|SNAKE_STRING|NUMBER)` of a gRPC request; an unknown code is printed as its number."""
+    """`GRPC_STATUS(CAMEL_STRING|SNAKE_STRING|NUMBER)` of a gRPC request that was answered (see `status_of`).
+
+    A code that gRPC does not define is printed as its number, what is no number as -1.
+    """
     refuse_length(argument)
     form = argument.text or "CAMEL_STRING"
     if form not in ("CAMEL_STRING", "SNAKE_STRING", "NUMBER"):
@@ -160,29 +156,20 @@ def _grpc_status(argument: Argument) -> Operator:
     missing = argument.missing
     names: tuple[bytes, ...] = ()
     if form == "CAMEL_STRING":
-        names = tuple(name.encode() for name in _STATUS_NAMES)
+        names = tuple(_camel(status).encode() for status in GrpcStatus)
     elif form == "SNAKE_STRING":
-        names = tuple("_".join(_WORD.split(name)).upper().encode() for name in _STATUS_NAMES)
+        names = tuple(status.name.encode() for status in GrpcStatus)
 
     def read(info: StreamInfo) -> bytes:
-        status = _status_of(info)
+        headers = info.request_headers
+        if headers is None or not is_grpc_request(headers):
+            return missing
+        status = status_of(info.response_trailers, info.response_headers, info.response_code)
         if status is None:
             return missing
-        return names[status] if status < len(names) else b"%d" % status
+        return names[status] if 0 <= status < len(names) else b"%d" % status
 
     return read
-
-
-def _status_of(info: StreamInfo) -> int | None:
-    if info.request_headers is None:
-        return None
-    if not (info.request_headers.get(b"content-type") or b"").startswith(b"application/grpc"):
-        return None
-    for headers in (info.response_trailers, info.response_headers):
-        value = headers.get(b"grpc-status") if headers is not None else None
-        if value is not None:
-            return int(value) if _STATUS.fullmatch(value) else None
-    return None
 
 
 HEADER_OPERATORS: Final[Mapping[str, Builder]] = {

@@ -134,7 +134,7 @@ identiy: {}
         "w.yaml:3:14: workload.namespace: must be text, not a number",
         "w.yaml:5:13: inbound[0].listen: must be ADDRESS:PORT",
         "w.yaml:6:18: inbound[0].application: 99999 is not a port: at most 65535",
-        "w.yaml:7:15: inbound[0].protocol: must be one of http, tcp; did you mean 'http'?",
+        "w.yaml:7:15: inbound[0].protocol: must be one of http, http2, grpc, tcp; did you mean 'http'?",
         "w.yaml:10:11: inbound[1].mtls: strict needs an identity section",
         "w.yaml:11:11: outbound: must be a list, not text",
         "w.yaml:12:1: identiy: unknown field; did you mean 'identity'?",

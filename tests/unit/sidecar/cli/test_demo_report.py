@@ -20,6 +20,7 @@ def series(name: str, value: float, **labels: str) -> Series:
         "destination_workload": "movies-v1",
         "destination_cluster": "peer",
         "connection_security_policy": "unknown",
+        "request_protocol": "http",
         "response_code": "200",
     }
     return Series(name, standard | labels, value)
@@ -36,8 +37,8 @@ def test_a_histogram_is_one_row(capsys: pytest.CaptureFixture[str]) -> None:
     demo_report._print_table({"catalog": page})
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  catalog")]
     assert lines == [
-        "catalog requests_total source catalog-v1@host movies-v1@peer unknown 200 10".split(),  # noqa: SIM905
-        "catalog request_bytes source catalog-v1@host movies-v1@peer unknown 200 10 (sum 910)".split(),  # noqa: SIM905
+        "catalog requests_total source catalog-v1@host movies-v1@peer unknown http 200 10".split(),  # noqa: SIM905
+        "catalog request_bytes source catalog-v1@host movies-v1@peer unknown http 200 10 (910)".split(),  # noqa: SIM905
     ]
 
 
@@ -80,5 +81,8 @@ def test_expected_series(value: float, labels: dict[str, str], present: bool) ->
     assert demo_report._present(page, wanted) is present
 
 
-def test_sixteen_series_are_expected() -> None:
-    assert len(demo_report.expected_series(10, 5)) == 16
+def test_series_of_all_three_protocols_are_expected_on_both_sides() -> None:
+    expected = demo_report.expected_series(10, 5)
+    assert len(expected) == 24
+    assert {each.labels.get("request_protocol") for each in expected} == {None, "http", "grpc"}
+    assert {each.sidecar for each in expected} == {"catalog", "movies"}

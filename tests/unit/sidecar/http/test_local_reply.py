@@ -11,10 +11,6 @@ from sidecar.stream_info import ResponseFlag
 from sidecar.upstream.api import UpstreamFailure
 
 
-def grpc(content_type: bytes = b"application/grpc") -> Headers:
-    return Headers.request(b"POST", b"/a.B/C", b"host", [(b"content-type", content_type)])
-
-
 class TestBuild:
     def test_text(self) -> None:
         headers, body = local_reply.build(Headers.request(b"GET", b"/", b"a"), 503, b"no", ((b"x", b"y"),))
@@ -71,7 +67,7 @@ class TestBuild:
         ],
     )
     def test_grpc(self, status: int, code: int) -> None:
-        headers, body = local_reply.build(grpc(), status, b"what is wrong")
+        headers, body = local_reply.build(None, status, b"what is wrong", grpc=True)
         assert headers.status == 200
         assert headers.get(b"grpc-status") == b"%d" % code
         assert headers.get(b"grpc-message") == b"what is wrong"
@@ -79,22 +75,8 @@ class TestBuild:
         assert body == b""
 
     def test_grpc_message_is_encoded(self) -> None:
-        headers, _ = local_reply.build(grpc(), 503, "50% \u00e4\n".encode())
+        headers, _ = local_reply.build(None, 503, "50% \u00e4\n".encode(), grpc=True)
         assert headers.get(b"grpc-message") == b"50%25 %C3%A4%0A"
-
-    @pytest.mark.parametrize(
-        ("content_type", "expected"),
-        [
-            (b"application/grpc", True),
-            (b"application/grpc+proto", True),
-            (b"application/grpc-web", False),
-            (b"application/grp", False),
-            (b"text/plain", False),
-        ],
-    )
-    def test_is_grpc(self, content_type: bytes, expected: bool) -> None:
-        assert local_reply.is_grpc(grpc(content_type)) is expected
-        assert not local_reply.is_grpc(None)
 
 
 class TestFailures:

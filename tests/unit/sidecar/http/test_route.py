@@ -360,7 +360,7 @@ def test_facts_of_the_action_are_taken_over() -> None:
         "st",
     )
     assert (found.cluster_not_found_status, found.timeouts.global_ms, found.idle_timeout_s) == (404, 0, 0.0)
-    assert (found.max_stream_duration_s, found.priority) == (7.0, RoutingPriority.HIGH)
+    assert (found.stream_duration_s(Headers()), found.priority) == (7.0, RoutingPriority.HIGH)
     assert (found.retry_policy, found.upgrades, found.metadata_match) == (own, {"websocket": False}, match)
     assert (found.include_request_attempt_count, found.include_attempt_count_in_response) == (True, False)
     other = forward(routes, request(b"/w"))

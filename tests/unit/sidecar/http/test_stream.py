@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from config.model.core import HeaderMutations, HeaderValueOption
+from config.model.cluster import UpstreamHttpOptions
+from config.model.core import DataSource, HeaderMutations, HeaderValueOption
 from config.model.http import Http1Options
 from config.model.route import DirectResponseAction
 from protocols.http.headers import Headers
 from sidecar.http.api import HttpFilter, PassThrough, Stream
-from sidecar.transport.flow import CONTINUE, HOLD, Flow, Held
+from sidecar.transport.flow import CONTINUE, HOLD, HOLD_HEADERS, Flow, Held
 from tests.support.http_floor import (
     OK,
     Client,
@@ -25,6 +26,7 @@ from tests.support.http_floor import (
     route_to,
     status_of,
 )
+from tests.support.upstream import static_spec
 
 GET = request()
 
@@ -393,6 +395,195 @@ class TestHoldResponse:
         assert b"500" not in client.take()
         assert client.ended
         assert repr(floor.last) == "200 - too_late"
+
+
+class Watcher(PassThrough):
+    """Holds the headers until it has seen the whole body; says in them how much it was, and passes `answer` on."""
+
+    def __init__(self, answer: bytes = b"") -> None:
+        self.answer = answer
+        self.sizes = [0, 0]
+
+    def on_request_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
+        return CONTINUE if end else HOLD_HEADERS
+
+    def on_request_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held:
+        self.sizes[0] += len(data)
+        if not end:
+            return HOLD
+        assert stream.request_headers is not None
+        stream.request_headers.set(b"x-size", b"%d" % self.sizes[0])
+        return data
+
+    def on_response_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
+        return CONTINUE if end else HOLD_HEADERS
+
+    def on_response_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held:
+        self.sizes[1] += len(data)
+        if not end:
+            return b""
+        self._finish(stream)
+        return self.answer
+
+    def on_response_trailers(self, stream: Stream, trailers: Headers) -> Flow | bytes:
+        self._finish(stream)
+        return self.answer
+
+    def _finish(self, stream: Stream) -> None:
+        headers = stream.info.response_headers
+        assert headers is not None
+        headers.remove(b"content-length")
+        headers.set(b"x-size", b"%d" % self.sizes[1])
+
+
+class Ender(PassThrough):
+    """Ends a response with `answer` in place of its trailers."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+
+    def on_response_trailers(self, stream: Stream, trailers: Headers) -> Flow | bytes:
+        return self.answer
+
+
+TRAILERS = Http1Options(enable_trailers=True)
+WITH_TRAILERS = [static_spec("web", http_options=UpstreamHttpOptions(enable_trailers=True))]
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class TestHoldHeaders:
+    def test_request_is_sent_when_its_body_was_seen(self) -> None:
+        notes: list[str] = []
+        floor = floor_with(Watcher(), Tracer("after", notes))
+        client = floor.connect()
+        client.send(request("POST", "/", "content-length: 6") + b"one")
+        assert (floor.asked(), notes) == (0, [])
+        client.send(b"two")
+        sent = floor.server().take()
+        assert b"x-size: 6\r\n" in sent
+        assert sent.endswith(b"onetwo")
+        assert notes == ["after>head", "after>onetwo"]
+
+    def test_response_is_sent_when_its_body_was_seen(self) -> None:
+        notes: list[str] = []
+        floor = floor_with(Tracer("after", notes), Watcher(b"whole"))
+        client, server = begin(floor)
+        server.send(CHUNKED + b"3\r\none\r\n")
+        server.send(b"3\r\ntwo\r\n")
+        assert (client.take(), notes[1:]) == (b"", [])
+        server.send(b"0\r\n\r\n")
+        answer = client.take()
+        assert b"x-size: 6\r\n" in answer
+        assert answer.endswith(b"\r\n5\r\nwhole\r\n0\r\n\r\n")
+        assert notes[1:] == ["after<head", "after<whole", "after end"]
+        assert floor.idle()
+
+    def test_trailers_let_the_response_go(self) -> None:
+        floor = floor_with(Watcher(b"whole"), http1=TRAILERS, clusters=WITH_TRAILERS)
+        client, server = begin(floor)
+        server.send(CHUNKED + b"3\r\none\r\n0\r\nx-t: 1\r\n\r\n")
+        answer = client.take()
+        assert b"x-size: 3\r\n" in answer
+        assert answer.endswith(b"\r\n5\r\nwhole\r\n0\r\n\r\n")
+
+    def test_local_reply_is_watched_too(self) -> None:
+        floor = floor_with(
+            Watcher(b"whole"), routes=[route_to("/", DirectResponseAction(404, DataSource(inline=b"no")))]
+        )
+        client = floor.connect()
+        client.send(GET)
+        answer = client.take()
+        assert status_of(answer) == 404
+        assert b"x-size: 2\r\n" in answer
+        assert answer.endswith(b"\r\n5\r\nwhole\r\n0\r\n\r\n")
+
+    def test_what_is_held_goes_when_the_filter_resumes_by_itself(self) -> None:
+        class Late(Holder):
+            def on_response_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
+                self.stream = stream
+                return HOLD_HEADERS
+
+        late = Late("response data")
+        floor = floor_with(late)
+        client, server = begin(floor)
+        server.send(response(body=b"body"))
+        assert client.take() == b""
+        assert b"".join(late.seen) == b"body"
+        late.resume_response()
+        assert client.take().endswith(b"\r\n\r\nbody")
+        assert floor.idle()
+
+    def test_client_that_leaves_meanwhile(self) -> None:
+        floor = floor_with(Watcher())
+        client, server = begin(floor)
+        server.send(CHUNKED + b"3\r\none\r\n")
+        client.lose()
+        assert floor.last.flags == "DC"
+        assert floor.idle()
+
+
+class TestDataInPlaceOfTrailers:
+    def answer(self, floor: HttpFloor) -> bytes:
+        client, server = begin(floor)
+        server.send(CHUNKED + b"3\r\none\r\n0\r\nx-t: 1\r\n\r\n")
+        assert floor.idle()
+        return client.take()
+
+    def test_it_is_the_end_of_the_body(self) -> None:
+        notes: list[str] = []
+        filters = Tracer("after", notes), Ender(b"end"), Tracer("before", notes)
+        floor = floor_with(*filters, http1=TRAILERS, clusters=WITH_TRAILERS)
+        assert self.answer(floor).endswith(b"3\r\none\r\n3\r\nend\r\n0\r\n\r\n")
+        assert notes[4:] == ["before<one", "after<one", "after<end", "before end", "after end"]
+        assert floor.last.sent == 6
+
+    def test_the_upstreams_trailers_are_still_known(self) -> None:
+        floor = floor_with(Ender(b"end"), http1=TRAILERS, clusters=WITH_TRAILERS)
+        self.answer(floor)
+        trailers = floor.last.info.response_trailers
+        assert trailers is not None
+        assert trailers.get(b"x-t") == b"1"
+
+    def test_nothing_in_their_place(self) -> None:
+        floor = floor_with(Ender(b""), http1=TRAILERS, clusters=WITH_TRAILERS)
+        assert self.answer(floor).endswith(b"3\r\none\r\n0\r\n\r\n")
+
+    def test_behind_a_body_that_a_filter_holds(self) -> None:
+        holder = Holder("response data")
+        floor = floor_with(holder, Ender(b"end"), http1=TRAILERS, clusters=WITH_TRAILERS)
+        client, server = begin(floor)
+        server.send(CHUNKED + b"3\r\none\r\n0\r\nx-t: 1\r\n\r\n")
+        assert not client.take().endswith(b"0\r\n\r\n")
+        assert holder.seen == [b"one", b"end"]
+        holder.resume_response()
+        assert client.take().endswith(b"6\r\noneend\r\n0\r\n\r\n")
+        assert floor.idle()
+
+
+class TestLocalRepliesForGrpc:
+    class Renamer(PassThrough):
+        """Changes what the request says it is."""
+
+        def __init__(self, content_type: bytes) -> None:
+            self.content_type = content_type
+
+        def on_request_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
+            headers.set(b"content-type", self.content_type)
+            return CONTINUE
+
+    def answer(self, sent: str, then: bytes) -> bytes:
+        floor = floor_with(self.Renamer(then), routes=[])
+        client = floor.connect()
+        client.send(request("GET", "/", f"content-type: {sent}"))
+        return client.take()
+
+    def test_the_clients_word_counts_not_a_filters(self) -> None:
+        answer = self.answer("application/grpc", b"text/plain")
+        assert status_of(answer) == 200
+        assert b"grpc-status: 12\r\n" in answer
+        answer = self.answer("application/grpc-web", b"application/grpc")
+        assert status_of(answer) == 404
+        assert b"grpc-status" not in answer
 
 
 class TestFailures:

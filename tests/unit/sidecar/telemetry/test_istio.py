@@ -8,20 +8,19 @@ from config.model.core import Metadata, Node, TrafficDirection
 from config.model.istio import IstioStatsSpec, MetricConfig, MetricDefinition, MetricType, Reporter
 from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata
-from sidecar.stream_info import UpstreamInfo
+from sidecar.stream_info import GrpcMessages, UpstreamInfo
 from sidecar.telemetry import istio
 from sidecar.telemetry.istio import (
     LabelRules,
     LocalWorkload,
     ReporterSide,
     grpc_status,
-    is_grpc,
     parse_endpoint_workload,
     plans_of,
     principal_namespace,
     side_of,
 )
-from sidecar.telemetry.istio_report import HttpReporter, MessageCount, TcpReporter
+from sidecar.telemetry.istio_report import HttpReporter, TcpReporter
 from stats.istio import NAMESPACE, PEER_LABELS, IstioMetrics, MetricKind
 from stats.store import Store
 from tests.unit.sidecar.telemetry.istio_streams import new_stream, rules_of, stream_of
@@ -40,8 +39,8 @@ def test_label_vectors(case: dict[str, Any]) -> None:
         TcpReporter(metrics, rules, stream).close()
         name = "istiocustom.istio_tcp_connections_opened_total"
     elif case["protocol"] == "grpc_messages":
-        messages = MessageCount()
-        HttpReporter(metrics, rules).end(stream, messages)
+        stream.grpc_messages = GrpcMessages()
+        HttpReporter(metrics, rules).end(stream)
         name = "istiocustom.istio_request_messages_total"
     else:
         HttpReporter(metrics, rules).end(stream)
@@ -83,23 +82,6 @@ def test_trailers_come_before_headers() -> None:
     assert grpc_status(stream) == "2"
     stream.response_trailers = Headers()
     assert grpc_status(stream) == "1"
-
-
-@pytest.mark.parametrize(
-    ("content_type", "path", "grpc"),
-    [
-        (b"application/grpc", b"/", True),
-        (b"application/grpc+proto", b"/", True),
-        (b"application/grpc-web", b"/", False),
-        (b"application/grpc; x", b"/", False),
-        (b"application/json", b"/", False),
-        (b"application/grpc", b"", False),
-        (None, b"/", False),
-    ],
-)
-def test_is_grpc(content_type: bytes | None, path: bytes, grpc: bool) -> None:
-    fields = [(b"content-type", content_type)] if content_type is not None else []
-    assert is_grpc(Headers.request(b"POST", path, b"a", fields)) is grpc
 
 
 def test_parse_endpoint_workload() -> None:

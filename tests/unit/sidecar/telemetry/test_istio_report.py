@@ -7,9 +7,9 @@ import pytest
 from protocols.http.codec import StreamMeter
 from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata
-from sidecar.stream_info import ResponseFlag, StreamInfo, UpstreamConnectionState, UpstreamInfo
+from sidecar.stream_info import GrpcMessages, ResponseFlag, StreamInfo, UpstreamConnectionState, UpstreamInfo
 from sidecar.telemetry.istio import LabelRules, LocalWorkload, ReporterSide
-from sidecar.telemetry.istio_report import HttpReporter, MessageCount, TcpReporter
+from sidecar.telemetry.istio_report import HttpReporter, MessageReport, TcpReporter
 from stats.istio import NAMESPACE, CustomMetric, IstioMetrics, MetricRule, compile_plans
 from stats.store import Store
 from tests.unit.sidecar.telemetry.istio_streams import new_stream
@@ -134,17 +134,17 @@ def test_message_reports_go_on_after_an_eviction() -> None:
     scope = store.scope(NAMESPACE)
     metrics = IstioMetrics(scope)
     reporter = HttpReporter(metrics, LabelRules(metrics, LocalWorkload(), ReporterSide.DESTINATION))
-    stream, messages = http_stream(b"application/grpc"), MessageCount()
+    stream, report = grpc_stream(), MessageReport()
     stream.peer_not_found = True
-    reporter.tick(stream, messages)
+    reporter.tick(stream, report)
     scope.evict_unused()
     scope.evict_unused()
-    messages.requests = 2
-    reporter.tick(stream, messages)
+    count(stream, 2, 0)
+    reporter.tick(stream, report)
     assert totals(store) == {"request_messages_total": 2, "response_messages_total": 0}
     scope.evict_unused()
     scope.evict_unused()
-    reporter.end(stream, messages)
+    reporter.end(stream, report)
     assert totals(store) == {"request_messages_total": 0, "response_messages_total": 0, "requests_total": 1}
 
 
@@ -157,6 +157,19 @@ def http_stream(content_type: bytes = b"") -> StreamInfo:
     meter = stream.meter = StreamMeter()
     meter.wire_received, meter.wire_sent = 111, 222
     return stream
+
+
+def grpc_stream() -> StreamInfo:
+    """One whose messages are counted."""
+    stream = http_stream(b"application/grpc")
+    count(stream, 0, 0)
+    return stream
+
+
+def count(stream: StreamInfo, requests: int, responses: int) -> None:
+    """So many messages have gone by."""
+    messages = stream.grpc_messages = stream.grpc_messages or GrpcMessages()
+    messages.requests.count, messages.responses.count = requests, responses
 
 
 def test_http_end() -> None:
@@ -197,19 +210,19 @@ def test_grpc_messages_are_reported_as_deltas() -> None:
     store = Store()
     metrics, rules = make(store)
     reporter = HttpReporter(metrics, rules)
-    stream, messages = http_stream(b"application/grpc"), MessageCount()
-    messages.requests = 3
-    reporter.tick(stream, messages)
+    stream, report = grpc_stream(), MessageReport()
+    count(stream, 3, 0)
+    reporter.tick(stream, report)
     assert totals(store) == {}
     stream.peer_not_found = True
-    reporter.tick(stream, messages)
+    reporter.tick(stream, report)
     assert totals(store) == {"request_messages_total": 3, "response_messages_total": 0}
-    messages.requests, messages.responses = 5, 2
-    reporter.tick(stream, messages)
+    count(stream, 5, 2)
+    reporter.tick(stream, report)
     assert totals(store) == {"request_messages_total": 5, "response_messages_total": 2}
-    messages.responses = 4
+    count(stream, 5, 4)
     stream.downstream_peer = PeerMetadata(workload="late")
-    reporter.end(stream, messages)
+    reporter.end(stream, report)
     assert totals(store) == {"request_messages_total": 5, "response_messages_total": 4, "requests_total": 1}
     assert {dict(counter.tags)["source_workload"] for counter in store.counters.values()} == {"unknown"}
 
@@ -217,9 +230,9 @@ def test_grpc_messages_are_reported_as_deltas() -> None:
 def test_grpc_messages_at_the_end_only() -> None:
     store = Store()
     metrics, rules = make(store, ReporterSide.SOURCE)
-    stream, messages = http_stream(b"application/grpc"), MessageCount()
-    messages.requests = messages.responses = 1
-    HttpReporter(metrics, rules).end(stream, messages)
+    stream = grpc_stream()
+    count(stream, 1, 1)
+    HttpReporter(metrics, rules).end(stream)
     assert totals(store) == {"request_messages_total": 1, "response_messages_total": 1, "requests_total": 1}
 
 
@@ -227,18 +240,38 @@ def test_grpc_messages_at_the_end_only() -> None:
 def test_http_ticks_begin_when_the_peer_is_known(side: ReporterSide) -> None:
     store = Store()
     metrics, rules = make(store, side)
-    stream, messages = http_stream(b"application/grpc"), MessageCount()
-    HttpReporter(metrics, rules).tick(stream, messages)
-    assert messages.series is None
+    stream, report = grpc_stream(), MessageReport()
+    HttpReporter(metrics, rules).tick(stream, report)
+    assert report.series is None
     stream.connection.downstream_peer = stream.connection.upstream_peer = PeerMetadata()
-    HttpReporter(metrics, rules).tick(stream, messages)
-    assert messages.series is not None
+    HttpReporter(metrics, rules).tick(stream, report)
+    assert report.series is not None
 
 
 def test_nothing_to_report_before_the_labels_are_known() -> None:
-    messages = MessageCount()
-    messages.report()
-    assert messages.series is None
+    report = MessageReport()
+    report.report(GrpcMessages())
+    assert report.series is None
+
+
+def test_nothing_is_reported_where_nobody_counts() -> None:
+    store = Store()
+    metrics, rules = make(store)
+    stream, report = http_stream(b"application/grpc"), MessageReport()
+    stream.peer_not_found = True
+    reporter = HttpReporter(metrics, rules)
+    reporter.tick(stream, report)
+    reporter.end(stream, report)
+    assert totals(store) == {"requests_total": 1}
+
+
+def test_messages_of_what_is_not_grpc_are_not_reported() -> None:
+    store = Store()
+    metrics, rules = make(store)
+    stream = http_stream(b"application/grpc-web")
+    count(stream, 1, 1)
+    HttpReporter(metrics, rules).end(stream)
+    assert totals(store) == {"requests_total": 1}
 
 
 class FakeExpressions:
@@ -264,11 +297,11 @@ def test_http_expressions_and_custom_metrics() -> None:
     metrics, rules = expressive(store)
     expressions = FakeExpressions()
     reporter = HttpReporter(metrics, rules, expressions)
-    stream, messages = http_stream(b"application/grpc"), MessageCount()
+    stream, report = grpc_stream(), MessageReport()
     stream.peer_not_found = True
-    reporter.tick(stream, messages)
-    reporter.tick(stream, messages)
-    reporter.end(stream, messages)
+    reporter.tick(stream, report)
+    reporter.tick(stream, report)
+    reporter.end(stream, report)
     assert expressions.asked == [False, True]
     assert totals(store)["mine"] == 7
     ended = {each.tag_extracted_name: each.tags[-1] for each in store.counters.values()}

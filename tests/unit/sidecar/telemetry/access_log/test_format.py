@@ -456,10 +456,12 @@ def test_unique_id_is_a_new_uuid_each_time() -> None:
     ("status", "camel", "snake", "number"),
     [
         (b"0", b"OK", b"OK", b"0"),
+        (b"1", b"Canceled", b"CANCELLED", b"1"),
         (b"5", b"NotFound", b"NOT_FOUND", b"5"),
         (b"16", b"Unauthenticated", b"UNAUTHENTICATED", b"16"),
         (b"17", b"17", b"17", b"17"),
-        (b"x", b"-", b"-", b"-"),
+        (b"x", b"-1", b"-1", b"-1"),
+        (b"", b"Unknown", b"UNKNOWN", b"2"),
     ],
 )
 def test_grpc_status(status: bytes, camel: bytes, snake: bytes, number: bytes) -> None:
@@ -478,9 +480,28 @@ def test_grpc_status_of_a_response_without_body() -> None:
     info = proxied()
     assert info.request_headers is not None and info.response_headers is not None
     info.request_headers.set(b"content-type", b"application/grpc+proto")
-    assert compile_format("%GRPC_STATUS%")(info) == b"-"
     info.response_headers.set(b"grpc-status", b"14")
     assert compile_format("%GRPC_STATUS%")(info) == b"Unavailable"
+
+
+def test_grpc_status_where_nobody_gave_one() -> None:
+    info = proxied()
+    assert info.request_headers is not None
+    info.request_headers.set(b"content-type", b"application/grpc")
+    assert compile_format("%GRPC_STATUS%")(info) == b"Unknown"
+    info.response_code = 503
+    assert compile_format("%GRPC_STATUS%")(info) == b"Unavailable"
+    info.response_code = 0  # the client did not wait for a response
+    assert compile_format("%GRPC_STATUS%")(info) == b"-"
+
+
+@pytest.mark.parametrize("content_type", [b"application/grpc-web+proto", b"text/plain"])
+def test_only_grpc_has_a_grpc_status(content_type: bytes) -> None:
+    info = proxied()
+    assert info.request_headers is not None
+    info.request_headers.set(b"content-type", content_type)
+    info.response_trailers = Headers([(b"grpc-status", b"0")])
+    assert compile_format("%GRPC_STATUS%")(info) == b"-"
 
 
 CLIENT = PeerMetadata(instance_name="pod-1", namespace="ns", workload="w", cluster="k8s", type="deployment")

@@ -1,0 +1,25 @@
+"""The HTTP filters for gRPC (envoy.extensions.filters.http.grpc_stats.v3, grpc_web.v3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcStatsSpec:
+    """`grpc_stats.v3.FilterConfig`.
+
+    `stats_for_all_methods`: every method has counters of its own; else those of `allowlist` (service, method) have, and all
+    others share the cluster's.
+    """
+
+    emit_filter_state: bool = False
+    stats_for_all_methods: bool = False
+    allowlist: frozenset[tuple[str, str]] = frozenset()
+    enable_upstream_stats: bool = False
+    replace_dots_in_grpc_service_name: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcWebSpec:
+    """`grpc_web.v3.GrpcWeb`."""

@@ -1,0 +1,1 @@
+"""gRPC over HTTP: what its headers say (`status`), length-prefixed messages (`framing`), the form for browsers (`web`)."""
