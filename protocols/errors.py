@@ -15,7 +15,7 @@ class RemoteProtocolError(ProtocolError):
     """The peer broke the protocol.
 
     `details` is Envoy's response code detail where it has one (`http1.codec_error`, `http1.too_many_headers`, ...), fit
-    for logs and stats: a short token, never bytes from the wire. `status` is what a server answers (400, 426, 431, 501).
+    for logs and stats: a short token, never bytes from the wire. `of_stream`: a stream was told of it already. `status` is what a server answers (400, 426, 431, 501).
     `h2_code` is the RFC 9113 section 7 error code for HTTP/2.
     """
 
@@ -24,3 +24,4 @@ class RemoteProtocolError(ProtocolError):
         self.details = details
         self.status = status
         self.h2_code = h2_code
+        self.of_stream = False

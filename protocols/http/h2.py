@@ -567,6 +567,7 @@ class Http2(ABC):
             return
         self._forget(stream)
         self._sink.on_reset(stream.id, ResetReason.PROTOCOL_ERROR, error.details)
+        error.of_stream = True
         raise error
 
     # --- output
@@ -695,7 +696,7 @@ class Http2(ABC):
             self._output.append(frames.rst_stream(stream_id, code))
 
     def credit(self, stream_id: int, size: int) -> None:
-        """Windows are opened again when half of them was used."""
+        """The window of a stream is opened again when half of it was used."""
         self._credit_connection(size)
         stream = self._streams.get(stream_id)
         if stream is None or stream.recv_ended:
@@ -707,8 +708,9 @@ class Http2(ABC):
             stream.uncredited = 0
 
     def _credit_connection(self, size: int) -> None:
+        """That of the connection: when half of it was used but for what streams hold back, which may be most of it."""
         self._uncredited += size
-        if 2 * self._uncredited >= self._settings.http2.initial_connection_window_size and not self._dead:
+        if self._uncredited >= max(self._recv_window, 1) and not self._dead:
             self._output.append(frames.window_update(0, self._uncredited))
             self._recv_window += self._uncredited
             self._uncredited = 0

@@ -136,7 +136,7 @@ class HeldMessage:
         self._trailers = None
         self._trailer_steps.clear()
         self.hold_data(self._last_data_step(place), data, True)
-        if not self._headers_held:
+        if not self._holds_headers():
             self._release()
 
     def _last_data_step(self, place: int) -> int:
@@ -147,14 +147,13 @@ class HeldMessage:
         """A filter answered HOLD to these; the steps of the others are still to be taken."""
         self._trailers = trailers
 
-    @property
-    def _headers_held(self) -> bool:
+    def _holds_headers(self) -> bool:
         """By a filter that does not look at the body: all of it waits for them."""
         return bool(self._header_steps) and self._watcher < 0
 
     def push_data(self, data: bytes, end: bool) -> None:
         """More of the body came."""
-        if self._headers_held:
+        if self._holds_headers():
             self._waiting.add(data, end)
             self._tell_full()
         else:
@@ -190,11 +189,11 @@ class HeldMessage:
 
     def _run_headers(self) -> None:
         """The headers go on, and behind them what waited for them."""
-        if not self._pass_headers() or self._headers_held:
+        if not self._pass_headers() or self._holds_headers():
             return
         if self._kept:
             self._release()
-            if self._headers_held:  # a watcher let them go to the next filter, which holds them
+            if self._holds_headers():  # a watcher let them go to the next filter, which holds them
                 return
         waiting, self._waiting = self._waiting, _Kept(-1)
         self._tell_full()
@@ -244,7 +243,7 @@ class HeldMessage:
             if at == self._watcher:  # what it passes on lets its headers go first
                 if not self._pass_headers():
                     return
-                if self._headers_held:  # by the next one
+                if self._holds_headers():  # by the next one
                     self.hold_data(at, data, end)
                     return
             at += 1
@@ -259,7 +258,7 @@ class HeldMessage:
     def _run_trailers(self) -> None:
         """Trailers go as far as the holder of the body, or the watcher; its CONTINUE lets go, and they go on behind."""
         steps = self._trailer_steps
-        while self._trailers is not None and not self.dropped and not self._headers_held:
+        while self._trailers is not None and not self.dropped and not self._holds_headers():
             holder = self._kept[-1].at if self._kept else self._watcher
             if not steps:
                 if holder < 0:
@@ -278,5 +277,5 @@ class HeldMessage:
                 return
             if isinstance(flow, bytes):
                 self.end_with(place, flow)
-            elif holds and self._kept and not self._headers_held:
+            elif holds and self._kept and not self._holds_headers():
                 self._release()

@@ -89,7 +89,8 @@ class Http2Exchanges(Exchanges):
         """The codec has said why (GOAWAY): every stream ends with the connection."""
         config = self.config
         config.stats.downstream_cx_protocol_error.inc()
-        count_codec_error(self.stats, error.details)
+        if not error.of_stream:
+            count_codec_error(self.stats, error.details)
         for stream in self.take_streams():
             stream.info.add_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
             stream.info.response_code_details = error.details

@@ -320,7 +320,8 @@ class Http2Client(ActiveClient):
         if self._gone:
             return
         self.pool.stats.upstream_cx_protocol_error.inc()
-        count_codec_error(self.http2_stats, error.details)
+        if not error.of_stream:
+            count_codec_error(self.http2_stats, error.details)
         self.flush()
         self._lose(ResetReason.PROTOCOL_ERROR, error.details, remote=False)
 

@@ -22,33 +22,11 @@ from tests.support.bootstraps import (
 )
 from tests.support.certificates import TRUST_DOMAIN, Mesh, spiffe
 from tests.support.envoy import require_envoy, require_program
-from tests.support.http_client import get
+from tests.support.nginx import start_nginx
 from tests.support.ports import free_ports
-from tests.support.process import REPOSITORY, ChildProcess, Proxy, ProxyCommand, start_proxy, wait_until
+from tests.support.process import REPOSITORY, ChildProcess, Proxy, ProxyCommand, start_proxy
 
 BODY_BYTES = 1024
-
-_NGINX = """
-daemon off;
-master_process off;
-worker_processes 1;
-pid {directory}/nginx.pid;
-error_log {directory}/nginx-error.log crit;
-events {{ worker_connections 2048; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    keepalive_requests 1000000;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{ default_type text/plain; return 200 "{body}"; }}
-    }}
-}}
-"""
 
 PATHS = ("http", "mtls", "h2", "h2_mtls", "grpc", "tcp")
 
@@ -90,15 +68,7 @@ class BenchWorld:
             child.terminate(1.0)
 
     def _start_backends(self) -> None:
-        config = self.directory / "nginx.conf"
-        config.write_text(
-            _NGINX.format(directory=self.directory, port=self._nginx_port, body="x" * BODY_BYTES),
-            encoding="utf-8",
-        )
-        nginx = require_program("nginx", "nginx-light")
-        self._children.append(
-            ChildProcess([nginx, "-p", str(self.directory), "-c", str(config)], self.directory / "nginx.log")
-        )
+        self._children.append(start_nginx(self.directory, self._nginx_port, "x" * BODY_BYTES))
         self._children.append(
             ChildProcess(
                 [sys.executable, "-m", "tests.bench.echo", "server", str(self._echo_port)],
@@ -108,14 +78,6 @@ class BenchWorld:
         )
 
         self._start_grpc_backend()
-
-        def up() -> bool:
-            try:
-                return get(("127.0.0.1", self._nginx_port), "/").status == 200
-            except OSError:
-                return False
-
-        wait_until(up, timeout_s=10, what="nginx")
 
     def _start_grpc_backend(self) -> None:
         """A server that answers each message with one message and the trailers of a call that went well."""

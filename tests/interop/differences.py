@@ -86,3 +86,8 @@ H2_UPSTREAM = {
     "starved window": "Envoy waits until half the window of a connection is read, of which held streams may keep more",
 }
 """Where a test of HTTP/2 upstreams expects of this proxy what Envoy does not do."""
+
+CONNECT = {
+    "end before window": "Envoy resets a stream whose upstream has ended, also when the client's window holds data back",
+}
+"""The same for CONNECT."""

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.pair import Application, SidecarPair, has_istio_filters
+from tests.interop.metadata_checks import check_request_metadata, check_response_metadata, sides
+from tests.interop.pair import Application, SidecarPair
 from tests.support.certificates import Mesh, spiffe
 from tests.support.envoy import require_envoy
 from tests.support.http_client import RawClient, get
-from tests.support.istio_config import node_metadata, read_metadata_header, series_with
 from tests.support.pattern import PERIOD, PatternChecker, piece
-from tests.support.process import Proxy, sidecar_command, wait_until
-from tests.support.prometheus_text import parse
+from tests.support.process import sidecar_command
 
 LARGE_BYTES = 64 << 20
 
@@ -43,11 +42,6 @@ def pair(
 @pytest.fixture(autouse=True)
 def _forget_requests(application: Application) -> None:
     application.http.clear()
-
-
-def _sides(pair: SidecarPair) -> tuple[str, str]:
-    client, server = ("ours" if has_istio_filters(proxy.command) else "envoy" for proxy in pair.proxies)
-    return client, server
 
 
 def test_http_methods_and_bodies(pair: SidecarPair, application: Application) -> None:
@@ -146,62 +140,11 @@ def test_large_tcp_download(pair: SidecarPair) -> None:
     assert check.is_exactly(LARGE_BYTES)
 
 
-def _istio_requests(proxy: Proxy) -> list[tuple[dict[str, str], float]]:
-    family = parse(proxy.prometheus()).get("istio_requests_total")
-    return [(dict(sample.labels), sample.value) for sample in family.samples] if family else []
-
-
 def test_metadata_headers_between_the_sidecars(pair: SidecarPair, application: Application) -> None:
     """Whatever the other side tells is read, counted, and taken away; what we tell can be read by the other side."""
-    client, server = _sides(pair)
-    if client == server == "envoy":
+    if sides(pair) == ("envoy", "envoy"):
         pytest.skip("two Envoys exchange no metadata")
     response = get(("127.0.0.1", pair.http_port), "/metadata")
     assert response.status == 200
-    seen = application.http.requests[-1]
-    announced = "x-envoy-peer-metadata"
-    if server == "ours":
-        assert seen.values(announced) == [] and seen.values(f"{announced}-id") == []
-        source = "productpage" if client == "ours" else "envoy-client"
-        wait_until(
-            lambda: sum(
-                series_with(
-                    _istio_requests(pair.server),
-                    reporter="destination",
-                    source_workload=f"{source}-v1",
-                    source_principal=spiffe("client"),
-                    destination_workload="ratings-v1",
-                    connection_security_policy="mutual_tls",
-                    response_code="200",
-                )
-            ),
-            timeout_s=5,
-            what=f"istio_requests_total with the source {source}",
-        )
-    else:
-        assert seen.values(f"{announced}-id") == ["productpage-id"]
-        told = read_metadata_header(seen.values(announced)[0])
-        ours = node_metadata("productpage", "client")
-        assert {key: told[key] for key in ("NAME", "NAMESPACE", "WORKLOAD_NAME", "CLUSTER_ID")} == {
-            key: ours[key] for key in ("NAME", "NAMESPACE", "WORKLOAD_NAME", "CLUSTER_ID")
-        }
-    if client == "ours":
-        assert response.header(announced) is None and response.header(f"{announced}-id") is None
-        destination = "ratings" if server == "ours" else "envoy-server"
-        wait_until(
-            lambda: sum(
-                series_with(
-                    _istio_requests(pair.client),
-                    reporter="source",
-                    source_workload="productpage-v1",
-                    destination_workload=f"{destination}-v1",
-                    destination_service="server.default.svc.cluster.local",
-                )
-            ),
-            timeout_s=5,
-            what=f"istio_requests_total with the destination {destination}",
-        )
-    else:
-        assert response.header(f"{announced}-id") == "ratings-id"
-        told = read_metadata_header(response.header(announced) or "")
-        assert told["WORKLOAD_NAME"] == "ratings-v1"
+    check_request_metadata(pair, application.http.requests[-1].values)
+    check_response_metadata(pair, response.values)

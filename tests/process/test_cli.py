@@ -133,7 +133,7 @@ def test_health_before_it_is_live(start: StartProxy) -> None:
 def test_demo(tmp_path: Path) -> None:
     finished = run_to_end("sidecar.cli", "demo", "--once", "--dir", tmp_path, "--requests", "3", timeout_s=60)
     assert finished.code == 0, finished.errors
-    assert "All 16 expected series are there, on both sides." in finished.output
+    assert "All 24 expected series are there, on both sides." in finished.output
     assert max(map(len, finished.output.splitlines())) <= 120
     assert finished.errors == ""
     assert (tmp_path / "movies-key.pem").stat().st_mode & 0o077 == 0

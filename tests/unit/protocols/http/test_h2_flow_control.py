@@ -389,15 +389,46 @@ def test_windows_are_opened_again_when_half_is_used(role: Role) -> None:
 def test_the_window_of_the_connection_is_that_of_all_streams(role: Role) -> None:
     codec, _ = role.sending(2, with_http2(initial_connection_window_size=WINDOW))
     for stream_id in (1, 3):
-        codec.receive(data(stream_id, b"x" * 16_383) * 2)
-    codec.credit(1, 32_767)
+        codec.receive(data(stream_id, b"x" * 16_383))
+        codec.credit(stream_id, 16_383)
     assert codec.take_output() == b""
+    codec.receive(data(1, b"x"))
+    codec.credit(1, 1)
+    assert codec.take_output() == b""
+    codec.receive(data(3, b"x"))
     codec.credit(3, 1)
     assert codec.take_output() == window_update(0, 32_768)
-    codec.receive(data(1, b"x" * 10_000) * 3)
+    codec.receive(data(1, b"x" * 16_383) * 3)
     with pytest.raises(RemoteProtocolError, match="DATA:_connection_window_exceeded") as caught:
-        codec.receive(data(1, b"x" * 16_384))
+        codec.receive(data(1, b"x" * 16_384) * 2)
     assert caught.value.h2_code == FLOW_CONTROL_ERROR
+
+
+def test_a_stream_that_is_held_back_does_not_starve_others(role: Role) -> None:
+    """It keeps most of the connection's window: the rest is opened again in time, in steps that are not silly."""
+    codec, _ = role.sending(2, with_http2(initial_connection_window_size=WINDOW))
+    codec.receive(data(1, b"x" * 15_000) * 4)  # of which nobody takes any
+    room, updates = WINDOW - 60_000, 0
+    for _ in range(100):
+        assert room >= 1000
+        codec.receive(data(3, b"x" * 1000))
+        codec.credit(3, 1000)
+        room -= 1000
+        for frame in written(codec):
+            assert (frame.type, frame.stream_id) == (FrameType.WINDOW_UPDATE, 0)
+            room += int.from_bytes(frame.payload, "big")
+            updates += 1
+    assert updates <= 34
+
+
+def test_nothing_is_not_credited(role: Role) -> None:
+    """An update by nothing would break the connection, also when the window is used up."""
+    codec, _ = role.begun(with_http2(initial_connection_window_size=WINDOW))
+    codec.receive(data(1, b"x" * 13_107) * 5)
+    codec.credit(1, 0)
+    assert codec.take_output() == b""
+    codec.credit(1, 1)
+    assert codec.take_output() == window_update(0, 1)
 
 
 def test_a_body_that_has_ended_opens_only_the_connection(role: Role) -> None:

@@ -318,7 +318,10 @@ class TestProtocols:
         (host,) = fake.cluster.hosts()
         fake.ask(RecordingSink(), downstream_version=HttpVersion.HTTP2)
         sink = fake.request()
-        assert [key.protocol for key in host.pools] == [UpstreamHttpProtocol.HTTP2, UpstreamHttpProtocol.HTTP1]
+        assert [key.protocol for key in host.pools] == [
+            UpstreamHttpProtocol.HTTP2,
+            UpstreamHttpProtocol.HTTP1,
+        ]
         fake.peers[1].accept().send(OK)
         assert sink.events == ANSWERED
 

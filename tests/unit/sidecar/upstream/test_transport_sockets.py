@@ -80,13 +80,21 @@ class TestSockets:
     ) -> tuple[TransportSocket | str, list[TlsInfo | str]]:
         told: list[TlsInfo | str] = []
         made = factory.create(
-            application_protocols=None, fallback_protocols=(), server_name=server_name, hostname="", finished=told.append
+            application_protocols=None,
+            fallback_protocols=(),
+            server_name=server_name,
+            hostname="",
+            finished=told.append,
         )
         return made, told
 
     def test_raw(self) -> None:
         made = RAW_SOCKETS.create(
-            application_protocols=("x",), fallback_protocols=(), server_name="y", hostname="z", finished=lambda outcome: None
+            application_protocols=("x",),
+            fallback_protocols=(),
+            server_name="y",
+            hostname="z",
+            finished=lambda outcome: None,
         )
         assert type(made) is TransportSocket
 
