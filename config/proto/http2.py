@@ -37,6 +37,7 @@ _NAMED_SETTINGS: Final = {
     2: "server push, which a proxy does not do",
     3: "max_concurrent_streams",
     4: "initial_stream_window_size",
+    5: "the size of a frame, which is not changed",
     8: "allow_connect",
 }
 _DEFAULTS: Final = Http2Options()

@@ -47,6 +47,7 @@ class ResetReason(enum.Enum):
     CONNECTION_FAILURE = "connection_failure"
     OVERFLOW = "overflow"
     NOT_PROCESSED = "not_processed"  # HTTP/2: the server left (GOAWAY) without having looked at the request
+    CONNECT_ERROR = "connect_error"  # HTTP/2: a tunnel was broken off
     NO_ERROR = "no_error"  # HTTP/2: the rest of the message is not wanted, and that is no failure
 
 
@@ -141,7 +142,10 @@ class CodecSink(Protocol):
         """HTTP/2 only: the peer takes no stream above this id."""
 
     def on_writable(self, stream_id: int) -> None:
-        """HTTP/2 only: most of what waited in the codec for the stream's window has been sent."""
+        """HTTP/2 only: most of what waited in the codec for the stream's window has been sent; of a message that has ended, all.
+
+        Only after `unsent` has said that it was much, or that anything of such a message waits.
+        """
 
 
 class Codec(Protocol):

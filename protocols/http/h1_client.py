@@ -133,7 +133,7 @@ class Http1Client(Http1):
     def receive_eof(self) -> None:
         """End a body that runs to the close; a response cut off anywhere else raises (Envoy: protocol error).
 
-        A tunnel that was an upgrade has no end of its own: it breaks (Envoy). That of a CONNECT ends.
+        A tunnel has no end of its own: it breaks (Envoy).
         """
         reading = self._reading
         stream_id = self._stream_id
@@ -141,7 +141,7 @@ class Http1Client(Http1):
         self._die()
         if incomplete:
             raise RemoteProtocolError(CODEC_ERROR)
-        if reading == TO_CLOSE or (reading == TUNNEL and self._method == names.CONNECT):
+        if reading == TO_CLOSE:
             self._sink.on_data(stream_id, b"", True)
         elif reading in (HEAD, TUNNEL):
             self._sink.on_reset(stream_id, ResetReason.CONNECTION_TERMINATION, "")

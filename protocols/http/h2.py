@@ -36,12 +36,23 @@ TOO_MANY_HEADERS: Final = "http2.too_many_headers"
 HEAD_TOO_LARGE: Final = "http2.header_list_size_too_large"
 REMOTE_RESET: Final = "http2.remote_reset"
 REMOTE_REFUSED: Final = "http2.remote_refuse"
+#: Details of what the peer reset.
+REMOTE_RESETS: Final = frozenset((REMOTE_RESET, REMOTE_REFUSED))
 
 _RESET_CODES: Final = {
     ResetReason.NO_ERROR: frames.NO_ERROR,
     ResetReason.LOCAL_REFUSED: frames.REFUSED_STREAM,
+    ResetReason.CONNECT_ERROR: frames.CONNECT_ERROR,
     ResetReason.PROTOCOL_ERROR: frames.PROTOCOL_ERROR,
 }
+
+#: What a RST_STREAM with one of these codes is to Envoy; every other one is a remote reset.
+_REMOTE_RESETS: Final = {
+    frames.REFUSED_STREAM: (ResetReason.REMOTE_REFUSED, REMOTE_REFUSED),
+    frames.CONNECT_ERROR: (ResetReason.CONNECT_ERROR, REMOTE_RESET),
+    frames.PROTOCOL_ERROR: (ResetReason.PROTOCOL_ERROR, REMOTE_RESET),
+}
+_REMOTE_RESET: Final = (ResetReason.REMOTE_RESET, REMOTE_RESET)
 
 
 class Http2Stream:
@@ -415,10 +426,7 @@ class Http2(ABC):
         stream.meter.wire_received += frames.HEADER_BYTES + 4
         self._forget(stream)
         (code,) = frames.unpack_number(payload)
-        if code == frames.REFUSED_STREAM:
-            self._sink.on_reset(stream_id, ResetReason.REMOTE_REFUSED, REMOTE_REFUSED)
-        else:
-            self._sink.on_reset(stream_id, ResetReason.REMOTE_RESET, REMOTE_RESET)
+        self._sink.on_reset(stream_id, *_REMOTE_RESETS.get(code, _REMOTE_RESET))
 
     def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
         """Its meaning is gone (RFC 9113 section 5.3.2), its rules are not."""
@@ -656,10 +664,15 @@ class Http2(ABC):
             for stream in served:
                 self._blocked[stream.id] = self._blocked.pop(stream.id)
         for stream in streams:
-            if stream.full and stream.queued_bytes <= _WRITABLE_BELOW_BYTES:
+            if not stream.full:
+                continue
+            if stream.send_ended:
+                writable = stream.queue is None
+            else:
+                writable = stream.queued_bytes <= _WRITABLE_BELOW_BYTES and stream.id in self._streams
+            if writable:
                 stream.full = False
-                if stream.id in self._streams:
-                    self._sink.on_writable(stream.id)
+                self._sink.on_writable(stream.id)
 
     def send_trailers(self, stream_id: int, trailers: Headers) -> None:
         stream = self._sending(stream_id)
@@ -724,7 +737,7 @@ class Http2(ABC):
         stream = self._streams.get(stream_id)
         if stream is None or stream.queue is None:
             return 0
-        stream.full = stream.queued_bytes > _WRITABLE_BELOW_BYTES
+        stream.full = stream.send_ended or stream.queued_bytes > _WRITABLE_BELOW_BYTES
         return stream.queued_bytes
 
     def flushed(self) -> None:

@@ -131,10 +131,10 @@ class Http2Client(Http2):
     def _client(self) -> bool:
         return True
 
-    def is_tunnel(self, stream_id: int) -> bool:
-        """Bytes go both ways on a stream until both have ended."""
+    def is_connected(self, stream_id: int) -> bool:
+        """A CONNECT that was granted: each of its directions has an end of its own."""
         stream = self._streams.get(stream_id)
-        return stream is not None and stream.tunnel
+        return stream is not None and stream.tunnel and stream.method == names.CONNECT
 
     def shutdown(self) -> None:
         """Take no further exchange; the streams that are open go on."""

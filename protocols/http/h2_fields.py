@@ -235,7 +235,7 @@ def request_fields(headers: Headers, scheme: bytes = b"http") -> list[Field]:
     if not authority and (protocol is not None or method == names.CONNECT):
         raise LocalProtocolError("a CONNECT without an authority")
     if method == names.CONNECT:
-        return _with_regular([(PSEUDO_AUTHORITY, authority), (PSEUDO_METHOD, method)], headers)
+        return _with_regular([(PSEUDO_METHOD, method), (PSEUDO_AUTHORITY, authority)], headers)
     path = headers.path
     if _PATH.fullmatch(path) is None and path != b"*":
         raise LocalProtocolError("a path that may not be written")

@@ -127,6 +127,11 @@ class Http2Server(Http2):
         self._output.append(frames.goaway(self._goaway_sent, frames.NO_ERROR))
 
     @property
+    def has_begun(self) -> bool:
+        """The client's preface is there: it can be told something."""
+        return not self._preface
+
+    @property
     def must_close(self) -> bool:
         return self._dead or (0 <= self._goaway_sent < frames.MAX_STREAM_ID and not self._streams)
 

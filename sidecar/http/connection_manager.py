@@ -46,12 +46,12 @@ class ConnectionManager(PassThroughFilter):
         "_idle_timer",
         "_secure",
         "_warned",
-        "_was_active",
         "closing",
         "config",
         "draining",
         "gone",
         "info",
+        "was_active",
     )
 
     def __init__(self, connection: Connection, config: ManagerConfig) -> None:
@@ -65,7 +65,7 @@ class ConnectionManager(PassThroughFilter):
         self._exchanges: Exchanges | None = None
         self._early = b""  # too little to tell the protocol by
         self._warned = False  # the client knows that the connection drains
-        self._was_active = False  # a stream was cut off by the end
+        self.was_active = False  # a stream was cut off by the end
         self._idle_timer: IdleTimer | None = None
         self._duration_timer: Cancellable | None = None
         self._drain_timer: Cancellable | None = None
@@ -138,7 +138,7 @@ class ConnectionManager(PassThroughFilter):
         self._end_streams(local)
         stats.downstream_cx_destroy.inc()
         (stats.downstream_cx_destroy_local if local else stats.downstream_cx_destroy_remote).inc()
-        if self._was_active:
+        if self.was_active:
             stats.downstream_cx_destroy_active_rq.inc()
             (
                 stats.downstream_cx_destroy_local_active_rq
@@ -170,12 +170,13 @@ class ConnectionManager(PassThroughFilter):
             )
             self.config.stats.downstream_rq_rx_reset.inc()
             stream.finish()
-            self._was_active = True
+            self.was_active = True
 
     def _on_half_close(self) -> None:
-        """A client that ends its side is gone, out of an upgrade too (Envoy: half-close is not enabled for HTTP)."""
-        if self._exchanges is not None and self._exchanges.take_half_close():
-            return
+        """A client that ends its side is gone, out of a tunnel too (Envoy: half-close is not enabled for HTTP).
+
+        Over HTTP/2 it is the end of the connection; a stream's own end is END_STREAM.
+        """
         self.closing = True
         active = self._exchanges is not None and bool(self._exchanges.streams)
         unsent = active and self.connection.socket.write_buffer_bytes > 0

@@ -168,10 +168,6 @@ class Exchanges(ABC):
     def ends_with(self, stream: ActiveStream, status: int) -> bool:
         """Asked once for each final response head: whether it is the last one, and has to say so."""
 
-    def take_half_close(self) -> bool:
-        """The client has sent its last byte; whether the connection goes on all the same."""
-        return False
-
     @abstractmethod
     def on_upgraded(self) -> None:
         """The stream has become a tunnel."""

@@ -159,16 +159,6 @@ class Http1Exchanges(Exchanges):
             return status != 101
         return manager.draining or self._close_after_response
 
-    def take_half_close(self) -> bool:
-        """In a CONNECT the client's end is one direction's only; everywhere else the client is gone (Envoy)."""
-        for stream in self.streams.values():
-            headers = stream.request_headers
-            if stream.is_tunnel and headers is not None and headers.method == names.CONNECT:
-                self.codec.receive_eof()
-                self._settle()
-                return True
-        return False
-
     def on_upgraded(self) -> None:
         self.config.timers.soon(self._run_codec)  # bytes that came behind the request wait for this
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocols.errors import RemoteProtocolError
 from protocols.http.codec import ResetReason
+from protocols.http.h2 import REMOTE_RESETS
 from protocols.http.h2_server import Http2Server
 from sidecar.http.exchanges import Exchanges
 from sidecar.stream_info import ResponseFlag
@@ -15,24 +16,31 @@ if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager
     from sidecar.http.stream import ActiveStream
     from sidecar.transport.http2_keepalive import Http2Keepalive
-    from sidecar.transport.timers import IdleTimer
+    from sidecar.transport.timers import Cancellable, IdleTimer
 
 #: Body that waits for a client's window before its source is stopped.
 STREAM_BUFFER_BYTES: Final = 256 * 1024
 
-#: Envoy's guard against rapid resets (`overload.premature_reset_*`): a stream that the client gives up within its first
-#: second is premature; half of the streams may be, judged when there were so many, or when so many were premature.
-_PREMATURE_BELOW_NS: Final = 1_000_000_000
+#: Envoy's guard against rapid resets (`overload.premature_reset_*`): a stream that the client gives up before its answer has
+#: begun, in its first two seconds, is premature. Fewer than half of the streams may be, judged when there were so many, or
+#: when so many were premature.
+_PREMATURE_BELOW_NS: Final = 2_000_000_000
 _PREMATURE_JUDGED_AFTER: Final = 500
+_TOO_MANY_RESETS: Final = "too_many_premature_resets"
 
 _FLAGS: Final = {
     ResetReason.REMOTE_RESET: ResponseFlag.DOWNSTREAM_REMOTE_RESET,
     ResetReason.REMOTE_REFUSED: ResponseFlag.DOWNSTREAM_REMOTE_RESET,
     ResetReason.LOCAL_RESET: ResponseFlag.DOWNSTREAM_REMOTE_RESET,  # a head over the limits (as in Envoy)
     ResetReason.LOCAL_REFUSED: ResponseFlag.DOWNSTREAM_REMOTE_RESET,
+    ResetReason.CONNECT_ERROR: ResponseFlag.DOWNSTREAM_REMOTE_RESET,
     ResetReason.PROTOCOL_ERROR: ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR,
     ResetReason.CONNECTION_TERMINATION: ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION,
 }
+
+_CONNECTION_FLAGS: Final = (
+    ResponseFlag.UPSTREAM_CONNECTION_FAILURE | ResponseFlag.UPSTREAM_CONNECTION_TERMINATION
+)
 
 
 class Http2Exchanges(Exchanges):
@@ -44,7 +52,9 @@ class Http2Exchanges(Exchanges):
         "_owed",
         "_paused",
         "_premature",
+        "_said_last",
         "_streams_ended",
+        "_unflushed",
         "_window_full",
         "stats",
     )
@@ -59,6 +69,8 @@ class Http2Exchanges(Exchanges):
         self._owed: dict[int, int] = {}  # bytes of such a stream that were handed on and not credited
         self._window_full: set[int] = set()  # streams that wait for the client's window
         self._half_closed: set[int] = set()  # tunnels whose response has ended
+        self._unflushed: dict[int, Cancellable | None] = {}  # complete, but for what the window holds back
+        self._said_last = False  # the last GOAWAY has been sent
         self._streams_ended = 0
         self._premature = 0
         stats = self.config.stats
@@ -92,7 +104,9 @@ class Http2Exchanges(Exchanges):
         if not error.of_stream:
             count_codec_error(self.stats, error.details)
         for stream in self.take_streams():
-            stream.info.add_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+            self.manager.was_active = True
+            if error.details != _TOO_MANY_RESETS:
+                stream.info.add_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
             stream.info.response_code_details = error.details
             config.stats.downstream_rq_rx_reset.inc()
             stream.finish()
@@ -115,7 +129,7 @@ class Http2Exchanges(Exchanges):
             stream = self._new_stream(stream_id)
         stats = self.config.stats
         stats.downstream_rq_rx_reset.inc()
-        if reason is ResetReason.REMOTE_RESET:
+        if details in REMOTE_RESETS:
             self.stats.rx_reset.inc()
         else:
             self.stats.tx_reset.inc()
@@ -123,7 +137,8 @@ class Http2Exchanges(Exchanges):
         info = stream.info
         info.add_flag(_FLAGS[reason])
         info.response_code_details = details
-        premature = self.config.timers.now_ns() - info.start_ns < _PREMATURE_BELOW_NS
+        age_ns = self.config.timers.now_ns() - info.start_ns
+        premature = not info.response_code and age_ns < _PREMATURE_BELOW_NS
         self._end(stream)
         if premature:
             self._premature += 1
@@ -132,9 +147,9 @@ class Http2Exchanges(Exchanges):
     def _judge_resets(self) -> None:
         """A client that mostly gives its requests up costs others without wanting an answer (rapid reset)."""
         ended, premature = self._streams_ended, self._premature
-        if 2 * premature > max(ended, _PREMATURE_JUDGED_AFTER):
+        if 2 * premature >= max(ended, _PREMATURE_JUDGED_AFTER):
             self.config.stats.downstream_rq_too_many_premature_resets.inc()
-            raise RemoteProtocolError("too_many_premature_resets", h2_code=11)
+            raise RemoteProtocolError(_TOO_MANY_RESETS, h2_code=11)
 
     # --- streams
 
@@ -155,6 +170,9 @@ class Http2Exchanges(Exchanges):
         self.streams.pop(stream_id, None)
         self._streams_ended += 1
         self.stats.streams_active.dec()
+        flush_timer = self._unflushed.pop(stream_id, None)
+        if flush_timer is not None:
+            flush_timer.cancel()
         if self._paused:
             self._paused.pop(stream_id, None)
             owed = self._owed.pop(stream_id, 0)
@@ -163,10 +181,15 @@ class Http2Exchanges(Exchanges):
         self._window_full.discard(stream_id)
         self._half_closed.discard(stream_id)
         stream.finish(answered=answered)
+        self.manager.touch_idle()
 
     def take_streams(self) -> list[ActiveStream]:
         active = list(self.streams.values())
         self.streams.clear()
+        for timer in self._unflushed.values():
+            if timer is not None:
+                timer.cancel()
+        self._unflushed.clear()
         self.stats.streams_active.sub(len(active))
         return active
 
@@ -187,23 +210,44 @@ class Http2Exchanges(Exchanges):
         """Bytes that came behind the request were handed on as they came."""
 
     def on_response_ended(self, stream: ActiveStream) -> None:
-        """Count and log; it is written at the end of the turn, with the other answers of that turn.
+        """It is written at the end of the turn, with the other answers of that turn; the stream goes on until then."""
+        if not stream.request_complete and stream.is_connected:  # its other direction goes on
+            self._half_closed.add(stream.id)
+            self._after_stream()
+        elif self.codec.unsent(stream.id):
+            self._await_client(stream)
+        else:
+            self._complete(stream)
 
-        A request that is not complete is not wanted any more (RFC 9113 section 8.1).
-        """
+    def _await_client(self, stream: ActiveStream) -> None:
+        """The client's window holds the rest back: for the stream idle timeout at most (Envoy's flush timeout)."""
+        idle_timer = stream.idle_timer
+        self._unflushed[stream.id] = (
+            self.config.timers.after(idle_timer.timeout_s, lambda: self._on_flush_timeout(stream))
+            if idle_timer is not None
+            else None
+        )
+        stream.await_client()
+        self.flush_soon()
+
+    def _on_flush_timeout(self, stream: ActiveStream) -> None:
+        self.stats.tx_flush_timeout.inc()
+        self.stats.tx_reset.inc()
+        self.codec.reset(stream.id, ResetReason.LOCAL_RESET)
+        self._end(stream)
+        self._after_stream()
+
+    def _complete(self, stream: ActiveStream) -> None:
+        """Count and log. A request that is not complete is not wanted any more (RFC 9113 section 8.1)."""
         if not stream.request_complete:
-            if stream.is_tunnel:  # its other direction goes on
-                self._half_closed.add(stream.id)
-                self._after_stream()
-                return
-            self.codec.reset(stream.id, ResetReason.NO_ERROR)
+            self.config.stats.downstream_rq_rx_reset.inc()
+            self.codec.reset(stream.id, _reset_reason(stream, ResetReason.NO_ERROR))
             self.stats.tx_reset.inc()
         self._end(stream, answered=True)
         self._after_stream()
 
     def _after_stream(self) -> None:
         """What a stream leaves to be written, and what ends with the last one; inside of the codec `_settle` does it."""
-        self.manager.touch_idle()
         if self.in_codec:
             return
         if self.codec.must_close and not self.manager.closing:
@@ -213,7 +257,7 @@ class Http2Exchanges(Exchanges):
             self.flush_soon()
 
     def on_stream_reset(self, stream: ActiveStream) -> None:
-        self.codec.reset(stream.id, ResetReason.LOCAL_RESET)
+        self.codec.reset(stream.id, _reset_reason(stream, ResetReason.LOCAL_RESET))
         self.stats.tx_reset.inc()
         self.config.stats.downstream_rq_rx_reset.inc()
         self._end(stream)
@@ -248,7 +292,11 @@ class Http2Exchanges(Exchanges):
     def on_writable(self, stream_id: int) -> None:
         self._window_full.discard(stream_id)
         stream = self.streams.get(stream_id)
-        if stream is not None and not self.connection.write_full:
+        if stream is None:
+            return
+        if stream_id in self._unflushed:
+            self._complete(stream)
+        elif not self.connection.write_full:
             stream.on_downstream_full(False)
 
     def on_write_full(self, full: bool) -> None:
@@ -277,14 +325,24 @@ class Http2Exchanges(Exchanges):
         self.flush()
 
     def end(self) -> None:
-        """The last GOAWAY; the connection goes with its last stream."""
+        """The last GOAWAY; the connection goes with its last stream, and at once if it never began."""
+        if self._said_last:
+            return
+        self._said_last = True
         self.codec.shutdown()
         self.stats.goaway_sent.inc()
         self.flush()
-        if self.codec.must_close and not self.manager.closing:
+        if (self.codec.must_close or not self.codec.has_begun) and not self.manager.closing:
             self.manager.close(politely=True)
 
     def count_connection_end(self) -> None:
         self.config.stats.downstream_cx_http2_active.dec()
         if self._keepalive is not None:
             self._keepalive.stop()
+
+
+def _reset_reason(stream: ActiveStream, otherwise: ResetReason) -> ResetReason:
+    """A tunnel whose connection failed, or could not be had, is a connect error (RFC 9113 section 8.5)."""
+    if stream.wants_tunnel and stream.info.response_flags & _CONNECTION_FLAGS:
+        return ResetReason.CONNECT_ERROR
+    return otherwise

@@ -89,6 +89,9 @@ _RESETS: Final = {
     ),
     ResetReason.OVERFLOW: _Reset("overflow", ResponseFlag.UPSTREAM_OVERFLOW, overloaded=True),
     ResetReason.NOT_PROCESSED: _Reset("remote_refused_stream_reset", ResponseFlag.UPSTREAM_REMOTE_RESET),
+    ResetReason.CONNECT_ERROR: _Reset(
+        "remote_error_with_CONNECT_request", ResponseFlag.UPSTREAM_REMOTE_RESET
+    ),
     ResetReason.NO_ERROR: _Reset("no_error", ResponseFlag.UPSTREAM_REMOTE_RESET),
 }
 

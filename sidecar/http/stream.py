@@ -61,6 +61,7 @@ class ActiveStream:
         "_request_stopped",
         "_response_hold",
         "_tasks",
+        "_terminal_ended",
         "_timers",
         "_upgrading",
         "cluster",
@@ -106,6 +107,7 @@ class ActiveStream:
         self._local_reply = False
         self._early_resume = False
         self._upgrading = False
+        self._terminal_ended = False  # the terminal filter knows of the end
         self._random = -1
         self._tasks: set[asyncio.Task[None]] | None = None
         self._timers: list[Cancellable] | None = None
@@ -151,9 +153,20 @@ class ActiveStream:
                 return
 
     @property
-    def is_tunnel(self) -> bool:
-        """The request was one for a tunnel, and it was granted."""
-        return self._upgrading and (self.info.response_code == 101 or 200 <= self.info.response_code < 300)
+    def wants_tunnel(self) -> bool:
+        """An upgrade or a CONNECT, granted or not."""
+        return self._upgrading
+
+    @property
+    def is_connected(self) -> bool:
+        """A CONNECT that was granted: each of its directions has an end of its own."""
+        headers = self.request_headers
+        return (
+            self._upgrading
+            and headers is not None
+            and headers.method == names.CONNECT
+            and 200 <= self.info.response_code < 300
+        )
 
     def _asked_upgrade(self, headers: Headers, end: bool) -> bytes | None:
         """What the request wants to become; CONNECT counts as an upgrade where a route is made for it (Envoy)."""
@@ -231,7 +244,7 @@ class ActiveStream:
             self._end_request()
         if self.idle_timer is not None:
             self.idle_timer.touch()
-        if self._local_reply or self.finished:
+        if self._local_reply or self._terminal_ended or self.finished:
             return
         hold = self._request_hold
         if hold is not None:
@@ -257,7 +270,7 @@ class ActiveStream:
     def on_trailers(self, trailers: Headers) -> None:
         """The request's trailers, its end."""
         self._end_request()
-        if self._local_reply or self.finished:
+        if self._local_reply or self._terminal_ended or self.finished:
             return
         hold = self._request_hold
         if hold is not None:
@@ -412,7 +425,7 @@ class ActiveStream:
             self.reset("local_protocol_error", ResponseFlag.LOCAL_RESET)
             return
         config.count_response(status)
-        if status == 101:
+        if status == 101 or self.is_connected:
             exchanges.on_upgraded()
         if end:
             exchanges.on_response_ended(self)
@@ -682,6 +695,22 @@ class ActiveStream:
             else "",
         )
 
+    def await_client(self) -> None:
+        """The response is complete, and the client's window holds some of it back: nothing else is awaited any more."""
+        self._request_stopped = True
+        self._stop_timeouts()
+        ends = self.config.chain.stream_end
+        if self._filters and ends:
+            self._terminal_ended = True
+            self._filters[ends[0]].on_stream_end(self)
+
+    def _stop_timeouts(self) -> None:
+        if self._timers is not None:
+            for timer in self._timers:
+                timer.cancel()
+        if self.idle_timer is not None:
+            self.exchanges.release_idle_timer(self.idle_timer)
+
     def finish(self, *, answered: bool = False) -> None:
         """Exactly once, whatever happened; the manager calls it. Harmless when it has been called.
 
@@ -692,23 +721,20 @@ class ActiveStream:
         self.finished = self._request_stopped = True
         config, info = self.config, self.info
         info.end_ns = config.timers.now_ns()
-        if self._timers is not None:
-            for timer in self._timers:
-                timer.cancel()
+        self._stop_timeouts()
         if self._request_hold is not None:
             self._request_hold.drop()
         if self._response_hold is not None:
             self._response_hold.drop()
         filters = self._filters
         if filters is not None:
-            for at in config.chain.stream_end:  # the terminal filter first: others read what it leaves behind
+            ends = config.chain.stream_end  # the terminal filter first: others read what it leaves behind
+            for at in ends[1:] if self._terminal_ended else ends:
                 filters[at].on_stream_end(self)
         stats = config.stats
         stats.downstream_rq_active.dec()
         if self._upgrading:
             stats.downstream_cx_upgrades_active.dec()
-        if self.idle_timer is not None:
-            self.exchanges.release_idle_timer(self.idle_timer)
         if answered:
             stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
         for access_logger in config.access_loggers:

@@ -125,7 +125,7 @@ class HttpTunnel:
         if not self._open:
             sink.on_tcp_failure(UpstreamFailure.CONNECT_FAILURE, details or reason.value, self.info)
             return
-        self.was_reset = not self._ended
+        self.was_reset = not self._ended and reason is not ResetReason.CONNECTION_TERMINATION
         sink.on_upstream_closed()
 
     def on_upstream_full(self, full: bool) -> None:

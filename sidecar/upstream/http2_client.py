@@ -236,7 +236,7 @@ class Http2Client(ActiveClient):
     def end(self, stream: Http2Stream) -> None:
         """The response is complete; a request that is not is not wanted any more (RFC 9113 section 8.1)."""
         if not stream.request_ended:
-            if self.codec.is_tunnel(stream.id):  # the other direction goes on
+            if self.codec.is_connected(stream.id):  # the other direction goes on
                 stream.response_ended = True
                 return
             self.codec.reset(stream.id, ResetReason.NO_ERROR)
@@ -407,7 +407,7 @@ class _Responses:
         client.count_reset(reason, details)
         client.release(stream)
         if sink is not None:
-            sink.on_upstream_reset(reason, details)
+            sink.on_upstream_reset(reason, "")  # there is no failure of the transport to tell
 
     def on_goaway(self, last_stream_id: int) -> None:
         self._client.on_goaway()

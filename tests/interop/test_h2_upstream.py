@@ -116,7 +116,7 @@ def _burst(stage: Stage, backend: H2Backend, count: int, *, one_by_one: bool) ->
             gate.open()
         else:
             backend.wait_requests(1)
-            threading.Timer(0.2, gate.open).start()
+            threading.Timer(0.2, gate.open).start()  # nothing tells that a proxy has chosen to wait
         return [client.wait(stream).status for stream in streams]
 
 
@@ -471,6 +471,17 @@ def test_an_upstream_with_tiny_windows(stage: Stage, protocol: str) -> None:
     assert check is not None and check.is_exactly(len(body))
 
 
+def test_a_body_is_not_broken_into_crumbs(stage: Stage) -> None:
+    """An upstream that gives back every DATA on its own, also small ones, does not get smaller and smaller ones."""
+    backend = _start(stage, stage.h2_backend())
+    backend.credit_per_frame = True
+    with H2Client(stage.address, timeout_s=60) as client:
+        _upload(client, 16 * MIB)
+    (request,) = backend.requests
+    assert request.check is not None and request.check.is_exactly(16 * MIB)
+    assert request.data_frames < 4 * (16 * MIB >> 14)
+
+
 # Connections that end
 
 
@@ -480,13 +491,14 @@ def test_an_upstream_with_tiny_windows(stage: Stage, protocol: str) -> None:
 def test_connections_that_end_with_streams_open(
     plain: tuple[Stage, H2Backend], protocol: str, how: str, where: str
 ) -> None:
+    """A POST, so that nobody may send it again."""
     stage, backend = plain
     backend.clear()
     before = where == "before the head"
     backend.answer = lambda _: [Wait(Gate())] if before else [Head(), Data(b"part"), Wait(Gate())]
     key = f"{protocol} {how} {where}"
     with any_client(protocol, stage.address) as client:
-        client.send_head("GET", "/", [("x-log", key)])
+        client.send_head("POST", "/", [("x-log", key)])
         backend.wait_requests(1)
         if not before:
             client.wait_body(4)

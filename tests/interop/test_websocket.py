@@ -247,8 +247,8 @@ def test_a_client_that_disappears(pair: SidecarPair, server: WebSocketServer) ->
     assert server.wait_closed().close_code == 1006
 
 
-def test_tunnels_and_requests_side_by_side(pair: SidecarPair) -> None:
-    """Many tunnels at once; with HTTP/2 between the sidecars they share a connection with each other."""
+def test_many_tunnels_at_once(pair: SidecarPair) -> None:
+    """With HTTP/2 between the sidecars they share a connection with each other."""
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(_open(pair.http_port, "/echo")) for _ in range(20)]
         for turn in range(3):

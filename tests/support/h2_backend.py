@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -136,6 +137,7 @@ class H2Request:
     stream: int
     kept: list[bytes] = field(default_factory=list)
     body_length: int = 0
+    data_frames: int = 0
     trailers: Fields | None = None
     complete: bool = False
     reset: int | None = None
@@ -201,6 +203,8 @@ class H2Backend(Backend):
         self.answer: Callable[[H2Request], H2Script] = default_answer
         self.answer_pings = True
         self.acknowledge = True
+        self.credit_per_frame = False
+        """Answer each DATA with WINDOW_UPDATEs, not what was read at once."""
         self.tolerant = False
         """Keep no `violations`."""
         self.requests: list[H2Request] = []
@@ -264,6 +268,8 @@ class H2BackendConnection(LiveConnection):
         self.alpn: str | None = None
         self.peer_settings: dict[int, int] = {}
         self._active: dict[int, _Stream] = {}
+        self._credit: Counter[int] = Counter()
+        """Bytes read and not given back yet, by stream; 0 is the connection."""
         taken = {FrameType.GOAWAY, FrameType.PING}
         self._sieve = FrameSieve(taken, preface=True)
         self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding="latin-1"))
@@ -331,6 +337,7 @@ class H2BackendConnection(LiveConnection):
             return
         for event in events:
             self._take(event)
+        self._give_credit()
         self.flush()
         self._wake()
         self.backend.happened()
@@ -407,13 +414,22 @@ class H2BackendConnection(LiveConnection):
         if stream is not None:
             stream.take(bytes(event.data))
         size = event.flow_controlled_length
-        if not size or (stream is not None and not self.backend.acknowledge):
-            return
-        # At once and exactly: the library would wait for half a window, which may never come once a window has shrunk.
-        self._h2.increment_flow_control_window(size)
-        if stream is not None and event.stream_ended is None:
+        if size and (stream is None or self.backend.acknowledge):
+            self._credit[0] += size
+            if stream is not None and event.stream_ended is None:
+                self._credit[event.stream_id] += size
+            if self.backend.credit_per_frame:
+                self._give_credit()
+
+    def _give_credit(self) -> None:
+        """Give back exactly what has been read.
+
+        The library would wait for half a window, which may never come once a window has shrunk.
+        """
+        for stream, size in self._credit.items():
             with contextlib.suppress(StreamClosedError):
-                self._h2.increment_flow_control_window(size, event.stream_id)
+                self._h2.increment_flow_control_window(size, stream or None)
+        self._credit.clear()
 
     # Streams
 
@@ -462,6 +478,7 @@ class _Stream:
         """The request goes on."""
         request = self.request
         request.body_length += len(data)
+        request.data_frames += 1
         if request.check is not None:
             request.check.feed(data)
         elif self._echoes:

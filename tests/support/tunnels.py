@@ -201,6 +201,7 @@ def open_http2(
     stream = client.connect(target, list((headers or {}).items()))
     answer = client.wait_head(stream)
     if answer.status != 200:
+        client.wait(stream)  # a client that leaves in the middle of an answer is logged as one
         client.close()
         raise Refused(answer.status)
     return StreamTunnel(client, stream)

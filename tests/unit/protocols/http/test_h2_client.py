@@ -270,10 +270,11 @@ def test_connect() -> None:
     stream_id = codec.new_stream()
     codec.send_headers(stream_id, Headers.request(b"CONNECT", b"", b"a:80"), False)
     (request,) = written(codec)
-    assert fields_of(request) == [(b":authority", b"a:80"), (b":method", b"CONNECT")]
+    assert fields_of(request) == [(b":method", b"CONNECT"), (b":authority", b"a:80")]
     codec.receive(headers(1, [*OK, _LENGTH]) + data(1, b"longer than five"))
     assert b"content-length" not in sink.headers[0]
     assert (sink.headers[0].status, sink.body) == (200, b"longer than five")
+    assert codec.is_connected(1) and not codec.is_connected(3)
     codec.receive(data(1, b"", end=True))
     codec.send_data(1, b"", True)
     assert idle(codec)
@@ -295,7 +296,7 @@ def test_an_upgrade() -> None:
     (head,) = sink.headers
     assert (head.status, head.get(b"connection"), head.get(b"upgrade")) == (101, b"upgrade", b"websocket")
     assert sink.body == b"frames"
-    assert codec.is_tunnel(1) and not codec.is_tunnel(3)
+    assert not codec.is_connected(1)
     with pytest.raises(RemoteProtocolError, match=VIOLATION):
         codec.receive(headers(1, [(b"a", b"b")], end=True))
 
@@ -305,7 +306,6 @@ def test_a_refused_upgrade() -> None:
     ask(codec, fields=WEBSOCKET, end=False)
     codec.receive(headers(1, [*status(403), (b"content-length", b"2")]) + data(1, b"no", end=True))
     assert sink.kinds() == [("headers", 1, 403, False), ("data", 1, b"no", True)]
-    assert not codec.is_tunnel(1)
 
 
 def test_a_server_that_takes_no_upgrade() -> None:

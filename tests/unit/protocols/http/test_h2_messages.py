@@ -167,6 +167,7 @@ def test_the_peer_gives_up(role: Role, code: int, reason: ResetReason, details: 
         (ResetReason.PROTOCOL_ERROR, 1, 1),
         (ResetReason.LOCAL_RESET, 2, 8),
         (ResetReason.OVERFLOW, 2, 8),
+        (ResetReason.CONNECT_ERROR, 10, 10),
     ],
 )
 def test_giving_up(role: Role, reason: ResetReason, of_server: int, of_client: int) -> None:
