@@ -59,6 +59,7 @@ class Http2Stream:
     """One exchange, both directions."""
 
     __slots__ = (
+        "early",
         "full",
         "id",
         "left",
@@ -83,6 +84,7 @@ class Http2Stream:
         self.meter = StreamMeter()
         self.method = b""
         self.protocol = b""  # of an extended CONNECT
+        self.early = False  # it began before the server had said how many streams it takes
         self.tunnel = False  # CONNECT, plain or extended: bytes both ways, no length, no trailers
         self.recv_headers = False  # the final head is here
         self.recv_ended = False
@@ -119,7 +121,6 @@ class Http2(ABC):
         "_recv_window",
         "_send_window",
         "_settings",
-        "_settings_seen",
         "_settings_unacked",
         "_sink",
         "_stream_send_window",
@@ -129,6 +130,7 @@ class Http2(ABC):
         "last_ping_answered",
         "peer_allows_connect",
         "peer_max_streams",
+        "settings_seen",
     )
 
     def __init__(self, sink: CodecSink, settings: CodecSettings) -> None:
@@ -147,7 +149,7 @@ class Http2(ABC):
         )
         self._block_size = 0  # of its frames so far
         self._continuations = 0
-        self._settings_seen = False
+        self.settings_seen = False
         self._settings_unacked = 1
         self._dead = False
         self._goaway_sent = -1  # the last stream id told in a GOAWAY; -1: none was sent
@@ -214,7 +216,7 @@ class Http2(ABC):
             pos = end
             if self._block is not None and kind != frames.CONTINUATION:
                 raise _broken("unexpected non-CONTINUATION frame")
-            if not self._settings_seen and (kind != frames.SETTINGS or flags & frames.ACK):
+            if not self.settings_seen and (kind != frames.SETTINGS or flags & frames.ACK):
                 raise _broken("SETTINGS expected")
             if kind < len(handlers):
                 handlers[kind](stream_id & frames.MAX_STREAM_ID, flags, payload)
@@ -426,7 +428,10 @@ class Http2(ABC):
         stream.meter.wire_received += frames.HEADER_BYTES + 4
         self._forget(stream)
         (code,) = frames.unpack_number(payload)
-        self._sink.on_reset(stream_id, *_REMOTE_RESETS.get(code, _REMOTE_RESET))
+        if code == frames.REFUSED_STREAM and stream.early:
+            self._sink.on_reset(stream_id, ResetReason.NOT_PROCESSED, REMOTE_REFUSED)
+        else:
+            self._sink.on_reset(stream_id, *_REMOTE_RESETS.get(code, _REMOTE_RESET))
 
     def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
         """Its meaning is gone (RFC 9113 section 5.3.2), its rules are not."""
@@ -481,7 +486,7 @@ class Http2(ABC):
             return
         if len(payload) % 6:
             raise _broken("SETTINGS: size", frames.FRAME_SIZE_ERROR)
-        self._settings_seen = True
+        self.settings_seen = True
         for name, value in frames.read_settings(payload):
             self._apply_setting(name, value)
         self._output.append(frames.SETTINGS_ACK)
@@ -627,6 +632,8 @@ class Http2(ABC):
         data = queue[0]
         size = len(data)
         allowed = min(self._send_window, stream.send_window, self._max_frame_size)
+        if size < allowed and len(queue) > 1:
+            size = len(data := frames.join_pieces(queue, allowed))
         if size and size > allowed:  # an empty frame needs no window (RFC 9113 section 6.9.1)
             if allowed <= 0:
                 return False

@@ -59,13 +59,14 @@ class Http2Client(Http2):
         if stream.send_headers:
             raise LocalProtocolError("a second request")
         upgrade = names.UPGRADE in headers and names.CONNECTION in headers
-        if upgrade and not self.peer_allows_connect and self._settings_seen:
+        if upgrade and not self.peer_allows_connect and self.settings_seen:
             raise LocalProtocolError("the server takes no extended CONNECT")
         block = self._encoder.encode(request_fields(headers))
         stream.method = headers.method
         stream.tunnel = upgrade or headers.method == names.CONNECT
         if upgrade:
             stream.protocol = headers.get(names.UPGRADE) or b""
+        stream.early = not self.settings_seen
         stream.send_headers = True
         stream.send_ended = end
         self._write_block(stream, block, end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -111,3 +112,22 @@ def headers(stream_id: int, block: bytes, end: bool, max_frame_size: int) -> byt
         last = END_HEADERS if at + max_frame_size >= len(block) else 0
         parts += (header(len(piece), CONTINUATION, last, stream_id), piece)
     return b"".join(parts)
+
+
+def join_pieces(queue: deque[bytes | memoryview], size: int) -> bytes:
+    """Join the first pieces of a queue, as far as they fit into `size`: they become its first one.
+
+    The rest of a piece that a window has cut would be a small frame; whoever gives credit for each frame would have us
+    send smaller and smaller ones.
+    """
+    pieces, left = [], size
+    while queue and left:
+        piece = queue.popleft()
+        if len(piece) > left:
+            queue.appendleft(memoryview(piece)[left:])
+            piece = piece[:left]
+        pieces.append(piece)
+        left -= len(piece)
+    joined = b"".join(pieces)
+    queue.appendleft(joined)
+    return joined

@@ -133,7 +133,15 @@ class Http2Server(Http2):
 
     @property
     def must_close(self) -> bool:
-        return self._dead or (0 <= self._goaway_sent < frames.MAX_STREAM_ID and not self._streams)
+        if not 0 <= self._goaway_sent < frames.MAX_STREAM_ID:
+            return self._dead
+        return not self._streams or (len(self._streams) == 1 and self._has_half_a_head)
+
+    @property
+    def _has_half_a_head(self) -> bool:
+        """A stream has begun whose head is not complete: nobody waits for it."""
+        stream = self._streams.get(self._block[0]) if self._block is not None else None
+        return stream is not None and not stream.recv_headers
 
 
 def server_codec(sink: CodecSink, settings: CodecSettings) -> Http2Server:

@@ -53,12 +53,10 @@ class ConnectStream:
         if tcp is None or sink is None:
             return
         self._answer()
-        if self._ended:
-            return
-        if tcp.was_reset:
+        if tcp.was_reset:  # also after its end, for then it does not take what is still sent to it
             self._sink = None
             sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, "")
-        else:
+        elif not self._ended:
             sink.on_response_data(b"", True)
 
     def on_upstream_full(self, full: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http.codec import HttpVersion, ResetReason
+from protocols.http.h2 import REMOTE_RESETS
 from protocols.http.h2_client import Http2Client as Http2Codec
 from protocols.http.headers import Headers
 from sidecar.transport.connection import Connection
@@ -176,7 +177,7 @@ class Http2Stream:
 class Http2Client(ActiveClient):
     """Many exchanges at once."""
 
-    __slots__ = ("_keepalive", "codec", "http2_stats", "streams")
+    __slots__ = ("_keepalive", "_limit", "_server_leaves", "codec", "http2_stats", "streams")
 
     def __init__(self, connection: Connection, pool: HttpPool) -> None:
         super().__init__(connection, pool)
@@ -184,6 +185,8 @@ class Http2Client(ActiveClient):
         self.codec = Http2Codec(_Responses(self), pool.config.codec_settings)
         self.http2_stats = pool.config.http2_stats()
         self._keepalive: Http2Keepalive | None = None
+        self._limit = -1  # of streams, as the server has said
+        self._server_leaves = False  # it has said so (GOAWAY)
         pool.stats.upstream_cx_http2_total.inc()
         self.http2_stats.nghttp2_upstream_connections.inc()
 
@@ -201,7 +204,9 @@ class Http2Client(ActiveClient):
     def capacity(self) -> int:
         if self.draining or not self.opened or not self.codec.takes_streams:
             return 0
-        room = self.codec.max_streams - len(self.streams)
+        codec = self.codec
+        limit = codec.max_streams if codec.settings_seen else self.pool.streams_per_client
+        room = limit - codec.open_streams
         return room if self.remaining < 0 else min(room, self.remaining)
 
     @property
@@ -241,6 +246,7 @@ class Http2Client(ActiveClient):
                 return
             self.codec.reset(stream.id, ResetReason.NO_ERROR)
             self.http2_stats.tx_reset.inc()
+            self.pool.stats.upstream_rq_tx_reset.inc()
         self.release(stream)
 
     def give_up(self, stream: Http2Stream, reason: ResetReason) -> None:
@@ -259,6 +265,8 @@ class Http2Client(ActiveClient):
         self.http2_stats.streams_active.dec()
         pool = self.pool
         pool.on_stream_ended()
+        if pool.pending:
+            self.connection.timers.soon(pool.serve_pending)
         if self.streams:
             pool.on_client_ready(self)
         elif self.draining or not self.codec.takes_streams:
@@ -274,13 +282,16 @@ class Http2Client(ActiveClient):
             self.close_idle()
 
     def count_reset(self, reason: ResetReason, details: str) -> None:
-        """The server gave a stream up, or what it sent on it was refused."""
-        if reason in (ResetReason.REMOTE_RESET, ResetReason.REMOTE_REFUSED):
+        """The server gave a stream up, or what it sent on it was refused. The cluster does not count all of it (Envoy)."""
+        if details in REMOTE_RESETS:
             self.http2_stats.rx_reset.inc()
-            self.pool.stats.upstream_rq_rx_reset.inc()
-        else:
+        elif reason is not ResetReason.NOT_PROCESSED:
             self.http2_stats.tx_reset.inc()
             count_codec_error(self.http2_stats, details)
+        if reason in (ResetReason.REMOTE_RESET, ResetReason.LOCAL_RESET):
+            self.pool.stats.upstream_rq_rx_reset.inc()
+        elif reason is ResetReason.PROTOCOL_ERROR:
+            self.pool.stats.upstream_rq_tx_reset.inc()
 
     def fail_soon(self, stream: Http2Stream, details: str) -> None:
         """A message that cannot be written: told in the next turn, for nothing is told inside of `send_*`."""
@@ -310,8 +321,12 @@ class Http2Client(ActiveClient):
         if end:
             self._lose(ResetReason.CONNECTION_TERMINATION, "", remote=True)
         elif not self._gone:
+            if self._limit != (limit := self.codec.max_streams) and self.codec.settings_seen:
+                self._limit = limit
+                self.pool.on_streams_limited(limit)
             self.flush()
             if self.pool.pending:
+                self.pool.on_client_ready(self)  # the server may take more now
                 self.pool.serve_pending()
         return b""
 
@@ -336,7 +351,9 @@ class Http2Client(ActiveClient):
 
     def on_goaway(self) -> None:
         """The server takes no more streams; those that it did not look at are reset one by one."""
-        self.pool.stats.upstream_cx_close_notify.inc()
+        if not self._server_leaves:
+            self._server_leaves = True
+            self.pool.stats.upstream_cx_close_notify.inc()
         self.draining = True
         self.pool.on_client_leaving(self)
         if not self.streams:
@@ -348,10 +365,13 @@ class Http2Client(ActiveClient):
         lost = list(self.streams.values())
         self.streams.clear()
         sinks = [stream.detach() for stream in lost]
+        stats = self.pool.stats
+        broken = reason is ResetReason.CONNECTION_TERMINATION
+        (stats.upstream_rq_pending_failure_eject if broken else stats.upstream_rq_tx_reset).add(len(lost))
+        self.http2_stats.streams_active.sub(len(lost))
         for _ in lost:
-            self.http2_stats.streams_active.dec()
             self.pool.on_stream_ended()
-        self._close(remote=remote, with_stream=bool(lost))
+        self._close(remote=remote, with_stream=bool(lost) and broken)  # the others were reset first (Envoy)
         for sink in sinks:
             if sink is not None:
                 sink.on_upstream_reset(reason, details)
@@ -406,6 +426,8 @@ class _Responses:
         sink = stream.sink
         client.count_reset(reason, details)
         client.release(stream)
+        if reason is ResetReason.LOCAL_RESET:  # a head over the limits: to Envoy the server's doing
+            reason = ResetReason.REMOTE_RESET
         if sink is not None:
             sink.on_upstream_reset(reason, "")  # there is no failure of the transport to tell
 

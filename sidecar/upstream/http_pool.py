@@ -106,11 +106,11 @@ class HttpPool:
         "_requests",
         "_rq_active",
         "_rq_total",
-        "_streams_per_client",
         "config",
         "host",
         "pending",
         "stats",
+        "streams_per_client",
     )
 
     def __init__(self, config: HttpPoolConfig, host: Host, key: PoolKey, breaker: CircuitBreaker) -> None:
@@ -124,12 +124,11 @@ class HttpPool:
         self._rq_active = config.stats.upstream_rq_active
         self._key = key
         self._new_client = _CLIENTS[key.protocol]
-        #: how many streams a connection that is not up yet is expected to take
-        self._streams_per_client = (
-            1
-            if key.protocol is UpstreamHttpProtocol.HTTP1
-            else config.codec_settings.http2.max_concurrent_streams
-        )
+        #: how many streams a connection is expected to take whose server has not said it yet
+        self.streams_per_client = 1
+        if key.protocol is not UpstreamHttpProtocol.HTTP1:
+            limit = config.codec_settings.http2.max_concurrent_streams
+            self.streams_per_client = min(limit, config.options.max_requests_per_connection or limit)
         self._ready: list[ActiveClient] = []  # have room; the one used last is at the end
         self._connecting = 0
         self._clients: set[ActiveClient] = set()  # connecting, idle and busy ones
@@ -188,9 +187,10 @@ class HttpPool:
         pending, ready = self.pending, self._ready
         while pending and ready:
             client = ready[-1]
-            if client.connection.close_reason is not None and not client.is_busy:
+            if client.connection.close_reason is not None:  # those that are on it will be told
                 ready.pop()
-                client.close_idle()
+                if not client.is_busy:
+                    client.close_idle()
                 continue
             if client.capacity <= 0:
                 ready.pop()
@@ -219,7 +219,7 @@ class HttpPool:
     def _connect_for_pending(self) -> None:
         """As many connections being opened as those who wait need, as far as the circuit breaker allows."""
         connections, stats, host = self._breaker.connections, self.stats, self.host
-        while len(self.pending) > self._connecting * self._streams_per_client:
+        while len(self.pending) > self._connecting * self.streams_per_client:
             allowed = connections.can_create
             if not allowed:
                 stats.upstream_cx_overflow.inc()
@@ -248,7 +248,7 @@ class HttpPool:
         self._clients.discard(auto)
         self._clients.add(client)
         if isinstance(client, Http1Client):
-            self._streams_per_client = 1
+            self.streams_per_client = 1
 
     def on_client_connected(self, client: ActiveClient) -> None:
         self._connecting -= 1
@@ -258,6 +258,10 @@ class HttpPool:
         client.start_idle()
         self._ready.append(client)
         self.serve_pending()
+
+    def on_streams_limited(self, limit: int) -> None:
+        """A server has said how many streams a connection takes: those to come will take as many (as Envoy's cache does)."""
+        self.streams_per_client = max(1, min(limit, self.config.options.max_requests_per_connection or limit))
 
     def on_connect_failed(self, client: ActiveClient, failure: UpstreamFailure, details: str) -> None:
         """All who wait now fail with it; those who ask again because of that wait for another attempt."""
@@ -315,7 +319,10 @@ class HttpPool:
     def drain(self) -> None:
         self._draining = True
         for client in tuple(self._clients):
-            client.drain()
+            if (
+                client.opened or not self.pending
+            ):  # those who wait still need the connections that are being opened
+                client.drain()
         self._check_emptied()
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ FORWARDED: dict[tuple[str, int], str] = {}
 
 H2_UPSTREAM = {
     "goaway": "a request behind the last stream of a GOAWAY was not processed: it is sent again here without a retry policy",
-    "first burst": "requests wait here until the SETTINGS of a new connection say how many streams it takes",
+    "first burst": "none fails here for a limit of the upstream that the proxy does not know yet: they wait or are sent again",
     "starved window": "Envoy waits until half the window of a connection is read, of which held streams may keep more",
 }
 """Where a test of HTTP/2 upstreams expects of this proxy what Envoy does not do."""

@@ -331,7 +331,10 @@ def test_refused_streams_are_sent_again_by_policy(stage: Stage, times: int) -> N
     with any_client("HTTP/2", stage.address) as client:
         seen = client.request("POST", "/", [("x-log", "a")], b"body")
     entry = stage.log.entry("a")
-    assert [request.body for request in backend.requests] == [b"body"] * min(times + 1, 4)
+    assert {request.body for request in backend.requests} == {b"body"}
+    tries = min(times + 1, 4)
+    more = 0 if stage.is_envoy else 1  # what was refused may be sent once more before the policy counts
+    assert tries <= len(backend.requests) <= tries + more
     if times == 2:
         assert (seen.status, entry.flags) == (200, "-")
     else:

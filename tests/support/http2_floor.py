@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     Event,
     InformationalResponseReceived,
@@ -18,12 +17,16 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
+from tests.support.h2_common import FrameSieve
+from tests.support.http2_frames import FrameType
 from tests.support.http_floor import Client, HttpFloor, Server
 from tests.support.upstream import Peer
 
 Fields = list[tuple[str, str]]
+
+_MANY_STREAMS = 1 << 16
 
 
 def request_fields(path: str = "/", method: str = "GET", *more: tuple[str, str]) -> Fields:
@@ -35,7 +38,10 @@ def grpc_fields(*more: tuple[str, str]) -> Fields:
 
 
 class Http2End:
-    """One end of a connection. `told` are the events of one stream as plain tuples, in order."""
+    """One end of a connection. `told` are the events of one stream as plain tuples, in order.
+
+    The library does not see GOAWAY frames, which it takes for the end: they are in `goaways` (last stream, code).
+    """
 
     def __init__(
         self,
@@ -45,11 +51,15 @@ class Http2End:
         window: int | None = None,
     ) -> None:
         self.h2 = H2Connection(H2Configuration(client_side=client, header_encoding="utf-8"))
+        self.h2.local_settings = Settings(
+            client=client, initial_values={SettingCodes.MAX_CONCURRENT_STREAMS: _MANY_STREAMS}
+        )
         self.h2.initiate_connection()
         if window is not None:
             self.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
         self._send = send
         self._take = take
+        self._sieve = FrameSieve((FrameType.GOAWAY,), preface=not client)
         self._told: dict[int, list[tuple[object, ...]]] = {}
         self.goaways: list[tuple[int, int]] = []
         self.pings = 0
@@ -63,13 +73,14 @@ class Http2End:
                 self._send(output)
             if not (data := self._take()):
                 return
-            for event in self.h2.receive_data(data):
+            passed, goaways = self._sieve.feed(data)
+            for frame in goaways:
+                last, code = (int.from_bytes(frame.payload[at : at + 4], "big") for at in (0, 4))
+                self.goaways.append((last, code))
+            for event in self.h2.receive_data(passed):
                 self._note(event)
 
     def _note(self, event: Event) -> None:
-        if isinstance(event, ConnectionTerminated):
-            self.goaways.append((event.last_stream_id or 0, int(event.error_code or 0)))
-            return
         if isinstance(event, PingReceived):
             self.pings += 1
             return
@@ -101,6 +112,7 @@ class Http2End:
         self, stream_id: int, status: int = 200, body: bytes | None = b"", *more: tuple[str, str]
     ) -> None:
         """Send a response; `body` None: it goes on."""
+        self.flush()
         self.h2.send_headers(stream_id, [(":status", str(status)), *more], end_stream=body == b"")
         if body:
             self.h2.send_data(stream_id, body, end_stream=True)
@@ -135,6 +147,16 @@ class Http2End:
                 assert isinstance(event[1], dict)
                 return str(event[1][":status"])
         return ""
+
+
+def head_of(told: Iterable[tuple[object, ...]]) -> dict[str, str]:
+    """The first head among the events of a stream, as it is in `told`; none is an empty one."""
+    return next((event[1] for event in told if event[0] == "headers" and isinstance(event[1], dict)), {})
+
+
+def body_of(told: Iterable[tuple[object, ...]]) -> bytes:
+    """The bodies among the events of a stream."""
+    return b"".join(event[1] for event in told if event[0] == "data" and isinstance(event[1], bytes))
 
 
 def http2_client(floor: HttpFloor, window: int | None = None) -> tuple[Http2End, Client]:

@@ -113,6 +113,7 @@ class Client:
         self.connection = Connection(socket, floor.timers, self.info)
         socket.owner = self.connection
         self.manager = ConnectionManager(self.connection, floor.config)
+        floor.managers.append(self.manager)
         self.connection.set_filters([self.manager])
         self._floor = floor
         self._socket = socket
@@ -213,6 +214,7 @@ class HttpFloor:
         for cluster_spec in clusters or (static_spec("web"),):
             self.fakes[cluster_spec.name] = self._fake_cluster(cluster_spec)
         self._accepted: dict[str, int] = {}
+        self.managers: list[ConnectionManager] = []  # of the clients, in their order
         self.services = Services(
             clusters=cast("Any", Clusters({name: fake.cluster for name, fake in self.fakes.items()})),
             tls=TlsContexts({}, lambda matchers: lambda certificate: True),

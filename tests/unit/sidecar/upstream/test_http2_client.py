@@ -128,15 +128,32 @@ class TestEnds:
 
     def test_reset_by_the_server(self) -> None:
         fake = make()
-        first, second, third = fake.request(), fake.request(), fake.request()
+        early = fake.request()
         server = accept(fake)
-        server.reset(1, 2)
-        server.reset(3, 7)
-        server.answer(5)
+        first, second, third = fake.request(), fake.request(), fake.request()
+        server.reset(1, 7)
+        server.reset(3, 2)
+        server.reset(5, 7)
+        server.answer(7)
+        # it was sent before the server had said how many streams it takes: any number may have been too many
+        assert early.events[1][:2] == ("reset", ResetReason.NOT_PROCESSED)
         assert first.events[1][:2] == ("reset", ResetReason.REMOTE_RESET)
         assert second.events[1][:2] == ("reset", ResetReason.REMOTE_REFUSED)
         assert third.events == ANSWERED
-        assert fake.value("http2.rx_reset") == 2
+        assert fake.value("http2.rx_reset") == 3
+
+    def test_limit_of_a_server_holds_for_its_next_connections(self) -> None:
+        fake = make()
+        early = [fake.request() for _ in range(3)]
+        server = accept(fake)
+        server.raw(build_frame(FrameType.SETTINGS, 0, 0, b"\x00\x03" + (2).to_bytes(4, "big")))
+        assert [sink.events for sink in early] == [[("ready",)]] * 3  # all were sent: nothing was known
+        late = [fake.request() for _ in range(3)]
+        assert len(fake.peers) == 3  # one for two requests
+        fake.peers[1].accept()
+        assert [sink.events for sink in late] == [[("ready",)], [("ready",)], []]
+        fake.peers[2].accept()
+        assert late[2].events == [("ready",)]
 
     def test_router_gives_up(self) -> None:
         fake = make()
