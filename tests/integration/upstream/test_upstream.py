@@ -158,6 +158,7 @@ class WaitingSink(RecordingSink):
     def __init__(self, path: bytes = b"/") -> None:
         super().__init__(self._send)
         self.ended = asyncio.Event()
+        self.full = asyncio.Event()
         self.on_end = self.ended.set
         self._path = path
 
@@ -171,6 +172,10 @@ class WaitingSink(RecordingSink):
     def on_upstream_reset(self, *args: Any) -> None:
         super().on_upstream_reset(*args)
         self.ended.set()
+
+    def on_upstream_full(self, full: bool) -> None:
+        super().on_upstream_full(full)
+        self.full.set()
 
 
 def spec_of(address: SocketAddress | PipeAddress, **fields: Any) -> ClusterSpec:
@@ -443,10 +448,12 @@ class TestTls:
 
 class TestExchanges:
     def test_large_bodies_both_ways(self, run: Run) -> None:
-        size = 5_000_000
+        size = 8_000_000
+        sink = WaitingSink()
 
         async def sink_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
+            await sink.full.wait()  # a reader as fast as the sender would leave nothing in its buffer
             body = await reader.readexactly(size)
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + body)
             await reader.read()
@@ -464,7 +471,6 @@ class TestExchanges:
                     stream.send_headers(headers, False)
                     stream.send_data(body[:size], True)
 
-                sink = WaitingSink()
                 sink.on_ready = send
                 cluster.new_stream(LbContext(), sink, downstream_version=HttpVersion.HTTP11)
                 async with asyncio.timeout(20):
