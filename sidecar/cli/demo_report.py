@@ -203,7 +203,6 @@ def _peer(text: str) -> str:
 Row: TypeAlias = tuple[str, ...]
 
 _COLUMNS: Final[Row] = (
-    "sidecar",
     "istio_...",
     "reporter",
     "source",
@@ -217,8 +216,8 @@ _COLUMNS: Final[Row] = (
 def _print_table(pages: Mapping[str, list[Series]]) -> None:
     """The `istio_*` series of both sidecars with the labels that matter; a histogram is one row, without its buckets."""
     print(_bold("Istio's standard metrics on both sidecars"))
-    groups = [_rows(sidecar, page) for sidecar, page in pages.items()]
-    every = [_COLUMNS, *(row for rows in groups for row in rows)]
+    groups = {sidecar: _rows(page) for sidecar, page in pages.items()}
+    every = [_COLUMNS, *(row for rows in groups.values() for row in rows)]
     widths = [max(len(row[column]) for row in every) for column in range(len(_COLUMNS))]
 
     def show(row: Row) -> None:
@@ -226,8 +225,9 @@ def _print_table(pages: Mapping[str, list[Series]]) -> None:
         print("  " + "  ".join((*cells[:-1], row[-1].rjust(widths[-1]))))
 
     show(_COLUMNS)
-    for rows in groups:
-        print("  " + "  ".join("─" * width for width in widths))
+    for sidecar, rows in groups.items():
+        title = f"── the sidecar of {sidecar} "
+        print("  " + title.ljust(sum(widths) + 2 * len(widths) - 2, "─"))
         for row in rows:
             show(row)
     print()
@@ -239,7 +239,7 @@ def _answer(labels: Mapping[str, str]) -> str:
     return f"{labels.get('request_protocol', '')} {ending}".strip()
 
 
-def _rows(sidecar: str, page: Iterable[Series]) -> list[Row]:
+def _rows(page: Iterable[Series]) -> list[Row]:
     rows: dict[tuple[str, ...], str] = {}
     for series in page:
         labels = series.labels
@@ -248,7 +248,6 @@ def _rows(sidecar: str, page: Iterable[Series]) -> list[Row]:
         value = f"{series.value:g}"
         base, _, last = series.name.rpartition("_")
         key = (
-            sidecar,
             base.removeprefix("istio_") if last in ("sum", "count") else series.name.removeprefix("istio_"),
             labels["reporter"],
             f"{labels['source_workload']}@{labels['source_cluster']}",

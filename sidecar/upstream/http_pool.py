@@ -339,6 +339,6 @@ class HttpPool:
         self._check_emptied()
 
     def _check_emptied(self) -> None:
-        """An empty pool is forgotten: its key may hold a name that a client made up."""
-        if self.is_empty:
+        """An empty pool is forgotten, once: its key may hold a name that a client made up."""
+        if self.is_empty and self.host.pools.get(self._key) is self:
             self.config.on_emptied(self.host, self._key)

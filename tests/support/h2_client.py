@@ -129,6 +129,8 @@ class H2Client:
                 self._socket.close()
                 raise
         self._socket.setblocking(False)
+        self._poll = select.poll()  # `select` takes no numbers above 1023, which a long test run may reach
+        self._poll.register(self._socket, select.POLLIN)
         self._out += greet(self.h2, {Setting.ENABLE_PUSH: 0, **(settings or {})}, connection_window)
 
     def __enter__(self) -> H2Client:
@@ -324,12 +326,12 @@ class H2Client:
         if self.closed:
             return
         pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
-        writers = [self._socket] if self._out else []
-        readable, writable, _ = select.select([self._socket], writers, [], 0 if pending else wait_s)
-        if readable or pending:
-            self._read()
-        if writable:
-            self._write()
+        self._poll.modify(self._socket, select.POLLIN | select.POLLOUT if self._out else select.POLLIN)
+        for _, event in self._poll.poll(0 if pending else wait_s * 1000) or [(0, 0)]:
+            if event & ~select.POLLOUT or pending:
+                self._read()
+            if event & select.POLLOUT:
+                self._write()
 
     def _write(self) -> None:
         try:

@@ -91,7 +91,8 @@ class Http2End:
             kind = "trailers" if isinstance(event, TrailersReceived) else "headers"
             told.append((kind, dict(event.headers or ())))
         elif isinstance(event, DataReceived):
-            told.append(("data", bytes(event.data or b"")))
+            if event.data:
+                told.append(("data", bytes(event.data)))
             if self.credits:
                 self.h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
         elif isinstance(event, StreamEnded):
@@ -119,14 +120,17 @@ class Http2End:
         self.flush()
 
     def data(self, stream_id: int, data: bytes, end: bool = False) -> None:
+        self.flush()
         self.h2.send_data(stream_id, data, end_stream=end)
         self.flush()
 
     def trailers(self, stream_id: int, *fields: tuple[str, str]) -> None:
+        self.flush()
         self.h2.send_headers(stream_id, list(fields), end_stream=True)
         self.flush()
 
     def reset(self, stream_id: int, code: int = 8) -> None:
+        self.flush()
         self.h2.reset_stream(stream_id, code)
         self.flush()
 

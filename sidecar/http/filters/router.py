@@ -65,6 +65,7 @@ class Router(PassThrough):
 
     __slots__ = (
         "_attempt",
+        "_awaits_grant",
         "_backoff",
         "_body",
         "_cluster",
@@ -104,6 +105,7 @@ class Router(PassThrough):
         self._request_ended = False
         self._response_started = False
         self._repeated = False  # the one retry without a policy was spent
+        self._awaits_grant = False  # what is for a tunnel waits until the upstream has granted it (Envoy)
         self._tried: tuple[UpstreamHost, ...] = ()
 
     # --- the request
@@ -129,6 +131,7 @@ class Router(PassThrough):
         self._upgrade = not end and names.UPGRADE in headers
         self._ends_connect = route.connect is not None and route.ends_connect(headers.method)
         self._tunnel = self._upgrade or self._ends_connect or headers.method == names.CONNECT
+        self._awaits_grant = self._tunnel and not self._ends_connect
         grpc_timeouts = route.grpc_timeouts(headers)
         timeouts = take_timeouts(
             headers,
@@ -179,7 +182,7 @@ class Router(PassThrough):
 
     def on_request_data(self, stream: Stream, data: bytes, end: bool) -> bytes:
         attempt = self._attempt
-        upstream = attempt.upstream if attempt is not None else None
+        upstream = attempt.upstream if attempt is not None and not self._awaits_grant else None
         if data and self._keeps_body:
             self._keep(data, upstream is not None)
         if end:
@@ -213,7 +216,10 @@ class Router(PassThrough):
 
     def _drop_body(self) -> None:
         self._keeps_body = False
-        self._body = None
+        body, self._body = self._body, None
+        if body is not None and body.client_waits:
+            body.client_waits = False
+            self._pause_request(False)
 
     def _may_retry(self) -> bool:
         """Whether a later failure of the attempt that is now under way could lead to another one."""
@@ -282,6 +288,9 @@ class Router(PassThrough):
                 headers, upstream.info.hostname, insert_original_path=self._factory.inserts_headers
             )
         attempt.started = True
+        if self._awaits_grant:
+            upstream.send_headers(headers, False)
+            return
         ended = self._request_ended
         if ended:
             info.last_upstream_tx_byte_ns = self._factory.now_ns()
@@ -468,7 +477,8 @@ class Router(PassThrough):
                 upstream.host.rq_error += 1
             else:
                 upstream.host.rq_success += 1
-        if self._keeps_body:
+        granted = self._awaits_grant and self._is_granted(status)
+        if self._keeps_body and not granted:
             self._drop_body()
         if self._factory.inserts_headers and info.last_request_byte_ns:
             elapsed_ms = (now_ns - info.last_request_byte_ns) // _NANOSECONDS_PER_MS
@@ -480,6 +490,19 @@ class Router(PassThrough):
         else:
             stream.on_response_full = self._on_response_full
         stream.send_response_headers(headers, end)
+        if granted:
+            self._open_tunnel()
+
+    def _is_granted(self, status: int) -> bool:
+        return status == 101 if self._upgrade else 200 <= status < 300
+
+    def _open_tunnel(self) -> None:
+        """What has come for the tunnel goes out."""
+        self._awaits_grant = False
+        body, attempt = self._body, self._attempt
+        if attempt is not None and attempt.upstream is not None and (body is not None or self._request_ended):
+            attempt.upstream.send_data(body.join() if body is not None else b"", self._request_ended)
+        self._drop_body()
 
     def _refuse_upgrade(self, stream: Stream, headers: Headers) -> None:
         """The upstream did not switch protocols and reports no error: its head is the whole answer (Envoy)."""

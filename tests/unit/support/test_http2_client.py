@@ -112,7 +112,8 @@ def test_a_flood_ends_when_the_server_has_had_enough(ending: bytes) -> None:
 
     with _server(serve) as address, Http2Client(address) as client:
         client.send(_HELLO + build_frame(0xFA, 0, 0, bytes(16384)) * 2000)
-        while not client.closed_by_peer and client.reader.error is None:  # a failed write ends the flood first
+        # a failed write ends the flood first
+        while not client.closed_by_peer and client.reader.error is None:
             assert client.receive(10)
         assert client.closed_by_peer or client.reader.error == "PROTOCOL_ERROR"
         done.set()

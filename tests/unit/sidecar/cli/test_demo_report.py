@@ -35,10 +35,11 @@ def test_a_histogram_is_one_row(capsys: pytest.CaptureFixture[str]) -> None:
         Series("istio_build", {"component": "proxy"}, 1),
     ]
     demo_report._print_table({"catalog": page})
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  catalog")]
+    title, *lines = (line.split() for line in capsys.readouterr().out.splitlines()[2:] if line)
+    assert title[:5] == ["──", "the", "sidecar", "of", "catalog"]
     assert lines == [
-        "catalog requests_total source catalog-v1@host movies-v1@peer unknown http 200 10".split(),  # noqa: SIM905
-        "catalog request_bytes source catalog-v1@host movies-v1@peer unknown http 200 10 (910)".split(),  # noqa: SIM905
+        "requests_total source catalog-v1@host movies-v1@peer unknown http 200 10".split(),  # noqa: SIM905
+        "request_bytes source catalog-v1@host movies-v1@peer unknown http 200 10 (910)".split(),  # noqa: SIM905
     ]
 
 

@@ -81,7 +81,7 @@ class TestRequests:
         floor, client, _ = make(http2=SMALL_WINDOWS)
         stream = client.request(POST, None)
         server = floor.server()
-        exchanges = next(iter(floor.managers[0]._exchanges.streams.values()))  # type: ignore[union-attr]
+        exchanges = next(iter(floor.managers[0]._exchanges.streams.values()))
         server.peer.socket.pause_writing()
         exchanges.pause_request(True)
         client.data(stream, b"x" * 16384)

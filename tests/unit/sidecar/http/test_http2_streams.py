@@ -399,7 +399,7 @@ class TestFloods:
         ],
     )
     def test_counted(self, options: dict[str, int], flood: bytes, counter: str) -> None:
-        floor, client, connection = make(http2=Http2Options(**options))  # type: ignore[arg-type]
+        floor, client, connection = make(http2=Http2Options(**options))
         client.request(POST, None)
         server = floor.server()
         connection.transport.unwritten = 1  # nothing leaves
