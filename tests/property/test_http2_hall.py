@@ -363,9 +363,20 @@ class World:
 
 
 KINDS = (
-    "request request request upload upload take take cancel client_full accept accept answer answer answer "
-    "server_take server_take refuse goaway lose server_full time"
-).split()
+    *("request",) * 3,
+    *("upload",) * 2,
+    *("take",) * 2,
+    "cancel",
+    "client_full",
+    *("accept",) * 2,
+    *("answer",) * 3,
+    *("server_take",) * 2,
+    "refuse",
+    "goaway",
+    "lose",
+    "server_full",
+    "time",
+)
 STEPS = st.lists(
     st.builds(Step, st.sampled_from(KINDS), st.integers(0, 9), st.integers(0, 300_000)), max_size=60
 )
