@@ -88,6 +88,7 @@ class Router(PassThrough):
         "_tried",
         "_tunnel",
         "_upgrade",
+        "_upstream_full",
     )
 
     def __init__(self, factory: RouterFactory) -> None:
@@ -105,6 +106,7 @@ class Router(PassThrough):
         self._request_ended = False
         self._response_started = False
         self._repeated = False  # the one retry without a policy was spent
+        self._upstream_full = False  # the way of the attempt that is under way
         self._awaits_grant = False  # what is for a tunnel waits until the upstream has granted it (Envoy)
         self._tried: tuple[UpstreamHost, ...] = ()
 
@@ -256,6 +258,8 @@ class Router(PassThrough):
     def _start_attempt(self) -> None:
         stream, cluster, route = self._stream, self._cluster, self._route
         assert stream is not None and cluster is not None
+        if self._upstream_full:  # that of the attempt before
+            self.on_attempt_full(False)
         headers, info = self._headers, stream.info
         info.attempt_count += 1
         if route.include_request_attempt_count:
@@ -527,7 +531,9 @@ class Router(PassThrough):
             stream.send_response_trailers(trailers)
 
     def on_attempt_full(self, full: bool) -> None:
-        self._pause_request(full)
+        if full is not self._upstream_full:
+            self._upstream_full = full
+            self._pause_request(full)
 
     def _on_response_full(self, full: bool) -> None:
         attempt = self._attempt
