@@ -167,13 +167,17 @@ class _Expansion:
         }
 
     def _inbound_name(self, inbound: Inbound) -> str:
-        """As Istio names it; with the service too where two share an application."""
-        others = {
-            each.service
-            for each in self._workload.inbound
-            if each.application.port == inbound.application.port
-        }
-        return f"inbound|{inbound.application.port}||{inbound.service if len(others) > 1 else ''}"
+        """As Istio names it; with more of it where entries that share an application's port are not reached alike.
+
+        With the service too, if that differs; with the address of the listener in the place of the subset, if they are
+        reached by other protocols or at other addresses.
+        """
+        port = inbound.application.port
+        sharing = [each for each in self._workload.inbound if each.application.port == port]
+        service = inbound.service if len({each.service for each in sharing}) > 1 else ""
+        ways = {(each.application, each.protocol) for each in sharing if each.service == inbound.service}
+        subset = f"{inbound.listen.host}_{inbound.listen.port}" if len(ways) > 1 else ""
+        return f"inbound|{port}|{subset}|{service}"
 
     # outbound
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -12,6 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed448, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
 
 #: Certificates remembered by their DER bytes: a mesh peer shows the same one on every connection.
 _CACHE_SIZE: Final = 1024
@@ -80,11 +82,14 @@ def parse_certificate(der: bytes) -> PeerCertificate:
 
 
 def _read(der: bytes) -> PeerCertificate:
-    certificate = x509.load_der_x509_certificate(der)
+    with warnings.catch_warnings():  # what a peer sends is judged here; it is no warning for the operator
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        certificate = x509.load_der_x509_certificate(der)
+        number = certificate.serial_number
     uri, dns, email, ip = _alternative_names(certificate)
     key = certificate.public_key()
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    serial = f"{abs(certificate.serial_number):x}"
+    serial = f"{abs(number):x}"
     return PeerCertificate(
         der=der,
         uri_sans=uri,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 #: A piece of body of this size is worth a write of its own.
 WRITE_AT_ONCE_BYTES: Final = 16 * 1024
-_HTTP11: Final = HttpVersion.HTTP11
 
 
 class Exchanges(ABC):
@@ -33,6 +32,8 @@ class Exchanges(ABC):
 
     #: The client can be told to stop while streams go on: `end` need not wait for them.
     ends_by_itself = False
+    #: Of a stream whose head has not been read, or was refused.
+    default_version = HttpVersion.HTTP11
 
     __slots__ = (
         "_accepted",
@@ -133,7 +134,7 @@ class Exchanges(ABC):
         info, stream_id = stream.info, stream.id
         info.meter = self.codec.meter(stream_id)
         version = self.codec.version(stream_id)
-        if version is not _HTTP11:
+        if version is not stream.downstream_version:
             stream.downstream_version = version
             info.protocol = version.value
         self.streams[stream_id] = stream

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from protocols.errors import RemoteProtocolError
-from protocols.http.codec import ResetReason
+from protocols.http.codec import HttpVersion, ResetReason
 from protocols.http.h2 import REMOTE_RESETS
 from protocols.http.h2_server import Http2Server
 from sidecar.http.exchanges import Exchanges
@@ -32,7 +32,6 @@ _FLAGS: Final = {
     ResetReason.REMOTE_RESET: ResponseFlag.DOWNSTREAM_REMOTE_RESET,
     ResetReason.REMOTE_REFUSED: ResponseFlag.DOWNSTREAM_REMOTE_RESET,
     ResetReason.LOCAL_RESET: ResponseFlag.DOWNSTREAM_REMOTE_RESET,  # a head over the limits (as in Envoy)
-    ResetReason.LOCAL_REFUSED: ResponseFlag.DOWNSTREAM_REMOTE_RESET,
     ResetReason.CONNECT_ERROR: ResponseFlag.DOWNSTREAM_REMOTE_RESET,
     ResetReason.PROTOCOL_ERROR: ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR,
     ResetReason.CONNECTION_TERMINATION: ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION,
@@ -60,6 +59,7 @@ class Http2Exchanges(Exchanges):
     )
 
     codec: Http2Server
+    default_version = HttpVersion.HTTP2
     ends_by_itself = True
 
     def __init__(self, manager: ConnectionManager) -> None:
@@ -124,16 +124,18 @@ class Http2Exchanges(Exchanges):
 
     def on_reset(self, stream_id: int, reason: ResetReason, details: str) -> None:
         """The client gave a stream up, or what it sent on it was refused."""
-        stream = self.streams.pop(stream_id, None)
-        if stream is None:
-            stream = self._new_stream(stream_id)
-        stats = self.config.stats
-        stats.downstream_rq_rx_reset.inc()
         if details in REMOTE_RESETS:
             self.stats.rx_reset.inc()
         else:
             self.stats.tx_reset.inc()
             count_codec_error(self.stats, details)
+        if reason is ResetReason.LOCAL_REFUSED:  # one too many: no request (Envoy)
+            return
+        stream = self.streams.pop(stream_id, None)
+        if stream is None:
+            stream = self._new_stream(stream_id)
+        stats = self.config.stats
+        stats.downstream_rq_rx_reset.inc()
         info = stream.info
         info.add_flag(_FLAGS[reason])
         info.response_code_details = details
@@ -329,10 +331,12 @@ class Http2Exchanges(Exchanges):
         if self._said_last:
             return
         self._said_last = True
-        self.codec.shutdown()
-        self.stats.goaway_sent.inc()
-        self.flush()
-        if (self.codec.must_close or not self.codec.has_begun) and not self.manager.closing:
+        begun = self.codec.has_begun
+        if begun:
+            self.codec.shutdown()
+            self.stats.goaway_sent.inc()
+            self.flush()
+        if (self.codec.must_close or not begun) and not self.manager.closing:
             self.manager.close(politely=True)
 
     def count_connection_end(self) -> None:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 from protocols.errors import LocalProtocolError
 from protocols.grpc.status import is_grpc_request
 from protocols.http import names
-from protocols.http.codec import HttpVersion
 from protocols.http.headers import Headers
 from sidecar.http import local_reply
 from sidecar.http.held_message import HeldMessage, Steps
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_HTTP11: Final = HttpVersion.HTTP11
 _CONTINUE_EXPECTED: Final = b"100-continue"
 _CONNECT_UPGRADE: Final = b"connect"
 
@@ -89,10 +87,10 @@ class ActiveStream:
         self.id = stream_id
         self.connection_info = exchanges.info
         self.info = StreamInfo(exchanges.info, time.time(), config.timers.now_ns())
-        self.info.protocol = "HTTP/1.1"
+        self.info.protocol = exchanges.default_version.value
         self.route: Route | None = None
         self.cluster: Cluster | None = None
-        self.downstream_version = _HTTP11
+        self.downstream_version = exchanges.default_version
         self.request_headers: Headers | None = None
         self.request_complete = False
         self.response_started = False

@@ -63,7 +63,7 @@ class HttpTunnel:
         self._request = request
         self._pending: Pending | None = None
         self._stream: UpstreamStream | None = None
-        self._open = False  # a 2xx came
+        self._open = False  # a 200 came
         self._ended = False  # the upstream has sent its end
         self._write_ended = False
         self.was_reset = False
@@ -102,7 +102,7 @@ class HttpTunnel:
         sink, status = self._sink, headers.status
         if sink is None or status < 200:
             return
-        if end or status >= 300:
+        if end or status != 200:  # as in Envoy; RFC 9110 would take every 2xx
             self._drop()
             self.on_pool_failure(UpstreamFailure.CONNECT_FAILURE, f"tunnel response {status}", self.info)
             return

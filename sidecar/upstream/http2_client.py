@@ -324,9 +324,10 @@ class Http2Client(ActiveClient):
             if self._limit != (limit := self.codec.max_streams) and self.codec.settings_seen:
                 self._limit = limit
                 self.pool.on_streams_limited(limit)
+                self.pool.on_client_ready(self)  # the server may take more now
             self.flush()
             if self.pool.pending:
-                self.pool.on_client_ready(self)  # the server may take more now
+                self.pool.on_client_ready(self)
                 self.pool.serve_pending()
         return b""
 

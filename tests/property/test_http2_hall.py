@@ -1,13 +1,15 @@
 """HTTP/2 clients and servers of every temper, with the whole hall between them: nothing is lost, mixed up, leaked or forgotten.
 
-Both ends are the `h2` library, which breaks no rule. They send and stop as they like, give windows when they like, reset, leave,
-and come back; transports get full and empty again. Then both become kind: every stream must come to its end.
+Both ends are the `h2` library (or `h11`, for servers of HTTP/1), which breaks no rule. They send and stop as they like, give
+windows when they like, reset, leave, and come back; transports get full and empty again. Then both become kind: every stream must
+come to its end.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import h11
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypothesis import HealthCheck, given, settings
@@ -120,8 +122,26 @@ class End:
         self.wire.flush()
 
 
-class Upstream(End):
+class Upstream(Protocol):
     """A server's end of a connection."""
+
+    server: Server
+    exchanges: dict[int, Exchange]
+    leaving: bool
+
+    def open_exchanges(self) -> list[tuple[int, Exchange]]: ...
+    def pick(self, index: int, *, sending: bool = False) -> tuple[int, Exchange] | None: ...
+    def listen(self) -> None: ...
+    def head(self, stream: int, exchange: Exchange) -> None: ...
+    def send(self, stream: int, exchange: Exchange, size: int, end: bool) -> None: ...
+    def acknowledge(self, stream: int, exchange: Exchange) -> None: ...
+    def give_up(self, stream: int, exchange: Exchange, code: int) -> None: ...
+    def leave(self, last: int) -> None:
+        """GOAWAY, if there is such a thing."""
+
+
+class Http2Upstream(End):
+    """Over HTTP/2."""
 
     def __init__(self, server: Server, window: int) -> None:
         super().__init__(http2_server(server))
@@ -139,9 +159,88 @@ class Upstream(End):
             exchange.head_sent = True
             self.wire.flush()
 
-    @property
-    def gone(self) -> bool:
-        return self.server.closed
+    def leave(self, last: int) -> None:
+        self.wire.raw(build_frame(FrameType.GOAWAY, 0, 0, last.to_bytes(4, "big") + bytes(4)))
+        for stream, exchange in self.exchanges.items():
+            exchange.reset = exchange.reset or stream > last
+
+
+class Http1Upstream:
+    """Over HTTP/1.1: one exchange after the other; its number stands for the stream."""
+
+    def __init__(self, server: Server, window: int) -> None:
+        self.server = server
+        self.exchanges: dict[int, Exchange] = {}
+        self.leaving = False
+        self._h11 = h11.Connection(h11.SERVER)
+        self._current: Exchange | None = None
+        self._unsent = bytearray()  # the proxy does not read
+        self.listen()
+
+    def open_exchanges(self) -> list[tuple[int, Exchange]]:
+        current = self._current
+        return [(current.number, current)] if current is not None and not current.reset else []
+
+    def pick(self, index: int, *, sending: bool = False) -> tuple[int, Exchange] | None:
+        found = [item for item in self.open_exchanges() if not sending or not item[1].send_ended]
+        return found[0] if found else None
+
+    def listen(self) -> None:
+        self._write(b"")
+        if data := self.server.take():
+            self._h11.receive_data(data)
+        while True:
+            event = self._h11.next_event()
+            if isinstance(event, h11.Request):
+                number = int(event.target[1:])
+                self._current = self.exchanges[number] = Exchange(number)
+            elif self._current is None or not isinstance(event, h11.Data | h11.EndOfMessage):
+                return
+            elif isinstance(event, h11.Data):
+                self._current.received += event.data
+            else:
+                self._current.recv_ended = True
+                self._next()
+
+    def _next(self) -> None:
+        current = self._current
+        if current is not None and current.recv_ended and current.send_ended:
+            self._current = None
+            if self._h11.our_state is h11.DONE:
+                self._h11.start_next_cycle()
+
+    def _write(self, data: bytes | None) -> None:
+        self._unsent += data or b""
+        while self._unsent and self.server.transport.reading and not self.server.closed:
+            piece = bytes(self._unsent[:65536])
+            del self._unsent[:65536]
+            self.server.send(piece)
+
+    def head(self, stream: int, exchange: Exchange) -> None:
+        if not exchange.head_sent:
+            exchange.head_sent = True
+            self._write(self._h11.send(h11.Response(status_code=200, headers=[("x-number", str(stream))])))
+
+    def send(self, stream: int, exchange: Exchange, size: int, end: bool) -> None:
+        if self._unsent:
+            return
+        if size:
+            self._write(self._h11.send(h11.Data(data=pattern(exchange.number, exchange.sent, size))))
+            exchange.sent += size
+        if end:
+            exchange.send_ended = True
+            self._write(self._h11.send(h11.EndOfMessage()))
+            self._next()
+
+    def acknowledge(self, stream: int, exchange: Exchange) -> None:
+        """What was read is taken."""
+
+    def give_up(self, stream: int, exchange: Exchange, code: int) -> None:
+        exchange.reset = True
+        self.server.reset()
+
+    def leave(self, last: int) -> None:
+        """It just goes."""
 
 
 class Step(NamedTuple):
@@ -153,16 +252,16 @@ class Step(NamedTuple):
 class World:
     """The hall, one client, and whatever servers it has connected to."""
 
-    def __init__(self, client_window: int, server_window: int, ours: int, streams: int) -> None:
+    def __init__(self, http2: bool, client_window: int, server_window: int, ours: int, streams: int) -> None:
+        self._new_upstream = Http2Upstream if http2 else Http1Upstream
         options = Http2Options(
             initial_stream_window_size=ours,
             initial_connection_window_size=max(ours, 70_000),
             max_concurrent_streams=streams,
         )
-        cluster = static_spec(
-            "web", http_options=UpstreamHttpOptions(UpstreamHttpProtocol.HTTP2, http2=options)
-        )
-        policy = RetryPolicy(retry_on=("refused-stream",), num_retries=1)
+        protocol = UpstreamHttpProtocol.HTTP2 if http2 else UpstreamHttpProtocol.HTTP1
+        cluster = static_spec("web", http_options=UpstreamHttpOptions(protocol, http2=options))
+        policy = RetryPolicy(retry_on=("refused-stream", "reset"), num_retries=1)
         self.floor = HttpFloor(
             [route("/", "web", timeout_s=None, retry_policy=policy)],
             clusters=[cluster],
@@ -180,18 +279,18 @@ class World:
     def accept(self) -> bool:
         if self.floor.asked() == len(self.upstreams):
             return False
-        self.upstreams.append(Upstream(self.floor.server(), self.server_window))
+        self.upstreams.append(self._new_upstream(self.floor.server(), self.server_window))
         return True
 
     def upstream(self, index: int) -> Upstream | None:
-        there = [each for each in self.upstreams if not each.gone]
+        there = [each for each in self.upstreams if not each.server.closed]
         return there[index % len(there)] if there else None
 
     def play(self, step: Step) -> None:
         getattr(self, f"do_{step.kind}")(step.index, step.size)
         self.client.listen()
         for upstream in self.upstreams:
-            if not upstream.gone:
+            if not upstream.server.closed:
                 upstream.listen()
 
     # what the client does
@@ -259,9 +358,7 @@ class World:
         upstream.leaving = True
         streams = sorted(upstream.exchanges)
         last = streams[index % len(streams)] if streams else 0
-        upstream.wire.raw(build_frame(FrameType.GOAWAY, 0, 0, last.to_bytes(4, "big") + bytes(4)))
-        for stream, exchange in upstream.exchanges.items():
-            exchange.reset = exchange.reset or stream > last
+        upstream.leave(last)
 
     def do_lose(self, index: int, size: int) -> None:
         upstream = self.upstream(size)
@@ -287,7 +384,7 @@ class World:
         if -1 in self.full:
             self.connection.full(False)
         for at, upstream in enumerate(self.upstreams):
-            if at in self.full and not upstream.gone:
+            if at in self.full and not upstream.server.closed:
                 upstream.server.peer.socket.resume_writing()
         self.client.wire.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20})
         for _ in range(200):
@@ -295,21 +392,22 @@ class World:
             while self.accept():
                 pass
             for upstream in self.upstreams:
-                if not upstream.gone:
+                if not upstream.server.closed:
                     self.finish(upstream)
             self.finish(self.client)
             if all(each.reset or each.recv_ended for each in self.client.exchanges.values()):
                 return
 
-    def finish(self, end: End) -> None:
+    def finish(self, end: End | Upstream) -> None:
         """Take what is there, send what may be sent; a server answers once the request has ended."""
         end.listen()
         for stream, exchange in end.exchanges.items():
             end.acknowledge(stream, exchange)
         for stream, exchange in end.open_exchanges():
-            if exchange.send_ended or (isinstance(end, Upstream) and not exchange.recv_ended):
+            serves = end is not self.client
+            if exchange.send_ended or (serves and not exchange.recv_ended):
                 continue
-            if isinstance(end, Upstream):
+            if isinstance(end, Http2Upstream | Http1Upstream):
                 end.head(stream, exchange)
             before = exchange.sent
             end.send(stream, exchange, exchange.left, False)
@@ -348,7 +446,8 @@ class World:
         assert floor.value("http2.streams_active") == floor.value("cluster.web.http2.streams_active") == 0
         assert floor.value("server.envoy_bug_failures") == 0
         assert floor.stat("downstream_cx_protocol_error") == 0
-        assert floor.value("cluster.web.upstream_cx_protocol_error") == 0
+        if self._new_upstream is Http2Upstream:  # a cut HTTP/1 response counts as one
+            assert floor.value("cluster.web.upstream_cx_protocol_error") == 0
         gauges = floor.fakes["web"].active_gauges()
         assert {"requests", "pending", "retries", "host rq_active", "host rq_pending_active"}.isdisjoint(
             gauges
@@ -379,6 +478,7 @@ WINDOWS = st.sampled_from([0, 1, 100, 65_535, 1 << 20])
 @settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 @given(
     steps=STEPS,
+    http2=st.booleans(),
     client_window=WINDOWS,
     server_window=st.sampled_from([65_535, 1 << 20]),  # the library cannot take a window back
     ours=st.sampled_from([65_535, 200_000, 1 << 20]),
@@ -386,9 +486,15 @@ WINDOWS = st.sampled_from([0, 1, 100, 65_535, 1 << 20])
     end=st.sampled_from(["kind", "client lost", "cluster closed"]),
 )
 def test_every_stream_comes_to_its_end(
-    steps: list[Step], client_window: int, server_window: int, ours: int, streams: int, end: str
+    steps: list[Step],
+    http2: bool,
+    client_window: int,
+    server_window: int,
+    ours: int,
+    streams: int,
+    end: str,
 ) -> None:
-    world = World(client_window, server_window, ours, streams)
+    world = World(http2, client_window, server_window, ours, streams)
     for step in steps:
         world.play(step)
     if end == "kind":

@@ -6,6 +6,10 @@ import pytest
 
 from config.bootstrap import Source, parse_bootstrap
 from config.errors import ConfigErrors
+from config.model.bootstrap import Bootstrap
+from config.model.cluster import UpstreamHttpProtocol
+from config.model.http import CodecType, HttpConnectionManagerSpec
+from config.model.route import RouteAction
 from config.workload import Endpoint, is_workload_file, parse_workload
 from config.workload_bootstrap import expand
 
@@ -193,3 +197,77 @@ def test_which_files_are_workload_files() -> None:
     assert is_workload_file("worklod: {}\ninbound: []\n")
     assert not is_workload_file("static_resources: {}\n")
     assert not is_workload_file("node: {metadata: {workload: x}}\n")
+
+
+PROTOCOLS_TEXT = """\
+workload: {name: a}
+inbound:
+  - {listen: 15006, application: 8080, protocol: PROTOCOL}
+outbound:
+  - {service: s, listen: 9080, protocol: PROTOCOL, endpoints: ["10.0.0.1:15006"]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("protocol", "to_application", "to_peer"),
+    [
+        ("http", UpstreamHttpProtocol.HTTP1, UpstreamHttpProtocol.USE_DOWNSTREAM),
+        ("http2", UpstreamHttpProtocol.HTTP2, UpstreamHttpProtocol.HTTP2),
+        ("grpc", UpstreamHttpProtocol.HTTP2, UpstreamHttpProtocol.HTTP2),
+    ],
+)
+def test_protocols(
+    protocol: str, to_application: UpstreamHttpProtocol, to_peer: UpstreamHttpProtocol
+) -> None:
+    bootstrap = expanded(PROTOCOLS_TEXT.replace("PROTOCOL", protocol))
+    clusters = {each.name: each.http_options for each in bootstrap.clusters}
+    assert clusters["inbound|8080||"].protocol is to_application
+    peer = clusters["outbound|9080||s"]
+    assert peer.protocol is to_peer
+    assert peer.http2.allow_connect
+    for listener in bootstrap.listeners:
+        manager = listener.filter_chains[0].filters[-1]
+        assert isinstance(manager, HttpConnectionManagerSpec)
+        assert manager.codec_type is CodecType.AUTO
+        assert manager.http2.allow_connect
+        assert [each.upgrade_type for each in manager.upgrade_configs] == ["websocket"]
+        (host,) = manager.route_config.virtual_hosts
+        route = host.routes[0].action
+        assert isinstance(route, RouteAction)
+        assert (route.timeout_s, route.max_stream_duration_s, route.grpc_timeout_max_s) == (None, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("other", ["http", "tcp"])
+def test_entries_for_one_application_keep_their_protocols(other: str) -> None:
+    text = """\
+workload: {name: a}
+inbound:
+  - {listen: 15006, application: 8080, protocol: http2}
+  - {listen: 15007, application: 8080, protocol: PROTOCOL}
+"""
+    bootstrap = expanded(text.replace("PROTOCOL", other))
+    clusters = {each.name: each.http_options.protocol for each in bootstrap.clusters if "8080" in each.name}
+    assert clusters == {
+        "inbound|8080|127.0.0.1_15006|": UpstreamHttpProtocol.HTTP2,
+        "inbound|8080|127.0.0.1_15007|": UpstreamHttpProtocol.HTTP1,
+    }
+
+
+def test_tcp_has_no_http_in_it() -> None:
+    bootstrap = expanded(PROTOCOLS_TEXT.replace("PROTOCOL", "tcp"))
+    filters = [
+        type(each)
+        for listener in bootstrap.listeners
+        for chain in listener.filter_chains
+        for each in chain.filters
+    ]
+    assert HttpConnectionManagerSpec not in filters
+
+
+def expanded(text: str) -> Bootstrap:
+    import yaml
+
+    expansion = yaml.safe_dump(expand(parse_workload(Source("w.yaml", text)), "/certs"), sort_keys=False)
+    parsed = parse_bootstrap([Source("expanded.yaml", expansion)])
+    assert parsed.warnings == ()
+    return parsed.bootstrap

@@ -103,3 +103,70 @@ def test_deprecated_field_of_a_cluster() -> None:
 def test_problems(field: str, problem: str) -> None:
     found = problems(http(f"http2_protocol_options: {{{field}}}"))
     assert any(f"http2_protocol_options.{problem}" in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("keepalive", "expected"),
+    [
+        ("{timeout: 3s}", KeepaliveSpec(0.0, 3.0, 0.15, 0.0)),
+        ("{timeout: 3s, interval: 1s}", KeepaliveSpec(1.0, 3.0, 0.15, 0.0)),
+        ("{timeout: 3s, interval: 1s, interval_jitter: {}}", KeepaliveSpec(1.0, 3.0, 0.0, 0.0)),
+        ("{timeout: 3s, connection_idle_interval: 9s}", KeepaliveSpec(0.0, 3.0, 0.15, 9.0)),
+    ],
+)
+def test_keepalive(keepalive: str, expected: KeepaliveSpec) -> None:
+    assert of_listener(f"http2_protocol_options: {{connection_keepalive: {keepalive}}}").keepalive == expected
+
+
+def test_settings_of_ones_own_may_be_repeated() -> None:
+    parameters = "[{identifier: 9, value: 1}, {identifier: 9, value: 1}, {identifier: 10, value: 0}]"
+    found = of_listener(f"http2_protocol_options: {{custom_settings_parameters: {parameters}}}")
+    assert found.custom_settings == ((9, 1), (10, 0))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_concurrent_streams", 0),
+        ("max_concurrent_streams", 1 << 31),
+        ("initial_stream_window_size", 65534),
+        ("initial_stream_window_size", 1 << 31),
+        ("initial_connection_window_size", 65534),
+        ("initial_connection_window_size", 1 << 31),
+        ("max_outbound_frames", 0),
+        ("max_outbound_control_frames", 0),
+        ("max_inbound_window_update_frames_per_data_frame_sent", 0),
+    ],
+)
+def test_ranges(field: str, value: int) -> None:
+    """Envoy's; the place of the problem is that of the field."""
+    found = problems(http(f"http2_protocol_options: {{{field}: {value}}}"))
+    assert len(found) == 1
+    assert f".http2_protocol_options.{field}: " in found[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hpack_table_size", 0),
+        ("max_concurrent_streams", 1),
+        ("initial_stream_window_size", 65535),
+        ("initial_connection_window_size", (1 << 31) - 1),
+        ("max_consecutive_inbound_frames_with_empty_payload", 0),
+        ("max_inbound_priority_frames_per_stream", 0),
+    ],
+)
+def test_ends_of_the_ranges(field: str, value: int) -> None:
+    assert getattr(of_listener(f"http2_protocol_options: {{{field}: {value}}}"), field) == value
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [(1, "hpack_table_size"), (2, "server push"), (3, "max_concurrent_streams"), (8, "allow_connect")],
+)
+def test_settings_that_have_a_field(settings: int, name: str) -> None:
+    parameters = f"[{{identifier: {settings}, value: 1}}]"
+    found = problems(http(f"http2_protocol_options: {{custom_settings_parameters: {parameters}}}"))
+    assert any(f"custom_settings_parameters[0].identifier: {settings} is {name}" in line for line in found), (
+        found
+    )

@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 
 from config.model.access_log import FileAccessLogSpec
-from config.model.core import DataSource, Metadata
-from config.model.network import DirectResponseNetworkSpec, EchoSpec, TcpProxySpec, WeightedTcpCluster
-from tests.unit.config.bootstraps import ECHO, EXTENSIONS, parse, tcp
+from config.model.core import DataSource, HeaderMutations, HeaderValueOption, Metadata
+from config.model.network import (
+    DirectResponseNetworkSpec,
+    EchoSpec,
+    TcpProxySpec,
+    TunnelingConfig,
+    WeightedTcpCluster,
+)
+from tests.unit.config.bootstraps import ECHO, EXTENSIONS, parse, problems, tcp
 
 
 def filters(**parts: str) -> tuple[object, ...]:
@@ -83,3 +89,37 @@ def test_access_log_formats(fields: str, expected: FileAccessLogSpec) -> None:
     (spec,) = filters(fields=f"stat_prefix: x, cluster: c, access_log: [{log}]")
     assert isinstance(spec, TcpProxySpec)
     assert spec.access_log == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("hostname: 'there:80'", TunnelingConfig("there:80")),
+        ("hostname: 'there:80', use_post: true", TunnelingConfig("there:80", use_post=True)),
+        (
+            "hostname: '%REQUESTED_SERVER_NAME%:443', use_post: true, post_path: /x",
+            TunnelingConfig("%REQUESTED_SERVER_NAME%:443", use_post=True, post_path="/x"),
+        ),
+        (
+            "hostname: h, headers_to_add: [{header: {key: X-A, value: b}}]",
+            TunnelingConfig("h", mutations=HeaderMutations(request_add=(HeaderValueOption("x-a", "b"),))),
+        ),
+    ],
+)
+def test_tunneling(fields: str, expected: TunnelingConfig) -> None:
+    (spec,) = filters(fields=f"stat_prefix: x, cluster: c, tunneling_config: {{{fields}}}")
+    assert isinstance(spec, TcpProxySpec)
+    assert spec.tunneling == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ("hostname: h, post_path: /x", "post_path: goes with use_post only"),
+        ("use_post: true", "hostname: "),
+        ("hostname: h, headers_to_add: [{header: {key: ':path', value: b}}]", "headers_to_add[0]"),
+    ],
+)
+def test_problems_of_tunneling(fields: str, problem: str) -> None:
+    found = problems(tcp(f"stat_prefix: x, cluster: c, tunneling_config: {{{fields}}}"))
+    assert any(f".tunneling_config.{problem}" in line for line in found), found

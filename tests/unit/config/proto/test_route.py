@@ -16,6 +16,7 @@ from config.model.core import (
 from config.model.http import HttpConnectionManagerSpec
 from config.model.matching import HeaderMatcher, QueryParameterMatcher, StringMatcher, StringMatchKind
 from config.model.route import (
+    ConnectConfig,
     DirectResponseAction,
     NonForwardingAction,
     PathMatchKind,
@@ -30,7 +31,7 @@ from config.model.route import (
     TlsRequirement,
     WeightedCluster,
 )
-from tests.unit.config.bootstraps import http, parse
+from tests.unit.config.bootstraps import http, parse, problems
 
 
 def configuration(**parts: str) -> RouteConfiguration:
@@ -254,3 +255,93 @@ def test_unknown_clusters_are_warnings_when_they_are_not_validated() -> None:
         http(config="validate_clusters: false,", route="match: {prefix: /}, route: {cluster: zork}")
     )
     assert [warning.reason for warning in parsed.warnings] == ["unknown cluster 'zork'"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("", {}),
+        ("max_grpc_timeout: 0s", {"max_grpc_timeout_s": 0.0}),
+        (
+            "max_grpc_timeout: 5s, grpc_timeout_offset: 0.5s",
+            {"max_grpc_timeout_s": 5.0, "max_grpc_timeout_offset_s": 0.5},
+        ),
+        ("max_stream_duration: {}", {}),
+        ("max_stream_duration: {max_stream_duration: 0s}", {"max_stream_duration_s": 0.0}),
+        (
+            "max_stream_duration: {grpc_timeout_header_max: 0s, grpc_timeout_header_offset: 1s}",
+            {"grpc_timeout_max_s": 0.0, "grpc_timeout_offset_s": 1.0},
+        ),
+        (
+            "max_stream_duration: {max_stream_duration: 9s, grpc_timeout_header_max: 7s}",
+            {"max_stream_duration_s": 9.0, "grpc_timeout_max_s": 7.0},
+        ),
+    ],
+)
+def test_timeouts_of_grpc(fields: str, expected: dict[str, float]) -> None:
+    assert action(f"route: {{cluster: c, {fields}}}") == RouteAction(cluster="c", **expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ("max_grpc_timeout: -1s", "max_grpc_timeout"),
+        ("grpc_timeout_offset: -1s", "grpc_timeout_offset"),
+        ("max_stream_duration: {max_stream_duration: -1s}", "max_stream_duration.max_stream_duration"),
+        (
+            "max_stream_duration: {grpc_timeout_header_max: -1s}",
+            "max_stream_duration.grpc_timeout_header_max",
+        ),
+        (
+            "max_stream_duration: {grpc_timeout_header_offset: -1s}",
+            "max_stream_duration.grpc_timeout_header_offset",
+        ),
+    ],
+)
+def test_timeouts_are_not_negative(fields: str, place: str) -> None:
+    (problem,) = problems(http(route=f"match: {{prefix: /}}, route: {{cluster: c, {fields}}}"))
+    assert problem.endswith(f".routes[0].route.{place}: must not be negative")
+
+
+@pytest.mark.parametrize(
+    ("configs", "upgrades", "connect"),
+    [
+        ("{upgrade_type: CONNECT}", {"connect": True}, None),
+        ("{upgrade_type: CONNECT, connect_config: {}}", {"connect": True}, ConnectConfig()),
+        (
+            "{upgrade_type: connect, connect_config: {allow_post: true}}",
+            {"connect": True},
+            ConnectConfig(True),
+        ),
+        ("{upgrade_type: CONNECT, enabled: false, connect_config: {}}", {"connect": False}, None),
+        (
+            "{upgrade_type: WebSocket}, {upgrade_type: CONNECT, connect_config: {}}",
+            {"websocket": True, "connect": True},
+            ConnectConfig(),
+        ),
+    ],
+)
+def test_connect(configs: str, upgrades: dict[str, bool], connect: ConnectConfig | None) -> None:
+    found = route(
+        f"match: {{connect_matcher: {{}}}}, route: {{cluster: c, upgrade_configs: [{configs}]}}"
+    ).action
+    assert isinstance(found, RouteAction)
+    assert (found.upgrade_configs, found.connect_config) == (upgrades, connect)
+
+
+@pytest.mark.parametrize(
+    ("configs", "problem"),
+    [
+        (
+            "{upgrade_type: websocket, connect_config: {}}",
+            "[0].connect_config: goes with upgrade_type CONNECT only",
+        ),
+        (
+            "{upgrade_type: CONNECT}, {upgrade_type: connect}",
+            "[1].upgrade_type: 'connect' is configured twice",
+        ),
+    ],
+)
+def test_problems_of_connect(configs: str, problem: str) -> None:
+    text = http(route=f"match: {{prefix: /}}, route: {{cluster: c, upgrade_configs: [{configs}]}}")
+    assert [line for line in problems(text) if line.endswith(f".routes[0].route.upgrade_configs{problem}")]

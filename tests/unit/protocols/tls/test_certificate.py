@@ -121,6 +121,14 @@ def test_a_cut_certificate_is_none() -> None:
         parse_certificate(der_of(AUTHORITY.issue(["u"]))[:-1])
 
 
+def test_a_negative_serial_is_read_without_a_warning() -> None:
+    der = der_of(AUTHORITY.issue(["u"]))
+    serial = bytes.fromhex(parse_certificate(der).serial)
+    at = der.index(serial)
+    negative = der[:at] + bytes([0x80]) + der[at + 1 :]
+    assert parse_certificate(negative).sha256 != parse_certificate(der).sha256
+
+
 _DER = der_of(AUTHORITY.issue([spiffe("fuzz")], dns=["fuzz.example"]))
 
 

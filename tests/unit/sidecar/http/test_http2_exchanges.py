@@ -158,6 +158,7 @@ class TestBadInput:
         assert [code for _, code in client.goaways] == [1]
         assert connection.ended
         assert {repr(line) for line in floor.log} == {"0 DPE http2.invalid.header.field"}
+        assert {line.info.protocol for line in floor.log} == {"HTTP/2"}
         assert floor.stat("downstream_cx_protocol_error") == 1
         assert floor.value("http2.rx_messaging_error") == 1
         assert floor.idle()
@@ -184,7 +185,9 @@ class TestBadInput:
         client.h2.remote_settings.acknowledge()
         stream = client.request(GET)
         assert client.told(stream) == [("reset", 7)]
-        assert floor.value("http2.stream_refused_errors") == 1
+        assert floor.value("http2.stream_refused_errors") == floor.value("http2.tx_reset") == 1
+        assert floor.stat("downstream_rq_total") == 1
+        assert floor.log == []
 
     def test_rapid_resets(self) -> None:
         floor, client, connection = make(routes=[route("/", "web")])

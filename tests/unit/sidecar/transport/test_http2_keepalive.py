@@ -85,3 +85,42 @@ def test_jitter_is_added() -> None:
     assert world.codec.pings == []
     world.loop.advance(5.3)
     assert len(world.codec.pings) == 1
+
+
+def test_a_ping_before_a_stream_takes_the_turn_of_the_clock() -> None:
+    world = World(interval_s=10.0, idle_interval_s=5.0)
+    world.loop.advance(6)
+    world.keepalive.before_stream()
+    world.loop.advance(1)
+    world.answer()
+    world.loop.advance(9.8)
+    assert len(world.codec.pings) == 1
+    world.loop.advance(0.5)
+    assert len(world.codec.pings) == 2
+
+
+def test_activity_is_no_idleness() -> None:
+    world = World(idle_interval_s=5.0)
+    for _ in range(5):
+        world.loop.advance(3)
+        world.keepalive.on_activity()
+        world.keepalive.before_stream()
+    assert world.codec.pings == []
+
+
+def test_an_answer_to_an_older_ping_is_none() -> None:
+    world = World(interval_s=10.0)
+    world.loop.advance(10.2)
+    world.answer()
+    world.loop.advance(10.2)
+    world.codec.last_ping_answered = world.codec.pings[0]
+    world.keepalive.on_activity()
+    world.loop.advance(3.2)
+    assert world.silent == 1
+
+
+def test_nothing_configured_but_a_timeout() -> None:
+    world = World()
+    world.loop.advance(1000)
+    world.keepalive.before_stream()
+    assert (world.codec.pings, world.silent) == ([], 0)

@@ -75,3 +75,72 @@ def test_back_pressure() -> None:
     assert peer.transport.reading
     peer.socket.pause_writing()
     assert sink.events[-1] == ("full", True)
+
+
+def test_a_reset_behind_its_end_is_one_too() -> None:
+    """The server does not take what is still sent to it."""
+    fake = FakeCluster()
+    sink = ask(fake)
+    peer = fake.peers[0].accept()
+    fake.loop.turn()
+    peer.end()
+    assert sink.events[-1] == ("data", b"", True)
+    peer.reset()
+    assert sink.events[-1] == ("reset", ResetReason.CONNECTION_TERMINATION, "")
+    assert fake.active_gauges() == {}
+
+
+def test_given_up_before_there_is_a_connection() -> None:
+    fake = FakeCluster()
+    sink = RecordingSink()
+    fake.cluster.new_connection(LbContext(), ConnectStream(sink, fake.timers)).cancel()
+    assert sink.events == []
+    assert fake.active_gauges() == {}
+
+
+def test_nothing_is_told_after_a_reset_of_ours() -> None:
+    fake = FakeCluster()
+    sink = ask(fake)
+    peer = fake.peers[0].accept()
+    stream = sink.stream
+    assert stream is not None
+    stream.reset()
+    fake.loop.turn()
+    peer.send(b"late")
+    stream.send_data(b"x", True)
+    stream.pause_reading()
+    stream.resume_reading()
+    assert sink.events == [("ready",)]
+    assert peer.transport.closed
+
+
+def test_a_request_that_has_ended_ends_the_direction() -> None:
+    fake = FakeCluster()
+    sink = RecordingSink(
+        lambda stream: stream.send_headers(Headers.request(b"CONNECT", b"", b"there:1"), True)
+    )
+    fake.cluster.new_connection(LbContext(), ConnectStream(sink, fake.timers))
+    peer = fake.peers[0].accept()
+    fake.loop.turn()
+    assert peer.transport.eof
+    peer.send(b"hello")
+    assert sink.events == [("ready",), ("headers", 200, False), ("data", b"hello", False)]
+
+
+def test_closed_without_an_end_of_its_own() -> None:
+    fake = FakeCluster()
+    sink = ask(fake)
+    peer = fake.peers[0].accept()
+    peer.transport.closed = True
+    peer.gone()
+    assert sink.events == [("ready",), ("headers", 200, False), ("data", b"", True)]
+
+
+def test_trailers_are_the_end() -> None:
+    fake = FakeCluster()
+    sink = ask(fake)
+    peer = fake.peers[0].accept()
+    assert sink.stream is not None
+    sink.stream.send_trailers(Headers([(b"x-t", b"1")]))
+    assert peer.transport.eof
+    assert peer.transport.take() == b""

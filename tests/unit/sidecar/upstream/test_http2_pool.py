@@ -104,6 +104,34 @@ class TestLimitsOfTheServer:
         server.raw(build_settings((MAX_STREAMS, 100)))
         assert waiting[2].events == [("ready",)]
 
+    def test_raised_while_nobody_waits(self) -> None:
+        """No other connection is needed from then on."""
+        fake = make()
+        server = up(fake, (MAX_STREAMS, 1))
+        fake.request()
+        server.raw(build_settings((MAX_STREAMS, 3)))
+        assert fake.request().events == [("ready",)]
+        assert len(fake.peers) == 1
+
+    def test_what_one_connection_was_told_is_expected_of_the_next(self) -> None:
+        fake = make()
+        up(fake, (MAX_STREAMS, 2))
+        sinks = [fake.request() for _ in range(6)]
+        assert len(fake.peers) == 3
+        accept(fake, 1, (MAX_STREAMS, 2))
+        accept(fake, 2, (MAX_STREAMS, 2))
+        assert [sink.events for sink in sinks] == [[("ready",)]] * 6
+        assert len(fake.peers) == 3
+
+    def test_the_next_connection_takes_more_than_expected(self) -> None:
+        fake = make()
+        up(fake, (MAX_STREAMS, 1))
+        fake.request()
+        fake.request()
+        accept(fake, 1, (MAX_STREAMS, 10))
+        assert fake.request().events == [("ready",)]
+        assert len(fake.peers) == 2
+
     def test_none_at_all_and_then_some(self) -> None:
         fake = make(breakers(max_connections=1))
         server = up(fake)

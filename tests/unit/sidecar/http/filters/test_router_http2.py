@@ -200,6 +200,30 @@ class TestNotProcessed:
         assert world.floor.asked() == 1
         assert world.settled()
 
+    @pytest.mark.parametrize("policy", [None, RetryPolicy(retry_on=("reset",), num_retries=1)])
+    def test_the_way_was_full(self, policy: RetryPolicy | None) -> None:
+        """That of the new attempt is not."""
+        world = World(policy=policy)
+        stream = world.client.request(POST, None)
+        world.client.data(stream, b"one ")
+        world.floor.fakes["web"].peers[0].socket.pause_writing()
+        other = world.floor.connect()
+        other.send(request("POST", "/", "content-length: 8") + b"one ")
+        assert not other.transport.reading
+        if policy is None:
+            world.leave(1)
+        else:
+            world.floor.fakes["web"].peers[0].reset()
+        world.floor.advance(1)
+        again = world.accept()
+        assert other.transport.reading
+        other.send(b"more")
+        world.client.data(stream, b"two")
+        assert {body_of(again.told(number)) for number in (1, 3)} == {b"one more", b"one two"}
+        stat = world.floor.stat
+        assert stat("downstream_flow_control_paused_reading_total") == 2
+        assert stat("downstream_flow_control_resumed_reading_total") == 2
+
     def test_circuit_breaker(self) -> None:
         """Whoever is sent again counts once."""
         breakers = {RoutingPriority.DEFAULT: CircuitBreakerThresholds(max_requests=1)}
