@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import re
 from typing import Any, Final, TypeVar
 
 from config.model.core import (
@@ -28,6 +29,7 @@ from config.proto.path import Path
 from config.proto.typed_config import struct_to_plain
 
 _UDP: Final = 1
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 _DENOMINATORS: Final = {0: 100, 1: 10_000, 2: 1_000_000}
 
 declare("envoy.config.core.v3.Address", "socket_address pipe envoy_internal_address")
@@ -214,10 +216,19 @@ def translate_runtime_fraction(msg: Any) -> Percent:
     return Percent(translate_fraction(msg.default_value))
 
 
+def is_token(text: str) -> bool:
+    """Whether it can be the name of a header or of a protocol. Envoy takes any text, which then never works."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def translate_header_value_option(msg: Any, at: Path) -> HeaderValueOption:
     key = msg.header.key.lower()
     if key == "host" or key.startswith(":"):
         at.field("header").field("key").error(f"'{msg.header.key}' cannot be edited as a header")
+    elif not is_token(key):
+        at.field("header").field("key").warning(
+            f"'{key}' is no header name: what it is added to cannot be sent"
+        )
     value = msg.header.value or msg.header.raw_value.decode("latin-1")
     check_format(value, at.field("header").field("value"))
     action = HeaderAppendAction.APPEND_IF_EXISTS_OR_ADD

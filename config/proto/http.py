@@ -33,7 +33,7 @@ from config.proto.core import (
 from config.proto.fields import declare
 from config.proto.http2 import translate_http2_options
 from config.proto.path import Path
-from config.proto.route import translate_route_configuration
+from config.proto.route import translate_route_configuration, warn_of_upgrade_type
 from config.proto.typed_config import ExtensionTable
 from config.proto.types import type_name
 
@@ -196,6 +196,7 @@ def _translate_upgrades(messages: Any, at: Path) -> tuple[UpgradeConfig, ...]:
         kind = message.upgrade_type.lower()
         if any(config.upgrade_type == kind for config in configs):
             at.index(index).field("upgrade_type").error(f"'{message.upgrade_type}' is configured twice")
+        warn_of_upgrade_type(kind, at.index(index))
         configs.append(UpgradeConfig(kind, wrapped_bool(message, "enabled", True)))
     return tuple(configs)
 

@@ -98,7 +98,7 @@ def _load_fields(value: Mapping[str, Plain], message: Message, at: Path) -> None
     for name, item in value.items():
         field = known.get(name)
         if field is None:
-            _unknown_field(name, message.DESCRIPTOR, at)
+            _unknown_field(name, message.DESCRIPTOR, value, at)
             continue
         field_at = at.field(field.name)
         if item is None and not _takes_null(field):
@@ -122,7 +122,7 @@ def _set_twice(field: FieldDescriptor, earlier: str, at: Path) -> None:
         at.error(f"cannot be set together with {earlier}: only one of them may be given", of_key=True)
 
 
-def _unknown_field(name: str, descriptor: Descriptor, at: Path) -> None:
+def _unknown_field(name: str, descriptor: Descriptor, given: Mapping[str, Plain], at: Path) -> None:
     known = known_fields(descriptor)
     suggestion = did_you_mean(name, known)
     reason = f"unknown field in {_short(descriptor)}{suggestion}"
@@ -132,11 +132,11 @@ def _unknown_field(name: str, descriptor: Descriptor, at: Path) -> None:
     at.field(name).error(reason, of_key=True)
     if suggestion:  # the field that was meant would now be missed
         for candidate in known:
-            if f"'{candidate}'" in suggestion:
+            field = fields_of(descriptor)[candidate]
+            if f"'{candidate}'" in suggestion and given.keys().isdisjoint((field.name, field.json_name)):
                 at.context.problems.taint(at.field(candidate))
-                oneof = fields_of(descriptor)[candidate].containing_oneof
-                if oneof is not None:
-                    at.context.problems.taint(at.field(oneof.name))
+                if field.containing_oneof is not None:
+                    at.context.problems.taint(at.field(field.containing_oneof.name))
 
 
 def _short(descriptor: Descriptor) -> str:

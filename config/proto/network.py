@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from config.model.core import DataSource, HeaderMutations
@@ -33,6 +34,7 @@ from config.proto.typed_config import ExtensionTable
 _TCP_PROXY: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _DIRECT_RESPONSE: Final = "envoy.extensions.filters.network.direct_response.v3.Config"
 _ECHO: Final = "envoy.extensions.filters.network.echo.v3.Echo"
+_AUTHORITY: Final = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+,;=:@\[\]]+")  # RFC 3986, 3.2
 _LOGGED_AT_THEIR_END: Final = noted(
     "access_log_flush_interval flush_access_log_on_connected", "connections are logged at their end"
 )
@@ -105,6 +107,8 @@ def _translate_tunneling(msg: Any, at: Path) -> TunnelingConfig | None:
         return None
     config, config_at = msg.tunneling_config, at.field("tunneling_config")
     check_format(config.hostname, config_at.field("hostname"))
+    if "%" not in config.hostname and not _AUTHORITY.fullmatch(config.hostname):
+        config_at.field("hostname").warning(f"'{config.hostname}' is no host: no tunnel can be asked for")
     if config.post_path and not config.use_post:
         config_at.field("post_path").error("goes with use_post only", of_key=True)
     additions = tuple(

@@ -27,6 +27,7 @@ from config.model.route import (
 from config.proto.core import (
     duration_s,
     enum_of,
+    is_token,
     optional_metadata,
     positive_seconds,
     translate_data_source,
@@ -286,12 +287,19 @@ def _optional_retry_policy(message: Any, at: Path) -> RetryPolicy | None:
     return translate_retry_policy(message.retry_policy, at.field("retry_policy"))
 
 
+def warn_of_upgrade_type(kind: str, at: Path) -> None:
+    """A type that no request can name. Envoy takes it in silence."""
+    if not is_token(kind):
+        at.field("upgrade_type").warning(f"'{kind}' is no protocol that a request can ask for")
+
+
 def _translate_upgrades(configs: Any, at: Path) -> dict[str, bool]:
     upgrades: dict[str, bool] = {}
     for index, config in enumerate(configs):
         kind = config.upgrade_type.lower()
         if kind in upgrades:
             at.index(index).field("upgrade_type").error(f"'{config.upgrade_type}' is configured twice")
+        warn_of_upgrade_type(kind, at.index(index))
         upgrades[kind] = wrapped_bool(config, "enabled", True)
     return upgrades
 

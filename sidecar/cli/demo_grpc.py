@@ -18,7 +18,9 @@ from h2.events import DataReceived, Event, RequestReceived, ResponseReceived, St
 
 PATH: Final = "/demo.Movies/Title"
 _CONTENT_TYPE: Final = ("content-type", "application/grpc")
+_RESPONSE: Final = ((":status", "200"), _CONTENT_TYPE)
 _NOT_FOUND: Final = 5
+_UNIMPLEMENTED: Final = 12
 #: A message's head: a flag octet and four octets of length.
 _PREFIX_BYTES: Final = 5
 
@@ -52,27 +54,36 @@ class GrpcHandler(socketserver.BaseRequestHandler):
         connection.initiate_connection()
         self.request.sendall(connection.data_to_send())
         bodies: dict[int, bytearray] = {}
+        paths: dict[int, str] = {}
         for event in _events(connection, self.request):
             if isinstance(event, RequestReceived):
                 bodies[event.stream_id] = bytearray()
+                paths[event.stream_id] = dict(event.headers)[b":path"].decode()
             elif isinstance(event, DataReceived):
                 bodies[event.stream_id] += event.data
                 connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             elif isinstance(event, StreamEnded):
-                self._answer(connection, event.stream_id, bytes(bodies.pop(event.stream_id)))
+                body, path = bytes(bodies.pop(event.stream_id)), paths.pop(event.stream_id)
+                if path == PATH:
+                    self._answer(connection, event.stream_id, body)
+                else:
+                    self._fail(connection, event.stream_id, _UNIMPLEMENTED, f"unknown method {path}")
                 self.request.sendall(connection.data_to_send())
 
     def _answer(self, connection: H2Connection, stream_id: int, body: bytes) -> None:
         number = Int32Value.FromString(body[_PREFIX_BYTES:]).value
-        head = [(":status", "200"), _CONTENT_TYPE]
         if not 0 < number <= len(self.titles):
-            error = [("grpc-status", str(_NOT_FOUND)), ("grpc-message", f"no movie {number}")]
-            connection.send_headers(stream_id, [*head, *error], end_stream=True)
+            self._fail(connection, stream_id, _NOT_FOUND, f"no movie {number}")
             return
-        connection.send_headers(stream_id, head)
+        connection.send_headers(stream_id, _RESPONSE)
         title = StringValue(value=self.titles[number - 1])
         connection.send_data(stream_id, _framed(title.SerializeToString()))
         connection.send_headers(stream_id, [("grpc-status", "0")], end_stream=True)
+
+    @staticmethod
+    def _fail(connection: H2Connection, stream_id: int, status: int, message: str) -> None:
+        head = [*_RESPONSE, ("grpc-status", str(status)), ("grpc-message", message)]
+        connection.send_headers(stream_id, head, end_stream=True)
 
 
 class GrpcClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -261,6 +262,11 @@ def _rows(page: Iterable[Series]) -> list[Row]:
     return [(*key, value) for key, value in rows.items()]
 
 
+def _own_command() -> str:
+    """How this program was called, in short if a shell finds it."""
+    return "sidecar" if shutil.which("sidecar") else sys.argv[0]
+
+
 def explain_what_to_look_at(home: Path, ports: Ports) -> None:
     """The URLs, and how to change and rerun."""
     print(
@@ -271,7 +277,7 @@ def explain_what_to_look_at(home: Path, ports: Ports) -> None:
   metrics of movies-v1's sidecar           http://127.0.0.1:{ports.movies_admin}/stats/prometheus
   everything else the admin port knows     http://127.0.0.1:{ports.catalog_admin}/help
   configurations, certificates and logs    {home}
-    change a workload file there and run   sidecar run {home}/catalog.workload.yaml
+    change a workload file there and run   {_own_command()} run {home}/catalog.workload.yaml
 
 Ctrl-C ends the demo.""",
         flush=True,

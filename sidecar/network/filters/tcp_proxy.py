@@ -192,6 +192,7 @@ class TcpProxy(PassThroughFilter):
             self._cluster.stats.upstream_cx_connect_attempts_exceeded.inc()
             self._session.add_flag(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED)
         details = details or failure.name.lower()
+        logger.debug("tcp_proxy: no connection to cluster %s: %s", self._session.cluster_name, details)
         if self._early:  # what the client said is lost, and a reset tells it so
             self.connection.abort(details)
         else:

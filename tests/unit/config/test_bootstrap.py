@@ -217,3 +217,13 @@ def test_the_public_names() -> None:
         "parse_bootstrap",
         "redact",
     }
+
+
+def test_a_misspelt_field_hides_nothing_of_the_one_that_is_there() -> None:
+    found = problems(
+        "static_resources:\n  clusters:\n  - {name: c, connect_timeout: 0s, conect_timeout: 1s}\n"
+    )
+    assert [line.partition(": ")[2].partition(";")[0] for line in found] == [
+        "static_resources.clusters[0].connect_timeout: must be greater than 0s",
+        "static_resources.clusters[0].conect_timeout: unknown field in envoy.config.cluster.v3.Cluster",
+    ]

@@ -253,3 +253,11 @@ def test_filters_that_are_skipped_with_a_warning(kind: str) -> None:
 def test_disabled_filters_keep_their_place() -> None:
     filters = f"[{typed_struct('stats.PluginConfig', '{}')[:-1]}, disabled: true}}, {ROUTER}]"
     assert [item.disabled for item in manager(filters=filters).http_filters] == [True, False]
+
+
+@pytest.mark.parametrize("kind", ["", "a b"])
+def test_an_upgrade_that_nobody_can_ask_for_is_warned_of(kind: str) -> None:
+    warnings = parse(http(f"upgrade_configs: [{{upgrade_type: '{kind}'}}]")).warnings
+    assert [(each.path.rpartition("typed_config.")[2], each.reason) for each in warnings] == [
+        ("upgrade_configs[0].upgrade_type", f"'{kind}' is no protocol that a request can ask for")
+    ]

@@ -123,3 +123,20 @@ def test_tunneling(fields: str, expected: TunnelingConfig) -> None:
 def test_problems_of_tunneling(fields: str, problem: str) -> None:
     found = problems(tcp(f"stat_prefix: x, cluster: c, tunneling_config: {{{fields}}}"))
     assert any(f".tunneling_config.{problem}" in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("fields", "warned"),
+    [
+        ("hostname: 'a b'", ["hostname: 'a b' is no host: no tunnel can be asked for"]),
+        ("hostname: '%REQUESTED_SERVER_NAME% x'", []),
+        (
+            "hostname: h, headers_to_add: [{header: {key: 'a b', value: c}}]",
+            ["headers_to_add[0].header.key: 'a b' is no header name: what it is added to cannot be sent"],
+        ),
+    ],
+)
+def test_a_tunnel_that_cannot_open_is_warned_of(fields: str, warned: list[str]) -> None:
+    """Envoy takes it in silence, and every connection fails."""
+    warnings = parse(tcp(f"stat_prefix: x, cluster: c, tunneling_config: {{{fields}}}")).warnings
+    assert [str(each).partition(".tunneling_config.")[2] for each in warnings] == warned
