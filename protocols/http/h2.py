@@ -312,9 +312,12 @@ class Http2(ABC):
         if excess:
             self._refuse(stream, frames.INTERNAL_ERROR, ResetReason.LOCAL_RESET, excess)
             return
+        if stream.recv_headers and stream.tunnel:  # RFC 9113 section 8.5
+            self._refuse(stream, frames.PROTOCOL_ERROR, ResetReason.PROTOCOL_ERROR, VIOLATION)
+            return
         try:
             if stream.recv_headers:
-                if not end or stream.tunnel:
+                if not end:
                     raise RemoteProtocolError(VIOLATION)
                 trailers = read_trailers(fields)
             else:
@@ -332,12 +335,9 @@ class Http2(ABC):
         """
         count, limit = len(fields), self._settings.max_head_bytes
         if count > self._settings.max_headers:
-            size = 0
-            for name, value in fields[: self._settings.max_headers]:
-                size += len(name) + len(value)
+            size = sum([len(name) + len(value) for name, value in fields[: self._settings.max_headers]])
             return HEAD_TOO_LARGE if size > limit else TOO_MANY_HEADERS
-        table_size = max(self._settings.http2.header_table_size, DEFAULT_TABLE_SIZE)
-        if count * table_size + 2 * block_size > limit:
+        if count * max(self._settings.http2.header_table_size, DEFAULT_TABLE_SIZE) + 2 * block_size > limit:
             size = sum([len(name) + len(value) for name, value in fields])
             if size > limit:
                 return HEAD_TOO_LARGE

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-#: A body is kept for a retry up to this size.
-REPLAY_LIMIT_BYTES: Final = 64 * 1024
-#: And while no connection is ready up to this size (Envoy: the connection's buffer limit); then the client has to wait.
-WAITING_LIMIT_BYTES: Final = 1024 * 1024
+#: A body is kept for a retry up to this size (Envoy: the connection's buffer limit), and while no connection is ready;
+#: then the client has to wait.
+BODY_LIMIT_BYTES: Final = 1024 * 1024
 
 
 class RequestBody:
@@ -34,9 +33,5 @@ class RequestBody:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     @property
-    def too_long_to_repeat(self) -> bool:
-        return self.size > REPLAY_LIMIT_BYTES
-
-    @property
-    def too_long_to_wait(self) -> bool:
-        return self.size > WAITING_LIMIT_BYTES
+    def is_too_long(self) -> bool:
+        return self.size > BODY_LIMIT_BYTES

@@ -132,7 +132,7 @@ class ActiveStream:
         route = self.route = config.routes.match(headers, self.random_value)
         if route is not None:
             self._take_route(route, headers)
-        upgrade = self._asked_upgrade(headers, end)
+        upgrade = self._asked_upgrade(headers)
         if upgrade is not None and not self._begin_upgrade(upgrade):
             return
         filters = self._filters = config.chain.new_filters(self)
@@ -166,11 +166,13 @@ class ActiveStream:
             and 200 <= self.info.response_code < 300
         )
 
-    def _asked_upgrade(self, headers: Headers, end: bool) -> bytes | None:
-        """What the request wants to become; CONNECT counts as an upgrade where a route is made for it (Envoy)."""
+    def _asked_upgrade(self, headers: Headers) -> bytes | None:
+        """What the request wants to become, where there is a route for it (Envoy); CONNECT counts as an upgrade."""
+        if self.route is None:
+            return None
         if headers.method == names.CONNECT:
-            return _CONNECT_UPGRADE if self.route is not None else None
-        return headers.get(names.UPGRADE) if not end else None
+            return _CONNECT_UPGRADE
+        return headers.get(names.UPGRADE)
 
     def _begin_upgrade(self, upgrade: bytes) -> bool:
         """Whether the request may become a tunnel; if so Envoy counts it as one from here on."""

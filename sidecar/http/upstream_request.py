@@ -29,11 +29,11 @@ class AttemptOwner(Protocol):
 class UpstreamRequest:
     """Implements `UpstreamSink`.
 
-    `reused`: the connection was idle in the pool, so its server may just be closing it. `started`: the head was handed to the
-    connection. `responded`: a byte of the final response head came.
+    `reused`: the connection was idle in the pool, so its server may just be closing it. `started`: the head was
+    handed to the connection, `sent_ns`: when (monotonic). `responded`: a head of the response came, be it a 1xx.
     """
 
-    __slots__ = ("_asking", "_owner", "pending", "responded", "reused", "started", "upstream")
+    __slots__ = ("_asking", "_owner", "pending", "responded", "reused", "sent_ns", "started", "upstream")
 
     def __init__(self, owner: AttemptOwner) -> None:
         self._owner: AttemptOwner | None = owner
@@ -41,6 +41,7 @@ class UpstreamRequest:
         self.upstream: UpstreamStream | None = None
         self.reused = False
         self.started = False
+        self.sent_ns = 0
         self.responded = False
         self._asking = True
 
@@ -65,7 +66,7 @@ class UpstreamRequest:
     def on_pool_ready(self, stream: UpstreamStream) -> None:
         self.pending = None
         self.upstream = stream
-        self.reused = self._asking  # answered at once: an idle connection
+        self.reused = self._asking and stream.is_alone  # answered at once: an open connection
         owner = self._owner
         if owner is None:
             stream.reset()

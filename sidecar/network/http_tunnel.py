@@ -48,6 +48,7 @@ class HttpTunnel:
 
     __slots__ = (
         "_ended",
+        "_full",
         "_open",
         "_pending",
         "_request",
@@ -65,6 +66,7 @@ class HttpTunnel:
         self._stream: UpstreamStream | None = None
         self._open = False  # a 200 came
         self._ended = False  # the upstream has sent its end
+        self._full = False  # the way to the upstream is
         self._write_ended = False
         self.was_reset = False
         self.info: UpstreamInfo
@@ -100,7 +102,7 @@ class HttpTunnel:
 
     def on_response_headers(self, headers: Headers, end: bool) -> None:
         sink, status = self._sink, headers.status
-        if sink is None or status < 200:
+        if sink is None or (status < 200 and status != 101):
             return
         if end or status != 200:  # as in Envoy; RFC 9110 would take every 2xx
             self._drop()
@@ -108,6 +110,8 @@ class HttpTunnel:
             return
         self._open = True
         sink.on_tcp_ready(self)
+        if self._full:
+            self.on_upstream_full(True)
 
     def on_response_data(self, data: bytes, end: bool) -> None:
         self._ended = self._ended or end
@@ -129,6 +133,7 @@ class HttpTunnel:
         sink.on_upstream_closed()
 
     def on_upstream_full(self, full: bool) -> None:
+        self._full = full
         if self._sink is not None and self._open:
             self._sink.on_upstream_full(full)
 

@@ -34,6 +34,7 @@ class ActiveClient(PassThroughFilter):
         "_start_ns",
         "draining",
         "info",
+        "is_ready",
         "opened",
         "pool",
         "remaining",
@@ -45,6 +46,7 @@ class ActiveClient(PassThroughFilter):
         self.info: UpstreamInfo = connection.upstream
         self.pool = pool
         self.draining = False  # takes no further exchange
+        self.is_ready = False  # the pool's note: among those with room
         #: exchanges it may still take; below 0: any number
         self.remaining = pool.config.options.max_requests_per_connection or -1
         self.opened = False  # the connection is up, or was

@@ -96,6 +96,10 @@ class UpstreamStream(Protocol):
     def version(self) -> HttpVersion:
         """The protocol spoken to the upstream."""
 
+    @property
+    def is_alone(self) -> bool:
+        """No other exchange is on its connection."""
+
     def send_headers(self, headers: Headers, end: bool) -> None: ...
     def send_data(self, data: bytes, end: bool) -> None: ...
     def send_trailers(self, trailers: Headers) -> None: ...

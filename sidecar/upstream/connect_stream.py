@@ -70,6 +70,10 @@ class ConnectStream:
         """The tunnel itself speaks nothing; for policies it counts as HTTP/1."""
         return HttpVersion.HTTP11
 
+    @property
+    def is_alone(self) -> bool:
+        return True
+
     def send_headers(self, headers: Headers, end: bool) -> None:
         """Nothing of the head goes out. The answer comes in the next turn: nothing is told inside of `send_*`."""
         if end:

@@ -49,6 +49,10 @@ class Http1Stream:
     def version(self) -> HttpVersion:
         return HttpVersion.HTTP11
 
+    @property
+    def is_alone(self) -> bool:
+        return True
+
     def send_headers(self, headers: Headers, end: bool) -> None:
         client = self._client
         if client is None:

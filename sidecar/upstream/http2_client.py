@@ -63,6 +63,10 @@ class Http2Stream:
     def version(self) -> HttpVersion:
         return HttpVersion.HTTP2
 
+    @property
+    def is_alone(self) -> bool:
+        return self._client is not None and len(self._client.streams) == 1
+
     # from the router
 
     def send_headers(self, headers: Headers, end: bool) -> None:

@@ -179,7 +179,7 @@ class HttpPool:
         self._rq_active.inc()
         stream = client.start(sink)
         if client.capacity <= 0:
-            self._ready.pop()
+            self._take_last_ready()
         sink.on_pool_ready(stream)
 
     def serve_pending(self) -> None:
@@ -188,12 +188,12 @@ class HttpPool:
         while pending and ready:
             client = ready[-1]
             if client.connection.close_reason is not None:  # those that are on it will be told
-                ready.pop()
+                self._take_last_ready()
                 if not client.is_busy:
                     client.close_idle()
                 continue
             if client.capacity <= 0:
-                ready.pop()
+                self._take_last_ready()
                 continue
             waiting = pending.popleft()
             self._forget(waiting)
@@ -256,7 +256,7 @@ class HttpPool:
             client.close_idle()
             return
         client.start_idle()
-        self._ready.append(client)
+        self._add_ready(client)
         self.serve_pending()
 
     def on_streams_limited(self, limit: int) -> None:
@@ -282,13 +282,21 @@ class HttpPool:
         if self._draining and not self.pending and not client.is_busy:
             client.close_idle()
             return
-        if client not in self._ready and client.capacity > 0:
-            self._ready.append(client)
+        if not client.is_ready and client.capacity > 0:
+            self._add_ready(client)
 
     def on_client_leaving(self, client: ActiveClient) -> None:
         """It takes no more exchanges; those that are on it go on."""
-        if client in self._ready:
+        if client.is_ready:
+            client.is_ready = False
             self._ready.remove(client)
+
+    def _add_ready(self, client: ActiveClient) -> None:
+        client.is_ready = True
+        self._ready.append(client)
+
+    def _take_last_ready(self) -> None:
+        self._ready.pop().is_ready = False
 
     def on_client_closed(self, client: ActiveClient) -> None:
         if not client.opened:

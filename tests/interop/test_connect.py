@@ -487,6 +487,21 @@ def test_a_tunnel_that_is_refused(stage: Stage, upstream: str) -> None:
     assert (entry.bytes_received, entry.bytes_sent) == ("0", "0")
 
 
+@pytest.mark.parametrize("upstream", ["h1", "h2"])
+def test_a_tunnel_is_not_a_switch_of_protocols(stage: Stage, upstream: str) -> None:
+    """A 101 grants nothing; other 1xx are passed over."""
+    h1 = stage.http_backend()
+    h1.answer = lambda _: [Send(b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")]
+    h2 = stage.h2_backend(lambda _: [Head(101)])
+    clusters = [cluster("h1", h1.address), cluster("h2", h2.address, **H2)]
+    stage.start([_tunneling(stage, upstream)], clusters)
+    with open_tcp(stage.address) as tunnel:
+        assert tunnel.read_all() == b""
+    (entry,) = stage.log.wait(1)
+    assert entry.bytes_sent == "0"
+    assert set(entry.flags.split(",")) & {"UF", "UPE", "URX"}
+
+
 def test_a_tunnel_whose_next_proxy_is_not_there(stage: Stage) -> None:
     stage.start([_tunneling(stage, "closed")], [cluster("closed", ("127.0.0.1", free_ports(1)[0]), **H2)])
     with open_tcp(stage.address) as tunnel:

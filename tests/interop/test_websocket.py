@@ -496,6 +496,56 @@ def test_the_timeout_of_the_route_ends_with_the_handshake(stage: Stage, protocol
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_a_handshake_that_is_not_answered(stage: Stage, protocol: str, upstream: str) -> None:
+    h1, h2, clusters = _clusters(stage)
+    h1.answer, h2.answer = lambda _: [], lambda _: [Wait(Gate())]
+    stage.start([stage.http_listener(*_routes(timeout="0.2s"), **UPGRADES)], clusters)
+    with any_client(protocol, stage.address) as client:
+        _begin(client, f"/{upstream}", "a")
+        assert client.wait(5).status == 504
+    entry = stage.log.entry("a")
+    assert (entry.status, entry.flags, entry.details) == ("504", "UT", "response_timeout")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_attempt_at_a_handshake_that_is_not_answered(stage: Stage, protocol: str) -> None:
+    h1, _, clusters = _clusters(stage)
+    h1.answer = lambda _: []
+    policy = {"retry_on": "5xx", "num_retries": 1, "per_try_timeout": "0.2s"}
+    stage.start([stage.http_listener(*_routes(timeout="5s", retry_policy=policy), **UPGRADES)], clusters)
+    with any_client(protocol, stage.address) as client:
+        _begin(client, "/h1", "a")
+        assert client.wait(5).status == 504
+    assert stage.proxy.stat("cluster.h1.upstream_rq_per_try_timeout") == 2
+    assert len(h1.requests) == 2
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_upgrade_without_a_route(stage: Stage, protocol: str) -> None:
+    _, _, clusters = _clusters(stage)
+    stage.start([stage.http_listener(*_routes(), **UPGRADES)], clusters)
+    with any_client(protocol, stage.address) as client:
+        _begin(client, "/nowhere", "a")
+        assert client.wait(5).status == 404
+    entry = stage.log.entry("a")
+    assert (entry.status, entry.flags, entry.details) == ("404", "NR", "route_not_found")
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_an_extended_connect_that_has_ended(stage: Stage, configured: bool) -> None:
+    """It is an upgrade like any other: refused where none is configured."""
+    _, _, clusters = _clusters(stage)
+    options = dict(UPGRADES) if configured else {"http2_protocol_options": {"allow_connect": True}}
+    stage.start([stage.http_listener(*_routes(), **options)], clusters)
+    with H2Client(stage.address) as client:
+        stream = client.open(_extended_connect("/h2", ("x-log", "a")), end=True)
+        assert client.wait_head(stream).status == (200 if configured else 403)
+    if not configured:
+        assert stage.log.entry("a").details == "upgrade_failed"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("how", ["close", "rst"])
 def test_an_http1_upstream_that_ends_a_tunnel(stage: Stage, protocol: str, how: str) -> None:
     h1, _, clusters = _clusters(stage)

@@ -58,6 +58,8 @@ _OVERLOADED: Final = ((b"x-envoy-overloaded", b"true"),)
 _VIA_UPSTREAM: Final = "via_upstream"
 _UPGRADE_UNSUCCESSFUL: Final = "websocket_handshake_unsuccessful"
 _NANOSECONDS_PER_MS: Final = 1_000_000
+#: What a server that had closed its idle connection needs to say so, generously: later it was at work on the request.
+_CLOSED_WHILE_IDLE_NS: Final = 500 * _NANOSECONDS_PER_MS
 
 
 class Router(PassThrough):
@@ -130,7 +132,7 @@ class Router(PassThrough):
         self._headers = headers
         self._request_ended = end
         self._internal = headers.get(b"x-envoy-internal") == b"true"
-        self._upgrade = not end and names.UPGRADE in headers
+        self._upgrade = names.UPGRADE in headers
         self._ends_connect = route.connect is not None and route.ends_connect(headers.method)
         self._tunnel = self._upgrade or self._ends_connect or headers.method == names.CONNECT
         self._awaits_grant = self._tunnel and not self._ends_connect
@@ -146,7 +148,7 @@ class Router(PassThrough):
         self._timeout_ms, self._per_try_ms = timeouts
         self._take_retries(stream, route, cluster, headers)
         route.finalize_request(headers, stream.info, insert_original_path=factory.inserts_headers)
-        if end and self._timeout_ms and not self._tunnel:
+        if self._timeout_ms and (self._upgrade or (end and not self._ends_connect)):
             self._timer = factory.timers.after(self._timeout_ms / 1000, self._on_timeout)
         self._start_attempt()
         return Flow.CONTINUE
@@ -210,9 +212,9 @@ class Router(PassThrough):
             body = self._body = RequestBody()
         body.add(data)
         if sent:
-            if body.too_long_to_repeat or not self._may_retry():
+            if body.is_too_long or not self._may_retry():
                 self._drop_body()
-        elif body.too_long_to_wait and not body.client_waits:
+        elif body.is_too_long and not body.client_waits:
             body.client_waits = True
             self._pause_request(True)
 
@@ -241,9 +243,9 @@ class Router(PassThrough):
         self._request_ended = True
         if self._response_started and self._attempt is None:
             return
-        if self._tunnel:  # one that is half-closed may go on for ever
+        if self._tunnel and not self._awaits_grant:  # one that is half-closed may go on for ever
             return
-        if self._timeout_ms:
+        if self._timeout_ms and self._timer is None:  # that of an upgrade begins with its head
             self._timer = self._factory.timers.after(self._timeout_ms / 1000, self._on_timeout)
         attempt = self._attempt
         if self._per_try_ms and attempt is not None and attempt.upstream is not None:
@@ -294,10 +296,13 @@ class Router(PassThrough):
         attempt.started = True
         if self._awaits_grant:
             upstream.send_headers(headers, False)
+            if self._per_try_ms and (self._upgrade or self._request_ended):
+                self._arm_per_try()
             return
         ended = self._request_ended
+        attempt.sent_ns = self._factory.now_ns()
         if ended:
-            info.last_upstream_tx_byte_ns = self._factory.now_ns()
+            info.last_upstream_tx_byte_ns = attempt.sent_ns
         body, trailers = self._body, self._trailers
         if body is None and trailers is None:
             upstream.send_headers(headers, ended)
@@ -311,7 +316,7 @@ class Router(PassThrough):
             if body.client_waits:
                 body.client_waits = False
                 stream.pause_request(False)
-            if body.too_long_to_repeat or not self._may_retry():
+            if body.is_too_long or not self._may_retry():
                 self._drop_body()
         if self._per_try_ms and ended:
             self._arm_per_try()
@@ -361,8 +366,9 @@ class Router(PassThrough):
     def _repeats(self, attempt: UpstreamRequest, reason: ResetReason) -> bool:
         """A server that leaves just as its connection is used again is no failure: try once more, on another one.
 
-        It has closed an idle connection: then only if no byte of the response came and the method may be sent twice. Or it
-        has said that it did not look at the request (RFC 9113 section 6.8). In both cases all of the request must be here.
+        It has closed an idle connection: then only if it did so at once, no byte of the response came and the method may be
+        sent twice. Or it has said that it did not look at the request (RFC 9113 section 6.8). In both cases all of the
+        request must be here.
         """
         if self._repeated or not self._keeps_body or attempt.responded:
             return False
@@ -372,6 +378,8 @@ class Router(PassThrough):
             attempt.reused
             and reason is ResetReason.CONNECTION_TERMINATION
             and self._headers.method in IDEMPOTENT_METHODS
+            and not self._tunnel
+            and self._factory.now_ns() - attempt.sent_ns < _CLOSED_WHILE_IDLE_NS
         )
 
     def _judge(self, wanted: bool) -> int:
@@ -449,6 +457,7 @@ class Router(PassThrough):
         assert stream is not None and cluster is not None and attempt is not None
         status = headers.status
         if status < 200 and status != 101:
+            attempt.responded = True
             self._retry_over()
             cluster.stats.count_response(status, self._internal)
             stream.send_response_headers(headers, False)
@@ -503,6 +512,9 @@ class Router(PassThrough):
     def _open_tunnel(self) -> None:
         """What has come for the tunnel goes out."""
         self._awaits_grant = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         body, attempt = self._body, self._attempt
         if attempt is not None and attempt.upstream is not None and (body is not None or self._request_ended):
             attempt.upstream.send_data(body.join() if body is not None else b"", self._request_ended)

@@ -297,8 +297,9 @@ def test_an_upgrade() -> None:
     assert (head.status, head.get(b"connection"), head.get(b"upgrade")) == (101, b"upgrade", b"websocket")
     assert sink.body == b"frames"
     assert not codec.is_connected(1)
-    with pytest.raises(RemoteProtocolError, match=VIOLATION):
-        codec.receive(headers(1, [(b"a", b"b")], end=True))
+    codec.receive(headers(1, [(b"a", b"b")], end=True))  # costs the tunnel alone
+    assert sink.kinds()[-1] == ("reset", 1, ResetReason.PROTOCOL_ERROR, VIOLATION)
+    assert shape(written(codec)) == [("RST_STREAM", 0, 1, 4)]
 
 
 def test_a_refused_upgrade() -> None:

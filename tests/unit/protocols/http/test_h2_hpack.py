@@ -372,6 +372,7 @@ def test_a_field_is_written(field: Field, block: bytes) -> None:
 
 def test_what_is_written_is_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h2_hpack, "_REMEMBERED_STRINGS", 10)
+    monkeypatch.setattr(h2_hpack, "_literals", {})
     encoder, decoder = HpackEncoder(), HpackDecoder()
     for number in range(50):
         fields = [(b":path", b"/%d" % (number // 2)), (b"authorization", b"secret"), (b"etag", b"v" * 5000)]

@@ -302,8 +302,9 @@ def test_a_tunnel() -> None:
     assert sink.body == b"more than that"
     codec.send_trailers(1, Headers([(b"a", b"b")]))  # a tunnel has none
     assert shape(written(codec))[-1] == ("DATA", 1, 1, 0)
-    with pytest.raises(RemoteProtocolError, match=VIOLATION):
-        codec.receive(headers(1, [(b"a", b"b")], end=True))
+    codec.receive(headers(1, [(b"a", b"b")], end=True))
+    assert shape(written(codec)) == [("RST_STREAM", 0, 1, 4)]
+    assert idle(codec)
 
 
 def test_an_upgrade() -> None:

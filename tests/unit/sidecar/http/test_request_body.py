@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.http.request_body import REPLAY_LIMIT_BYTES, WAITING_LIMIT_BYTES, RequestBody
+from sidecar.http.request_body import BODY_LIMIT_BYTES, RequestBody
 
 
 def test_join() -> None:
@@ -14,12 +14,9 @@ def test_join() -> None:
     assert (body.join(), body.size) == (b"abc", 3)
 
 
-def test_limits() -> None:
+def test_limit() -> None:
     body = RequestBody()
-    body.add(bytes(REPLAY_LIMIT_BYTES))
-    assert not body.too_long_to_repeat
+    body.add(bytes(BODY_LIMIT_BYTES))
+    assert not body.is_too_long
     body.add(b"x")
-    assert body.too_long_to_repeat
-    assert not body.too_long_to_wait
-    body.add(bytes(WAITING_LIMIT_BYTES))
-    assert body.too_long_to_wait
+    assert body.is_too_long

@@ -235,7 +235,7 @@ class TestStaleConnection:
 
     def test_not_when_the_body_is_too_big_to_keep(self) -> None:
         floor, client, server = self.warm()
-        client.send(request("PUT", "/", "content-length: 200000") + bytes(100_000))
+        client.send(request("PUT", "/", "content-length: 2000000") + bytes(1_100_000))
         server.end()
         assert status_of(client.take()) == 503
         assert floor.asked() == 1
@@ -246,6 +246,23 @@ class TestStaleConnection:
         server.end()
         assert status_of(client.take()) == 503
         assert floor.asked() == 1
+
+    def test_not_when_the_server_was_at_work_on_it(self) -> None:
+        floor, client, server = self.warm()
+        client.send(GET)
+        floor.advance(0.6)
+        server.end()
+        assert status_of(client.take()) == 503
+        assert floor.asked() == 1
+
+    def test_not_after_a_1xx(self) -> None:
+        floor, client, server = self.warm()
+        client.send(GET)
+        server.send(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n")
+        server.end()
+        assert status_of(client.take()) == 503
+        assert floor.asked() == 1
+        assert floor.last.flags == "UC"
 
     def test_not_on_a_new_connection(self) -> None:
         floor = floor_of()
@@ -416,7 +433,7 @@ class TestRetryPolicy:
 
     def test_body_that_is_too_big_is_not_repeated(self) -> None:
         floor = floor_of(policy=RetryPolicy(("reset",), 1))
-        client, server = begin(floor, request("POST", body=bytes(100_000)))
+        client, server = begin(floor, request("POST", body=bytes(1_100_000)))
         server.end()
         assert status_of(client.take()) == 503
         assert floor.asked() == 1

@@ -15,7 +15,7 @@ from config.model.cluster import (
 from config.model.core import RoutingPriority
 from config.model.http2 import Http2Options
 from config.model.route import RetryPolicy
-from sidecar.http.request_body import REPLAY_LIMIT_BYTES
+from sidecar.http.request_body import BODY_LIMIT_BYTES
 from tests.support.http2_floor import (
     Http2End,
     body_of,
@@ -133,7 +133,7 @@ class TestNotProcessed:
     def test_bound_of_the_body(self, excess: int) -> None:
         world = World()
         stream = world.client.request(POST, None)
-        left = REPLAY_LIMIT_BYTES + excess
+        left = BODY_LIMIT_BYTES + excess
         while left:
             piece = min(left, 16384)
             world.client.data(stream, b"x" * piece)
@@ -147,7 +147,7 @@ class TestNotProcessed:
             )
         else:
             world.client.data(stream, b"", True)
-            assert len(body_of(world.accept().told(1))) == REPLAY_LIMIT_BYTES
+            assert len(body_of(world.accept().told(1))) == BODY_LIMIT_BYTES
         assert world.client.goaways == []
 
     def test_only_once(self) -> None:
