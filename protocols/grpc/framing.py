@@ -82,13 +82,14 @@ class Message(NamedTuple):
 class MessageDecoder:
     """Puts messages together. One longer than `max_bytes` is a RemoteProtocolError as soon as its prefix is there."""
 
-    __slots__ = ("_counter", "_max_bytes", "_pieces")
+    __slots__ = ("_counter", "_kept_bytes", "_max_bytes", "_pieces")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._counter = MessageCounter()
         self._pieces: list[bytes] = []
         """Of the message that is not complete, prefix included."""
+        self._kept_bytes = 0
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that this piece completes. May raise RemoteProtocolError."""
@@ -98,14 +99,16 @@ class MessageDecoder:
         while at < size:
             end = counter.advance(data, at)
             pieces.append(data[at:end])
+            self._kept_bytes += end - at
             at = end
             if counter.between_messages:
                 whole = b"".join(pieces)
                 pieces.clear()
+                self._kept_bytes = 0
                 self._check(len(whole))
                 messages.append(Message(whole[0], whole[PREFIX_BYTES:]))
             elif counter.left:
-                self._check(counter.left + sum(map(len, pieces)))
+                self._check(counter.left + self._kept_bytes)
         return messages
 
     def _check(self, whole_bytes: int) -> None:

@@ -1,8 +1,8 @@
 """HTTP/2 as a state machine (RFC 9113): what both roles share (`h2_server` and `h2_client` add theirs).
 
-Frames are cut out of the input, judged against the state of the connection and of their stream, and told to the sink; what is
-to be sent is cut into frames as the peer's windows allow, the rest waits in its stream. Floods are counted by `h2_guard`,
-field blocks decoded by `h2_hpack` and judged by `h2_fields`.
+Frames are cut out of the input, judged against the state of the connection and of their stream, and told to the sink. What is
+to be sent is the matter of `h2_output`; floods are counted by `h2_guard`, field blocks decoded by `h2_hpack` and judged by
+`h2_fields`.
 
 Three ways to go wrong: the connection is broken (GOAWAY with a code, RemoteProtocolError); a message is malformed (the same,
 or RST_STREAM for its stream alone when `stream_errors` is set); a message is refused (RST_STREAM: too many streams, a
@@ -11,26 +11,24 @@ head over the limits, a body that does not match its content-length).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections import deque
+from abc import abstractmethod
 from typing import Final
 
-from protocols.errors import LocalProtocolError, RemoteProtocolError
+from protocols.errors import RemoteProtocolError
 from protocols.http import h2_frames as frames
 from protocols.http import names
 from protocols.http.codec import CodecSettings, CodecSink, HttpVersion, ResetReason, StreamMeter
-from protocols.http.h2_fields import VIOLATION, Field, check_for_writing, read_trailers, trailer_fields
-from protocols.http.h2_guard import FloodGuard
-from protocols.http.h2_hpack import DEFAULT_TABLE_SIZE, HpackDecoder, HpackEncoder, HpackError
+from protocols.http.h2_fields import VIOLATION, Field, read_trailers
+from protocols.http.h2_hpack import DEFAULT_TABLE_SIZE, HpackDecoder, HpackError
+from protocols.http.h2_output import Http2Output, Http2Stream, broken
 from protocols.http.headers import Headers
 
 #: CONTINUATION frames of one block: a sender that fills its frames needs no more for the largest head allowed.
 _MAX_CONTINUATIONS: Final = 32
+#: Entries of one SETTINGS frame (CVE-2020-11080; as in nghttp2).
+_MAX_SETTINGS: Final = 32
 #: Fields of one block beyond which it is an attack, and not worth keeping the connection for.
 _MAX_FIELDS_DECODED: Final = 10_000
-#: With more than this waiting for its window, a stream is not writable again.
-_WRITABLE_BELOW_BYTES: Final = 64 * 1024
-_LENGTH_UNKNOWN: Final = -1
 
 TOO_MANY_HEADERS: Final = "http2.too_many_headers"
 HEAD_TOO_LARGE: Final = "http2.header_list_size_too_large"
@@ -38,13 +36,6 @@ REMOTE_RESET: Final = "http2.remote_reset"
 REMOTE_REFUSED: Final = "http2.remote_refuse"
 #: Details of what the peer reset.
 REMOTE_RESETS: Final = frozenset((REMOTE_RESET, REMOTE_REFUSED))
-
-_RESET_CODES: Final = {
-    ResetReason.NO_ERROR: frames.NO_ERROR,
-    ResetReason.LOCAL_REFUSED: frames.REFUSED_STREAM,
-    ResetReason.CONNECT_ERROR: frames.CONNECT_ERROR,
-    ResetReason.PROTOCOL_ERROR: frames.PROTOCOL_ERROR,
-}
 
 #: What a RST_STREAM with one of these codes is to Envoy; every other one is a remote reset.
 _REMOTE_RESETS: Final = {
@@ -55,77 +46,19 @@ _REMOTE_RESETS: Final = {
 _REMOTE_RESET: Final = (ResetReason.REMOTE_RESET, REMOTE_RESET)
 
 
-class Http2Stream:
-    """One exchange, both directions."""
-
-    __slots__ = (
-        "early",
-        "full",
-        "id",
-        "left",
-        "meter",
-        "method",
-        "protocol",
-        "queue",
-        "queued_bytes",
-        "recv_ended",
-        "recv_headers",
-        "recv_window",
-        "send_ended",
-        "send_headers",
-        "send_window",
-        "trailers",
-        "tunnel",
-        "uncredited",
-    )
-
-    def __init__(self, stream_id: int, recv_window: int, send_window: int) -> None:
-        self.id = stream_id
-        self.meter = StreamMeter()
-        self.method = b""
-        self.protocol = b""  # of an extended CONNECT
-        self.early = False  # it began before the server had said how many streams it takes
-        self.tunnel = False  # CONNECT, plain or extended: bytes both ways, no length, no trailers
-        self.recv_headers = False  # the final head is here
-        self.recv_ended = False
-        self.recv_window = recv_window
-        self.uncredited = 0  # taken by the hall, not yet told to the peer
-        self.left = _LENGTH_UNKNOWN  # of the incoming body, as declared
-        self.send_headers = False
-        self.send_ended = False  # the end was asked for; it may still wait behind `queue`
-        self.send_window = send_window
-        self.queue: deque[bytes | memoryview] | None = None  # what the peer's windows did not let through
-        self.queued_bytes = 0
-        self.trailers: list[Field] | None = None  # behind `queue`
-        self.full = False  # somebody waits for `on_writable`
-
-
-class Http2(ABC):
+class Http2(Http2Output):
     """Both roles. Implements `Codec` but for the direction of heads."""
 
     __slots__ = (
         "_block",
         "_block_size",
-        "_blocked",
         "_continuations",
-        "_dead",
         "_decoder",
-        "_encoder",
         "_goaway_sent",
-        "_guard",
         "_handlers",
-        "_max_frame_size",
         "_need",
-        "_output",
         "_partial",
-        "_recv_window",
-        "_send_window",
-        "_settings",
         "_settings_unacked",
-        "_sink",
-        "_stream_send_window",
-        "_streams",
-        "_uncredited",
         "highest_peer_id",
         "last_ping_answered",
         "peer_allows_connect",
@@ -134,14 +67,8 @@ class Http2(ABC):
     )
 
     def __init__(self, sink: CodecSink, settings: CodecSettings) -> None:
-        self._sink = sink
-        self._settings = settings
-        self._guard = FloodGuard(settings.http2)
+        super().__init__(sink, settings)
         self._decoder = HpackDecoder(settings.http2.header_table_size)
-        self._encoder = HpackEncoder()
-        self._streams: dict[int, Http2Stream] = {}
-        self._blocked: dict[int, Http2Stream] = {}  # with a queue, in the order in which they got it
-        self._output: list[bytes | memoryview] = []
         self._partial: bytearray | None = None  # an incomplete frame (at first the preface)
         self._need = 0  # bytes until it is worth looking again
         self._block: tuple[int, int, list[bytes]] | None = (
@@ -151,13 +78,7 @@ class Http2(ABC):
         self._continuations = 0
         self.settings_seen = False
         self._settings_unacked = 1
-        self._dead = False
         self._goaway_sent = -1  # the last stream id told in a GOAWAY; -1: none was sent
-        self._recv_window = settings.http2.initial_connection_window_size
-        self._uncredited = 0
-        self._send_window = frames.DEFAULT_WINDOW
-        self._stream_send_window = frames.DEFAULT_WINDOW
-        self._max_frame_size = frames.DEFAULT_FRAME_SIZE
         self.peer_max_streams = frames.MAX_STREAM_ID
         self.peer_allows_connect = False
         self.highest_peer_id = 0  # of the streams that the peer began
@@ -207,7 +128,7 @@ class Http2(ABC):
             high, low, kind, flags, stream_id = frames.unpack_header(data, pos)
             length = high << 8 | low
             if length > frames.DEFAULT_FRAME_SIZE:
-                raise _broken("too large frame size", frames.FRAME_SIZE_ERROR)
+                raise broken("too large frame size", frames.FRAME_SIZE_ERROR)
             end = pos + frames.HEADER_BYTES + length
             if end > size:
                 self._hold(data, pos, end - pos)
@@ -215,9 +136,9 @@ class Http2(ABC):
             payload = data[pos + frames.HEADER_BYTES : end]
             pos = end
             if self._block is not None and kind != frames.CONTINUATION:
-                raise _broken("unexpected non-CONTINUATION frame")
+                raise broken("unexpected non-CONTINUATION frame")
             if not self.settings_seen and (kind != frames.SETTINGS or flags & frames.ACK):
-                raise _broken("SETTINGS expected")
+                raise broken("SETTINGS expected")
             if kind < len(handlers):
                 handlers[kind](stream_id & frames.MAX_STREAM_ID, flags, payload)
                 if self._dead:
@@ -240,7 +161,7 @@ class Http2(ABC):
                 frames.goaway(last, error.h2_code, error.details.encode("latin-1", "replace"))
             )
         self._streams.clear()
-        self._blocked.clear()
+        self._forget_queues()
         self._block = self._partial = None
 
     def receive_eof(self) -> None:
@@ -256,14 +177,14 @@ class Http2(ABC):
 
     def _on_headers(self, stream_id: int, flags: int, payload: bytes) -> None:
         if not stream_id:
-            raise _broken("HEADERS: stream_id == 0")
+            raise broken("HEADERS: stream_id == 0")
         size = frames.HEADER_BYTES + len(payload)
         if flags & frames.PADDED:
             payload = _unpadded(payload, "HEADERS")
         self._guard.on_payload(len(payload), bool(flags & frames.END_STREAM))
         if flags & frames.HAS_PRIORITY:
             if len(payload) < 5:
-                raise _broken("HEADERS: too short", frames.FRAME_SIZE_ERROR)
+                raise broken("HEADERS: too short", frames.FRAME_SIZE_ERROR)
             _check_dependency(stream_id, payload)
             payload = payload[5:]
         self._on_first_of_block(stream_id)
@@ -277,7 +198,7 @@ class Http2(ABC):
     def _on_continuation(self, stream_id: int, flags: int, payload: bytes) -> None:
         block = self._block
         if block is None or block[0] != stream_id:
-            raise _broken("CONTINUATION: unexpected")
+            raise broken("CONTINUATION: unexpected")
         pieces = block[2]
         self._guard.on_payload(len(payload), False)
         self._continuations += 1
@@ -288,6 +209,8 @@ class Http2(ABC):
             self._on_block(stream_id, block[1], b"".join(pieces), self._block_size)
         elif self._continuations >= _MAX_CONTINUATIONS:
             raise RemoteProtocolError(TOO_MANY_HEADERS, h2_code=frames.ENHANCE_YOUR_CALM)
+        elif self._block_size > 2 * self._settings.max_head_bytes + _MAX_CONTINUATIONS * frames.HEADER_BYTES:
+            raise RemoteProtocolError(HEAD_TOO_LARGE, h2_code=frames.ENHANCE_YOUR_CALM)
 
     def _on_block(self, stream_id: int, flags: int, block: bytes, size: int) -> None:
         """A whole field block. It is decoded whatever becomes of its stream: the tables go on."""
@@ -296,7 +219,7 @@ class Http2(ABC):
         try:
             fields = self._decoder.decode(block)
         except HpackError as error:
-            raise _broken(str(error), frames.COMPRESSION_ERROR) from None
+            raise broken(str(error), frames.COMPRESSION_ERROR) from None
         if len(fields) > _MAX_FIELDS_DECODED:
             raise RemoteProtocolError(TOO_MANY_HEADERS, h2_code=frames.ENHANCE_YOUR_CALM)
         stream = self._stream_of_block(stream_id)
@@ -307,7 +230,7 @@ class Http2(ABC):
         meter.wire_received += size
         end = bool(flags & frames.END_STREAM)
         if stream.recv_ended:
-            raise _broken("HEADERS: stream in half-closed(remote)", frames.STREAM_CLOSED)
+            raise broken("HEADERS: stream in half-closed(remote)", frames.STREAM_CLOSED)
         excess = self._excess(fields, len(block))
         if excess:
             self._refuse(stream, frames.INTERNAL_ERROR, ResetReason.LOCAL_RESET, excess)
@@ -379,28 +302,28 @@ class Http2(ABC):
 
     def _on_data(self, stream_id: int, flags: int, payload: bytes) -> None:
         if not stream_id:
-            raise _broken("DATA: stream_id == 0")
+            raise broken("DATA: stream_id == 0")
         size = len(payload)
         end = bool(flags & frames.END_STREAM)
         self._recv_window -= size
         if self._recv_window < 0:
-            raise _broken("DATA: connection window exceeded", frames.FLOW_CONTROL_ERROR)
+            raise broken("DATA: connection window exceeded", frames.FLOW_CONTROL_ERROR)
         if flags & frames.PADDED:
             payload = _unpadded(payload, "DATA")
         self._guard.on_payload(len(payload), end)
         stream = self._streams.get(stream_id)
         if stream is None:
             if self._is_idle(stream_id):
-                raise _broken("DATA: stream in idle")
+                raise broken("DATA: stream in idle")
             self._credit_connection(size)  # for a stream that is over: nobody will take it
             return
         if stream.recv_ended:
-            raise _broken("DATA: stream in half-closed(remote)", frames.STREAM_CLOSED)
+            raise broken("DATA: stream in half-closed(remote)", frames.STREAM_CLOSED)
         if not stream.recv_headers:
-            raise _broken("DATA: before HEADERS")
+            raise broken("DATA: before HEADERS")
         stream.recv_window -= size
         if stream.recv_window < 0:
-            raise _broken("DATA: stream window exceeded", frames.FLOW_CONTROL_ERROR)
+            raise broken("DATA: stream window exceeded", frames.FLOW_CONTROL_ERROR)
         stream.meter.wire_received += size + frames.HEADER_BYTES
         body = len(payload)
         if size != body:
@@ -419,9 +342,9 @@ class Http2(ABC):
 
     def _on_rst_stream(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) != 4:
-            raise _broken("RST_STREAM: size", frames.FRAME_SIZE_ERROR)
+            raise broken("RST_STREAM: size", frames.FRAME_SIZE_ERROR)
         if not stream_id or self._is_idle(stream_id):
-            raise _broken("RST_STREAM: stream in idle")
+            raise broken("RST_STREAM: stream in idle")
         stream = self._streams.get(stream_id)
         if stream is None:
             return
@@ -436,98 +359,96 @@ class Http2(ABC):
     def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
         """Its meaning is gone (RFC 9113 section 5.3.2), its rules are not."""
         if not stream_id:
-            raise _broken("PRIORITY: stream_id == 0")
+            raise broken("PRIORITY: stream_id == 0")
         if len(payload) != 5:
-            raise _broken("PRIORITY: size", frames.FRAME_SIZE_ERROR)
+            raise broken("PRIORITY: size", frames.FRAME_SIZE_ERROR)
         _check_dependency(stream_id, payload)
         self._guard.on_priority()
 
     def _on_window_update(self, stream_id: int, flags: int, payload: bytes) -> None:
         if len(payload) != 4:
-            raise _broken("WINDOW_UPDATE: size", frames.FRAME_SIZE_ERROR)
+            raise broken("WINDOW_UPDATE: size", frames.FRAME_SIZE_ERROR)
         self._guard.on_window_update()
         increment = frames.unpack_number(payload)[0] & frames.MAX_WINDOW
         if not stream_id:
             self._send_window += increment
             if not increment:
-                raise _broken("WINDOW_UPDATE: increment == 0")
+                raise broken("WINDOW_UPDATE: increment == 0")
             if self._send_window > frames.MAX_WINDOW:
-                raise _broken("WINDOW_UPDATE: connection window overflow", frames.FLOW_CONTROL_ERROR)
-            if self._blocked:
-                self._window_opened(list(self._blocked.values()))
+                raise broken("WINDOW_UPDATE: connection window overflow", frames.FLOW_CONTROL_ERROR)
+            self._serve_blocked()
             return
         if self._is_idle(stream_id):
-            raise _broken("WINDOW_UPDATE: stream in idle")
+            raise broken("WINDOW_UPDATE: stream in idle")
         stream = self._streams.get(stream_id)
         if stream is None:
             return
         stream.send_window += increment
         if not increment:
-            self._malformed(stream, _broken("WINDOW_UPDATE: increment == 0"))
+            self._malformed(stream, broken("WINDOW_UPDATE: increment == 0"))
         elif stream.send_window > frames.MAX_WINDOW:
             self._malformed(
-                stream, _broken("WINDOW_UPDATE: stream window overflow", frames.FLOW_CONTROL_ERROR)
+                stream, broken("WINDOW_UPDATE: stream window overflow", frames.FLOW_CONTROL_ERROR)
             )
         elif stream.queue is not None:
-            self._window_opened([stream])
+            self._on_stream_window(stream)
 
     # --- frames of the connection
 
     def _on_settings(self, stream_id: int, flags: int, payload: bytes) -> None:
         if stream_id:
-            raise _broken("SETTINGS: stream_id != 0")
+            raise broken("SETTINGS: stream_id != 0")
         if flags & frames.ACK:
             if payload:
-                raise _broken("SETTINGS: ACK with a payload", frames.FRAME_SIZE_ERROR)
+                raise broken("SETTINGS: ACK with a payload", frames.FRAME_SIZE_ERROR)
             if not self._settings_unacked:
-                raise _broken("SETTINGS: unexpected ACK")
+                raise broken("SETTINGS: unexpected ACK")
             self._settings_unacked -= 1
             self._decoder.on_settings_acknowledged()
             return
         if len(payload) % 6:
-            raise _broken("SETTINGS: size", frames.FRAME_SIZE_ERROR)
+            raise broken("SETTINGS: size", frames.FRAME_SIZE_ERROR)
+        if len(payload) > 6 * _MAX_SETTINGS:
+            raise broken("SETTINGS: too many entries", frames.ENHANCE_YOUR_CALM)
         self.settings_seen = True
+        window = self._stream_send_window
         for name, value in frames.read_settings(payload):
             self._apply_setting(name, value)
         self._output.append(frames.SETTINGS_ACK)
         self._guard.on_answer()
-        if self._blocked:
-            self._window_opened(list(self._blocked.values()))
+        if self._stream_send_window != window:
+            self._guard.on_window_change()
+            self._shift_windows(self._stream_send_window - window)
 
     def _apply_setting(self, name: int, value: int) -> None:
         if name == frames.HEADER_TABLE_SIZE:
             self._encoder.set_max_table_size(value)
         elif name == frames.ENABLE_PUSH:
             if value > 1 or (value and self._client):
-                raise _broken("SETTINGS: invalid ENABLE_PUSH")
+                raise broken("SETTINGS: invalid ENABLE_PUSH")
         elif name == frames.MAX_CONCURRENT_STREAMS:
             self.peer_max_streams = value
         elif name == frames.INITIAL_WINDOW_SIZE:
             if value > frames.MAX_WINDOW:
-                raise _broken("SETTINGS: too large INITIAL_WINDOW_SIZE", frames.FLOW_CONTROL_ERROR)
-            change = value - self._stream_send_window
+                raise broken("SETTINGS: too large INITIAL_WINDOW_SIZE", frames.FLOW_CONTROL_ERROR)
             self._stream_send_window = value
-            for stream in self._streams.values():
-                stream.send_window += change
-                if stream.send_window > frames.MAX_WINDOW:
-                    raise _broken("SETTINGS: stream window overflow", frames.FLOW_CONTROL_ERROR)
         elif name == frames.MAX_FRAME_SIZE:
             if not frames.DEFAULT_FRAME_SIZE <= value <= frames.MAX_FRAME_SIZE_LIMIT:
-                raise _broken("SETTINGS: invalid MAX_FRAME_SIZE")
+                raise broken("SETTINGS: invalid MAX_FRAME_SIZE")
             self._max_frame_size = value
         elif name == frames.ENABLE_CONNECT_PROTOCOL:
             if value > 1:
-                raise _broken("SETTINGS: invalid ENABLE_CONNECT_PROTOCOL")
+                raise broken("SETTINGS: invalid ENABLE_CONNECT_PROTOCOL")
             self.peer_allows_connect = bool(value)
 
     def _on_push_promise(self, stream_id: int, flags: int, payload: bytes) -> None:
-        raise _broken("PUSH_PROMISE: push disabled")
+        raise broken("PUSH_PROMISE: push disabled")
 
     def _on_ping(self, stream_id: int, flags: int, payload: bytes) -> None:
         if stream_id:
-            raise _broken("PING: stream_id != 0")
+            raise broken("PING: stream_id != 0")
         if len(payload) != 8:
-            raise _broken("PING: size", frames.FRAME_SIZE_ERROR)
+            raise broken("PING: size", frames.FRAME_SIZE_ERROR)
         if flags & frames.ACK:
             self.last_ping_answered = payload
             return
@@ -536,35 +457,20 @@ class Http2(ABC):
 
     def _on_goaway(self, stream_id: int, flags: int, payload: bytes) -> None:
         if stream_id:
-            raise _broken("GOAWAY: stream_id != 0")
+            raise broken("GOAWAY: stream_id != 0")
         if len(payload) < 8:
-            raise _broken("GOAWAY: size", frames.FRAME_SIZE_ERROR)
+            raise broken("GOAWAY: size", frames.FRAME_SIZE_ERROR)
         last_stream_id, _ = frames.unpack_goaway(payload)
         self._on_peer_leaves(last_stream_id & frames.MAX_STREAM_ID)
 
     @abstractmethod
     def _on_peer_leaves(self, last_stream_id: int) -> None: ...
 
-    @property
-    @abstractmethod
-    def _client(self) -> bool: ...
-
     @abstractmethod
     def _is_idle(self, stream_id: int) -> bool:
         """No stream with this id was ever begun."""
 
     # --- the end of streams
-
-    def _settle(self, stream: Http2Stream) -> None:
-        """Forget a stream whose two directions have ended, all written."""
-        if stream.recv_ended and stream.send_ended and stream.queue is None:
-            self._forget(stream)
-
-    def _forget(self, stream: Http2Stream) -> None:
-        self._streams.pop(stream.id, None)
-        if stream.queue is not None:
-            stream.queue = None
-            self._blocked.pop(stream.id, None)
 
     def _refuse(self, stream: Http2Stream, code: int, reason: ResetReason, details: str) -> None:
         """End one stream because of what came on it."""
@@ -582,184 +488,6 @@ class Http2(ABC):
         self._sink.on_reset(stream.id, ResetReason.PROTOCOL_ERROR, error.details)
         error.of_stream = True
         raise error
-
-    # --- output
-
-    def send_data(self, stream_id: int, data: bytes, end: bool) -> None:
-        stream = self._sending(stream_id)
-        if stream.send_ended or not stream.send_headers:
-            raise LocalProtocolError("body outside of a message")
-        stream.send_ended = end
-        size = len(data)
-        if stream.queue is None:
-            if not size or (
-                size <= self._max_frame_size and size <= stream.send_window and size <= self._send_window
-            ):
-                self._write_data(stream, data, end)
-                if end:
-                    self._settle(stream)
-                return
-            stream.queue = deque()
-            self._blocked[stream_id] = stream
-        stream.queue.append(memoryview(data) if size > self._max_frame_size else data)
-        stream.queued_bytes += size
-        while self._pump(stream):
-            pass
-
-    def _sending(self, stream_id: int) -> Http2Stream:
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            raise LocalProtocolError("a stream that is over")
-        return stream
-
-    def _write_data(self, stream: Http2Stream, data: bytes | memoryview, end: bool) -> None:
-        """One DATA frame that the windows let through."""
-        size = len(data)
-        if not size and not end:
-            return
-        self._output.append(frames.header(size, frames.DATA, frames.END_STREAM if end else 0, stream.id))
-        if size:
-            self._output.append(data)
-            stream.send_window -= size
-            self._send_window -= size
-        stream.meter.wire_sent += size + frames.HEADER_BYTES
-        self._guard.on_data_sent(1)
-
-    def _pump(self, stream: Http2Stream) -> bool:
-        """Send one frame of a stream's queue if the windows let it through; whether it is worth asking again."""
-        queue = stream.queue
-        assert queue is not None
-        data = queue[0]
-        size = len(data)
-        allowed = min(self._send_window, stream.send_window, self._max_frame_size)
-        if size < allowed and len(queue) > 1:
-            size = len(data := frames.join_pieces(queue, allowed))
-        if size and size > allowed:  # an empty frame needs no window (RFC 9113 section 6.9.1)
-            if allowed <= 0:
-                return False
-            self._write_data(stream, data[:allowed], False)
-            queue[0] = data[allowed:]
-            stream.queued_bytes -= allowed
-            return True
-        queue.popleft()
-        stream.queued_bytes -= size
-        self._write_data(stream, data, stream.send_ended and not queue and stream.trailers is None)
-        if queue:
-            return True
-        self._end_queue(stream)
-        return False
-
-    def _end_queue(self, stream: Http2Stream) -> None:
-        """Nothing of the body waits any more."""
-        stream.queue = None
-        self._blocked.pop(stream.id, None)
-        trailers, stream.trailers = stream.trailers, None
-        if trailers is not None:
-            self._write_block(stream, self._encoder.encode(trailers), True)
-        if stream.send_ended:
-            self._settle(stream)
-
-    def _window_opened(self, streams: list[Http2Stream]) -> None:
-        """Streams that wait take turns, a frame each; who had a turn stands behind who had none.
-
-        The last may have got only the rest of the connection's window: it is in front of the others that were served.
-        """
-        waiting = streams
-        while waiting:
-            waiting = [stream for stream in waiting if stream.queue is not None and self._pump(stream)]
-            served = waiting if self._send_window else waiting[-1:] + waiting[:-1]
-            for stream in served:
-                self._blocked[stream.id] = self._blocked.pop(stream.id)
-        for stream in streams:
-            if not stream.full:
-                continue
-            if stream.send_ended:
-                writable = stream.queue is None
-            else:
-                writable = stream.queued_bytes <= _WRITABLE_BELOW_BYTES and stream.id in self._streams
-            if writable:
-                stream.full = False
-                self._sink.on_writable(stream.id)
-
-    def send_trailers(self, stream_id: int, trailers: Headers) -> None:
-        stream = self._sending(stream_id)
-        if stream.send_ended or not stream.send_headers:
-            raise LocalProtocolError("trailers outside of a message")
-        fields = trailer_fields(trailers)
-        if not fields or stream.tunnel:
-            self.send_data(stream_id, b"", True)
-            return
-        for field in fields:
-            check_for_writing(field)
-        stream.send_ended = True
-        if stream.queue is not None:
-            stream.trailers = fields
-            return
-        self._write_block(stream, self._encoder.encode(fields), True)
-        self._settle(stream)
-
-    def _write_block(self, stream: Http2Stream, block: bytes, end: bool) -> None:
-        data = frames.headers(stream.id, block, end, self._max_frame_size)
-        self._output.append(data)
-        self._guard.on_frame_sent()
-        meter = stream.meter
-        meter.header_sent += len(data)
-        meter.wire_sent += len(data)
-
-    def reset(self, stream_id: int, reason: ResetReason) -> None:
-        stream = self._streams.get(stream_id)
-        if stream is not None and not self._dead:
-            self._forget(stream)
-            if self._client and not stream.send_headers:
-                return  # the server has never heard of it
-            code = _RESET_CODES.get(reason, frames.CANCEL if self._client else frames.INTERNAL_ERROR)
-            self._output.append(frames.rst_stream(stream_id, code))
-
-    def credit(self, stream_id: int, size: int) -> None:
-        """The window of a stream is opened again when half of it was used."""
-        self._credit_connection(size)
-        stream = self._streams.get(stream_id)
-        if stream is None or stream.recv_ended:
-            return
-        stream.uncredited += size
-        if 2 * stream.uncredited >= self._settings.http2.initial_stream_window_size and not self._dead:
-            self._output.append(frames.window_update(stream_id, stream.uncredited))
-            stream.recv_window += stream.uncredited
-            stream.uncredited = 0
-
-    def _credit_connection(self, size: int) -> None:
-        """That of the connection: when half of it was used but for what streams hold back, which may be most of it."""
-        self._uncredited += size
-        if self._uncredited >= max(self._recv_window, 1) and not self._dead:
-            self._output.append(frames.window_update(0, self._uncredited))
-            self._recv_window += self._uncredited
-            self._uncredited = 0
-
-    def ping(self, payload: bytes) -> None:
-        """Ask the peer for a sign of life; `last_ping_answered` shows it. `payload` has eight bytes."""
-        if not self._dead:
-            self._output.append(frames.ping(payload, ack=False))
-
-    def unsent(self, stream_id: int) -> int:
-        stream = self._streams.get(stream_id)
-        if stream is None or stream.queue is None:
-            return 0
-        stream.full = stream.send_ended or stream.queued_bytes > _WRITABLE_BELOW_BYTES
-        return stream.queued_bytes
-
-    def flushed(self) -> None:
-        self._guard.on_flushed()
-
-    def take_output(self) -> bytes:
-        output = self._output
-        if not output:
-            return b""
-        data = b"".join(output)
-        output.clear()
-        return data
-
-    def proceed(self) -> None:  # noqa: B027 (nothing is held back, in either role)
-        """Nothing is held back."""
 
     # --- state
 
@@ -784,17 +512,12 @@ class Http2(ABC):
         return len(self._streams)
 
 
-def _broken(text: str, code: int = frames.PROTOCOL_ERROR) -> RemoteProtocolError:
-    """An error of the connection; details hold no white space."""
-    return RemoteProtocolError("codec_error:" + text.replace(" ", "_"), h2_code=code)
-
-
 def _unpadded(payload: bytes, kind: str) -> bytes:
     if not payload or payload[0] >= len(payload):
-        raise _broken(f"{kind}: invalid padding")
+        raise broken(f"{kind}: invalid padding")
     return payload[1 : len(payload) - payload[0]]
 
 
 def _check_dependency(stream_id: int, payload: bytes) -> None:
     if frames.unpack_number(payload)[0] & frames.MAX_STREAM_ID == stream_id:
-        raise _broken("PRIORITY: depends on itself")
+        raise broken("PRIORITY: depends on itself")

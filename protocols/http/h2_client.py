@@ -8,8 +8,9 @@ from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http import h2_frames as frames
 from protocols.http import names
 from protocols.http.codec import CodecSettings, CodecSink, ResetReason
-from protocols.http.h2 import Http2, Http2Stream
+from protocols.http.h2 import Http2
 from protocols.http.h2_fields import VIOLATION, Field, read_response, request_fields
+from protocols.http.h2_output import Http2Stream
 from protocols.http.headers import Headers
 
 #: A connection whose ids are nearly used up takes no new streams: a retry must find room, too.

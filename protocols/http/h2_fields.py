@@ -103,6 +103,8 @@ def read_request(fields: list[Field], settings: CodecSettings) -> Headers:
     authority = pseudo.get(PSEUDO_AUTHORITY)
     if authority is None:
         authority = headers.get(names.HOST)
+    elif not authority:  # as Envoy; an http URI has a host (RFC 9110 section 4.2.1)
+        raise RemoteProtocolError(VIOLATION)
     if authority is None:
         raise RemoteProtocolError(VIOLATION)
     headers.authority = _checked_authority(authority)

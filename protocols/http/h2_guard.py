@@ -16,6 +16,8 @@ OUTBOUND_FRAMES: Final = "http2.outbound_frames_flood"
 
 #: WINDOW_UPDATE frames that are no flood whatever else happens.
 _FREE_WINDOW_UPDATES: Final = 5
+#: Changes of the initial window that are no flood whatever else happens: each costs a step for every stream.
+_FREE_WINDOW_CHANGES: Final = 100
 
 
 class FloodGuard:
@@ -29,6 +31,7 @@ class FloodGuard:
         "_priority",
         "_settings",
         "_streams",
+        "_window_changes",
         "_window_updates",
     )
 
@@ -37,6 +40,7 @@ class FloodGuard:
         self._empty = 0
         self._priority = 0
         self._window_updates = 0
+        self._window_changes = 0
         self._streams = 0
         self._data_sent = 0
         self._outbound = 0
@@ -64,6 +68,12 @@ class FloodGuard:
         self._window_updates += 1
         of_data = self._settings.max_window_updates_per_data_frame * self._data_sent
         if self._window_updates > _FREE_WINDOW_UPDATES + 2 * (self._streams + of_data):
+            raise _flood(WINDOW_UPDATES)
+
+    def on_window_change(self) -> None:
+        """A SETTINGS frame changed the window of every stream (no limit of Envoy's; peers that measure do it now and then)."""
+        self._window_changes += 1
+        if self._window_changes > _FREE_WINDOW_CHANGES + self._data_sent // 10:
             raise _flood(WINDOW_UPDATES)
 
     def on_data_sent(self, frames: int) -> None:

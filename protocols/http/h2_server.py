@@ -8,8 +8,9 @@ from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http import h2_frames as frames
 from protocols.http import names
 from protocols.http.codec import CodecSettings, CodecSink, ResetReason
-from protocols.http.h2 import Http2, Http2Stream
+from protocols.http.h2 import Http2
 from protocols.http.h2_fields import Field, read_request, response_fields
+from protocols.http.h2_output import Http2Stream
 from protocols.http.headers import Headers
 
 REFUSED: Final = "http2.refused_stream"
@@ -116,15 +117,24 @@ class Http2Server(Http2):
 
     def shutdown(self) -> None:
         """At first a warning that refuses nothing (RFC 9113 section 6.8), then the id of the last request taken."""
-        if self._dead or self._preface:
+        self._leave(frames.MAX_STREAM_ID if self._goaway_sent < 0 else self.highest_peer_id)
+
+    def refuse_more(self) -> None:
+        """The second step of `shutdown`, also when there was no first one."""
+        self._leave(self.highest_peer_id)
+
+    def _leave(self, last_stream_id: int) -> None:
+        if self._dead or self._preface or 0 <= self._goaway_sent < frames.MAX_STREAM_ID:
             return
-        if self._goaway_sent < 0:
-            self._goaway_sent = frames.MAX_STREAM_ID
-        elif self._goaway_sent == frames.MAX_STREAM_ID:
-            self._goaway_sent = self.highest_peer_id
+        self._goaway_sent = last_stream_id
+        self._output.append(frames.goaway(last_stream_id, frames.NO_ERROR))
+
+    def ping(self, payload: bytes) -> None:
+        """Our SETTINGS come first (RFC 9113 section 3.4); until then nobody is there to be asked."""
+        if self._preface:
+            self.last_ping_answered = payload
         else:
-            return
-        self._output.append(frames.goaway(self._goaway_sent, frames.NO_ERROR))
+            super().ping(payload)
 
     @property
     def has_begun(self) -> bool:

@@ -51,7 +51,10 @@ class Http1Exchanges(Exchanges):
             self._proceed()
 
     def _proceed(self) -> None:
-        """Go on with requests that came behind the one just answered."""
+        """Go on with requests that came behind the one just answered, unless its answer waits for the client to read."""
+        if self.connection.write_full and not self.streams:
+            self._proceed_wanted = True  # when it has read
+            return
         codec = self.codec
         for _ in range(_EXCHANGES_PER_TURN):
             self._proceed_wanted = False
@@ -170,6 +173,8 @@ class Http1Exchanges(Exchanges):
         complete = stream.request_complete
         self.streams.pop(stream.id, None)
         stream.finish(answered=True)
+        if self.connection.write_full:
+            self.connection.gate.close(ReadGate.OUTPUT)
         if self._pauses:
             self._end_pauses()
         if not complete:
@@ -236,6 +241,15 @@ class Http1Exchanges(Exchanges):
             self.connection.gate.open(ReadGate.STREAM)
 
     def on_write_full(self, full: bool) -> None:
+        """No next request begins while the connection is full; one that is under way goes on being read."""
+        gate = self.connection.gate
+        if full:
+            if not self.streams:
+                gate.close(ReadGate.OUTPUT)
+        elif gate.is_closed_by(ReadGate.OUTPUT):
+            gate.open(ReadGate.OUTPUT)
+            if self._proceed_wanted:
+                self.config.timers.soon(self._run_codec)
         for stream in tuple(self.streams.values()):
             stream.on_downstream_full(full)
 

@@ -10,6 +10,7 @@ from protocols.http.h2 import REMOTE_RESETS
 from protocols.http.h2_server import Http2Server
 from sidecar.http.exchanges import Exchanges
 from sidecar.stream_info import ResponseFlag
+from sidecar.transport.flow import ReadGate
 from sidecar.transport.http2_stats import count_codec_error
 
 if TYPE_CHECKING:
@@ -302,8 +303,12 @@ class Http2Exchanges(Exchanges):
             stream.on_downstream_full(False)
 
     def on_write_full(self, full: bool) -> None:
-        if not full:
+        """A client that reads nothing gets no more of its requests answered: what waits for it stays bounded."""
+        if full:
+            self.connection.gate.close(ReadGate.OUTPUT)
+        else:
             self.codec.flushed()
+            self.connection.gate.open(ReadGate.OUTPUT)
         for stream in tuple(self.streams.values()):
             if full or stream.id not in self._window_full:
                 stream.on_downstream_full(full)
@@ -333,7 +338,7 @@ class Http2Exchanges(Exchanges):
         self._said_last = True
         begun = self.codec.has_begun
         if begun:
-            self.codec.shutdown()
+            self.codec.refuse_more()
             self.stats.goaway_sent.inc()
             self.flush()
         if (self.codec.must_close or not begun) and not self.manager.closing:

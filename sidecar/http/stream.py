@@ -376,8 +376,11 @@ class ActiveStream:
         self._begin_response(headers, end)
 
     def _send_interim(self, headers: Headers) -> None:
-        """A 1xx head, past the filters."""
+        """A 1xx head, past the filters. One more than the client takes is dropped: there may be any number of them."""
         config = self.config
+        if self.exchanges.connection.write_full:
+            logger.debug("interim response dropped: the client does not read")
+            return
         config.response_rules.apply_interim(headers, self.request_headers)
         try:
             self.exchanges.codec.send_headers(self.id, headers, False)

@@ -36,6 +36,7 @@ class ReadGate:
     NOT_READY: Final = 8  # the upstream is still connecting
     STREAM: Final = 16  # one stream's receiver is slow (HTTP/1)
     CLOSING: Final = 32  # nothing more is wanted
+    OUTPUT: Final = 64  # who does not read its answers is asked no further (HTTP)
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._closers = 0
@@ -52,6 +53,9 @@ class ReadGate:
             self._closers &= ~closer
             if not self._closers:
                 self._resume()
+
+    def is_closed_by(self, closer: int) -> bool:
+        return bool(self._closers & closer)
 
     @property
     def is_open(self) -> bool:

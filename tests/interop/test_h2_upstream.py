@@ -17,6 +17,7 @@ from tests.interop.stage import H2, Stage, http_options
 from tests.support.any_client import PROTOCOLS, any_client
 from tests.support.bootstraps import Json, cluster, route_to
 from tests.support.h2_backend import (
+    BodyEnd,
     Data,
     Gate,
     H2Backend,
@@ -325,7 +326,7 @@ def test_refused_streams_are_sent_again_by_policy(stage: Stage, times: int) -> N
         if len(refused) == times:
             return ok()
         refused.append(request)
-        return [Rst(ErrorCodes.REFUSED_STREAM)]
+        return [BodyEnd(), Rst(ErrorCodes.REFUSED_STREAM)]
 
     backend = _start(stage, stage.h2_backend(answer), retry=_RETRY_REFUSED)
     with any_client("HTTP/2", stage.address) as client:

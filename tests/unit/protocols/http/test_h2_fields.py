@@ -186,6 +186,8 @@ def test_methods(method: bytes) -> None:
         (without(b":scheme"), VIOLATION),
         (without(b":path"), VIOLATION),
         (without(b":authority"), VIOLATION),
+        (changed(b":authority", b""), VIOLATION),
+        ([*changed(b":authority", b""), (b"host", b"a")], VIOLATION),
         (changed(b":path", b""), VIOLATION),
         (changed(b":path", b"p"), VIOLATION),
         (changed(b":path", b"*"), VIOLATION),
@@ -250,7 +252,6 @@ def test_schemes(scheme: bytes, known: bytes) -> None:
     ("fields", "authority"),
     [
         (GET, b"a"),
-        (changed(b":authority", b""), b""),
         (changed(b":authority", b"[::1]:80"), b"[::1]:80"),
         ([*GET, (b"host", b"a")], b"a"),
         ([*GET, (b"host", b"b")], b"a"),

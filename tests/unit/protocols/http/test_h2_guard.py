@@ -103,3 +103,11 @@ def test_what_is_flushed_does_not_count() -> None:
         guard.on_data_sent(9)
         guard.on_answer()
         guard.on_flushed()
+
+
+def test_changes_of_the_window(guard: FloodGuard) -> None:
+    guard.on_data_sent(50)
+    for _ in range(105):
+        guard.on_window_change()
+    with floods(WINDOW_UPDATES):
+        guard.on_window_change()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import hpack
 import pytest
 
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http.codec import CodecSettings, Http2Settings, ResetReason
+from protocols.http.h2 import HEAD_TOO_LARGE
 from protocols.http.h2_fields import INVALID_FIELD, VIOLATION
+from protocols.http.h2_frames import ENHANCE_YOUR_CALM
 from protocols.http.h2_server import REFUSED, Http2Server, server_codec
 from protocols.http.headers import Headers
 from tests.support.http2_frames import (
@@ -402,3 +406,31 @@ def test_the_client_leaves() -> None:
     codec.receive(headers(1, POST) + goaway(0, 2, b"bye") + headers(3, GET, end=True))
     assert [event[:2] for event in sink.take()] == [("headers", 1), ("goaway", 0), ("headers", 3)]
     assert not closes(codec)
+
+
+def test_the_end_without_the_first_step() -> None:
+    """A drain may begin before the client's preface has come, when nothing can be said."""
+    codec = Http2Server(Http2Recorder(), SETTINGS)
+    codec.shutdown()
+    assert codec.take_output() == b""
+    codec.receive(PREFACE + build_settings() + headers(1, GET, end=True))
+    codec.take_output()
+    codec.refuse_more()
+    assert codec.take_output() == goaway(1)
+    assert not closes(codec)
+    codec.send_headers(1, Headers.response(200), True)
+    assert closes(codec)
+
+
+def test_nothing_is_said_before_our_settings() -> None:
+    codec = Http2Server(Http2Recorder(), SETTINGS)
+    codec.ping(b"12345678")
+    assert (codec.take_output(), codec.last_ping_answered) == (b"", b"12345678")
+
+
+def test_a_block_that_is_too_large_is_refused_before_its_end() -> None:
+    codec, _ = server(dataclasses.replace(SETTINGS, max_head_bytes=1000))
+    codec.receive(build_frame(FrameType.HEADERS, 0, 1, b"\x82" * 1500))
+    with pytest.raises(RemoteProtocolError, match=HEAD_TOO_LARGE) as caught:
+        codec.receive(build_frame(FrameType.CONTINUATION, 0, 1, b"\x82" * 1500))
+    assert caught.value.h2_code == ENHANCE_YOUR_CALM

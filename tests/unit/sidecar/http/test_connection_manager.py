@@ -132,6 +132,18 @@ class TestExchange:
         assert status_of(client.take()) == 200
         assert floor.stat("downstream_rq_1xx") == 1
 
+    def test_interim_responses_that_the_client_does_not_read_are_dropped(self, make: Make) -> None:
+        floor = make(proxy_100_continue=True)
+        client = floor.connect()
+        client.send(GET)
+        server = floor.server()
+        client.full(True)
+        for _ in range(3):
+            server.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        client.full(False)
+        server.send(OK)
+        assert status_of(client.take()) == 200
+
     def test_expectation_is_answered_here(self, make: Make) -> None:
         floor = make()
         client = floor.connect()
@@ -170,6 +182,35 @@ class TestPipelining:
         assert b"".join(client.transport.writes).count(b"HTTP/1.1 404") == 2000
         assert floor.stat("no_route") == 2000
         assert floor.idle()
+
+    def test_a_client_that_reads_nothing_is_answered_no_further(self, make: Make) -> None:
+        floor = make(routes=[])
+        client = floor.connect()
+        client.send(GET)
+        client.full(True)
+        assert not client.transport.reading
+        client._socket.data_received(GET * 500)  # had been read already
+        floor.loop.turn()
+        assert floor.stat("no_route") < 200
+        client.full(False)
+        client.take()
+        assert floor.stat("no_route") == 501
+        assert client.transport.reading
+        assert floor.idle()
+
+    def test_a_request_under_way_is_read_while_its_answer_waits(self, make: Make) -> None:
+        floor = make()
+        client = floor.connect()
+        client.send(request("POST", "/", "content-length: 4") + b"ab")
+        server = floor.server()
+        server.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n1")
+        client.full(True)
+        assert client.transport.reading
+        client.send(b"cd")
+        assert server.take().endswith(b"abcd")
+        server.send(b"2")
+        client.full(False)
+        assert client.take().endswith(b"12")
 
     def test_garbage_behind_a_request_is_refused_after_the_answer(self, make: Make) -> None:
         floor = make()

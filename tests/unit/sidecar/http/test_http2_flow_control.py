@@ -416,3 +416,13 @@ def test_control_frames_are_not_held_back_by_windows() -> None:
     client.h2.ping(b"12345678")
     connection.send(client.h2.data_to_send())
     assert connection.take()[3] == FrameType.PING
+
+
+def test_a_client_that_reads_nothing_is_asked_no_further() -> None:
+    """What its requests cost stays bounded, for no more of them are read."""
+    _, client, raw = make(routes=[])
+    raw.full(True)
+    assert not raw.transport.reading
+    raw.full(False)
+    assert raw.transport.reading
+    assert client.status(client.request(GET)) == "404"
