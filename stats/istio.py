@@ -71,6 +71,15 @@ STANDARD_METRICS: Final[dict[str, tuple[str, ...]]] = {
 #: The stat namespace; the Prometheus page cuts it.
 NAMESPACE: Final = "istiocustom"
 
+_MIXER_DURATIONS: Final = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0)
+_MIXER_SIZES: Final = tuple(10.0**power for power in range(9))
+#: The bounds that Mixer used, Istio's first telemetry (where it had seconds in milliseconds): prefix of the stat name -> bounds.
+MIXER_BOUNDS: Final = {
+    f"{NAMESPACE}.istio_request_duration_milliseconds": _MIXER_DURATIONS,
+    f"{NAMESPACE}.istio_request_bytes": _MIXER_SIZES,
+    f"{NAMESPACE}.istio_response_bytes": _MIXER_SIZES,
+}
+
 #: Label combinations remembered; beyond this many everything is forgotten and looked up again.
 _MAX_REMEMBERED: Final = 4096
 

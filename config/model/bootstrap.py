@@ -10,6 +10,7 @@ from config.model.cluster import ClusterSpec
 from config.model.core import Address, Node
 from config.model.listener import ListenerSpec
 from config.model.matching import StringMatcher
+from config.model.telemetry import NO_OPTIONS, TelemetryOptions
 from config.model.tls import Secret
 
 
@@ -72,6 +73,7 @@ class Bootstrap:
     clusters: tuple[ClusterSpec, ...] = ()
     secrets: tuple[Secret, ...] = ()
     stats: StatsSpec = StatsSpec()
+    telemetry: TelemetryOptions = NO_OPTIONS
     stats_flush_interval_s: float = 5.0
     stats_eviction_interval_s: float | None = None
     runtime: Mapping[str, object] = field(default_factory=dict)

@@ -27,6 +27,10 @@ from config.proto.fields import declare
 from config.proto.listener import translate_listener
 from config.proto.matching import translate_string_matcher, translate_string_matchers
 from config.proto.path import Path, did_you_mean
+from config.proto.telemetry import (
+    translate_histogram_annotation,
+    translate_telemetry_options,
+)
 from config.proto.tls import translate_secret
 from config.proto.typed_config import ExtensionTable, value_to_plain
 
@@ -231,7 +235,8 @@ def _translate_stats_matcher(msg: Any, at: Path) -> StatsMatcher:
     return StatsMatcher(exclusion=patterns)
 
 
-def _translate_stats(msg: Any, at: Path) -> StatsSpec:
+def _translate_stats(msg: Any, at: Path, more_buckets: tuple[HistogramBuckets, ...]) -> StatsSpec:
+    """`more_buckets` count where no setting matches."""
     settings = []
     for index, item in enumerate(msg.histogram_bucket_settings):
         item_at = at.item("histogram_bucket_settings", index)
@@ -243,7 +248,7 @@ def _translate_stats(msg: Any, at: Path) -> StatsSpec:
         use_all_default_tags=wrapped_bool(msg, "use_all_default_tags", True),
         tags=_translate_tags(msg.stats_tags, at.field("stats_tags")),
         matcher=_translate_stats_matcher(msg.stats_matcher, at.field("stats_matcher")),
-        histogram_buckets=tuple(settings),
+        histogram_buckets=(*settings, *more_buckets),
     )
 
 
@@ -401,13 +406,16 @@ def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
     limit = _translate_connection_limits(msg.overload_manager, at.field("overload_manager"))
     _check_stats_intervals(msg, at)
     eviction = msg.stats_eviction_interval
+    node, metadata_at = translate_node(msg.node, at.field("node")), at.field("node").field("metadata")
+    more_buckets = translate_histogram_annotation(node.metadata, metadata_at)
     return Bootstrap(
-        node=translate_node(msg.node, at.field("node")),
+        node=node,
         admin=_translate_admin(msg.admin, at.field("admin")),
         listeners=listeners,
         clusters=clusters,
         secrets=secrets,
-        stats=_translate_stats(msg.stats_config, at.field("stats_config")),
+        stats=_translate_stats(msg.stats_config, at.field("stats_config"), more_buckets),
+        telemetry=translate_telemetry_options(node.metadata, metadata_at),
         stats_flush_interval_s=seconds(msg, "stats_flush_interval", 5.0),
         stats_eviction_interval_s=duration_s(eviction) if msg.HasField("stats_eviction_interval") else None,
         runtime=runtime,

@@ -102,7 +102,7 @@ class Process:
         self.started_s = time.time()
         self.timers = Timers(loop)
         self.drain = DrainState()
-        self.store: Store = build_store(self.bootstrap.stats, options.stats_tags)
+        self.store: Store = build_store(self.bootstrap.stats, options.stats_tags, self.bootstrap.telemetry)
         self.state = StateKeeper(self.store, self.started_s)
         self.watchdog = Watchdog(self.store)
         self.listeners = ListenerSet()

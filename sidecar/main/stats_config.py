@@ -7,6 +7,8 @@ from typing import Final
 
 from config.model.bootstrap import StatsSpec
 from config.model.matching import StringMatcher, StringMatchKind
+from config.model.telemetry import NO_OPTIONS, HistogramPreset, TelemetryOptions
+from stats.istio import MIXER_BOUNDS
 from stats.matcher import NameMatch, NameMatchKind, make_bounds_for, make_rejects
 from stats.store import Store
 from stats.tags import TagProducer, TagRule
@@ -20,14 +22,21 @@ _KINDS: Final = {
 }
 
 
-def build_store(spec: StatsSpec, command_line_tags: Iterable[tuple[str, str]] = ()) -> Store:
+def build_store(
+    spec: StatsSpec,
+    command_line_tags: Iterable[tuple[str, str]] = (),
+    telemetry: TelemetryOptions = NO_OPTIONS,
+) -> Store:
     """Raises ValueError for what the translation could not judge (a default tag that does not exist)."""
     rules = [TagRule(name, fixed_value=value) for name, value in command_line_tags]
     rules += [TagRule(each.tag_name, each.regex, each.fixed_value) for each in spec.tags]
+    bounds = [(_name(each.match), each.buckets) for each in spec.histogram_buckets]
+    if telemetry.histogram_preset is HistogramPreset.MIXER:
+        bounds += [(NameMatch(NameMatchKind.PREFIX, name), each) for name, each in MIXER_BOUNDS.items()]
     return Store(
         TagProducer(rules, spec.use_all_default_tags),
         make_rejects(spec.matcher.reject_all, _names(spec.matcher.inclusion), _names(spec.matcher.exclusion)),
-        make_bounds_for([(_name(each.match), each.buckets) for each in spec.histogram_buckets]),
+        make_bounds_for(bounds),
     )
 
 

@@ -1,0 +1,26 @@
+"""What an operator asks of the telemetry beyond Envoy's and Istio's configuration: opt-ins, all off by default.
+
+They stand in one object of the node's metadata, `SIDECAR_TELEMETRY`; `config.proto.telemetry` reads it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class HistogramPreset(enum.Enum):
+    """Bounds of Istio's own histograms where nothing else says them."""
+
+    ENVOY = "envoy"
+    MIXER = "mixer"  # those of Istio's first telemetry, in milliseconds and bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryOptions:
+    """Every opt-in. Off, none of them changes a label or a series."""
+
+    histogram_preset: HistogramPreset = HistogramPreset.ENVOY
+
+
+NO_OPTIONS = TelemetryOptions()
