@@ -14,12 +14,13 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from stats.metrics import Histogram
+from stats.metrics import Histogram, TextReadout
 from stats.render import (
     EVERYTHING,
     PERCENTILES,
     Selection,
-    in_chunks,
+    in_order,
+    in_slices,
     plain_number,
     quantiles,
     shortest_number,
@@ -77,7 +78,7 @@ def render_text(
     bucket_mode: BucketMode = BucketMode.SUMMARY,
 ) -> Iterator[str]:
     """The text page in pieces; nothing at all when there is nothing to show."""
-    return in_chunks(_text_lines(source, selection, kind, bucket_mode))
+    return in_slices(_text_lines(source, selection, kind, bucket_mode))
 
 
 def render_json(
@@ -87,35 +88,55 @@ def render_json(
     bucket_mode: BucketMode = BucketMode.SUMMARY,
 ) -> Iterator[str]:
     """The same as one JSON object `{"stats": [...]}`, in pieces."""
-    return in_chunks(
+    return in_slices(
         itertools.chain(['{"stats":['], _json_items(source, selection, kind, bucket_mode), ["]}"])
     )
 
 
-def _scalars(source: StatsSource, selection: Selection, kind: StatKind) -> Iterator[tuple[str, int | str]]:
-    """Name and value of what is not a histogram, in order."""
-    if kind in (StatKind.ALL, StatKind.TEXT_READOUTS):
-        for text in sorted(selection.of(source.text_readouts), key=lambda stat: stat.name):
-            yield text.name, text.value
-    numbers: list[tuple[str, int]] = []
-    if kind in (StatKind.ALL, StatKind.COUNTERS):
-        numbers += [(stat.name, stat.value) for stat in selection.of(source.counters)]
-    if kind in (StatKind.ALL, StatKind.GAUGES):
-        numbers += [(stat.name, stat.value) for stat in selection.of(source.gauges)]
-    yield from sorted(numbers)
+def _scalars(
+    source: StatsSource, selection: Selection, kind: StatKind
+) -> Iterator[tuple[str, int | str] | None]:
+    """Name and value of what is not a histogram, in order. None is a pause."""
+    texts = source.text_readouts if kind in (StatKind.ALL, StatKind.TEXT_READOUTS) else {}
+    for text in in_order(selection.batches(texts), _name):
+        yield None if text is None else (text.name, text.value)
+    counters = source.counters if kind in (StatKind.ALL, StatKind.COUNTERS) else {}
+    gauges = source.gauges if kind in (StatKind.ALL, StatKind.GAUGES) else {}
+    numbers: list[list[tuple[str, int | str]]] = []
+    for counter_batch in selection.batches(counters):
+        numbers.append([(stat.name, stat.value) for stat in counter_batch])
+        yield None
+    for gauge_batch in selection.batches(gauges):
+        numbers.append([(stat.name, stat.value) for stat in gauge_batch])
+        yield None
+    yield from in_order(numbers, _first)
 
 
-def _histograms(source: StatsSource, selection: Selection, kind: StatKind) -> list[Histogram]:
-    if kind not in (StatKind.ALL, StatKind.HISTOGRAMS):
-        return []
-    return sorted(selection.of(source.histograms), key=lambda stat: stat.name)
+def _histograms(source: StatsSource, selection: Selection, kind: StatKind) -> Iterator[Histogram | None]:
+    """In order; None is a pause."""
+    histograms = source.histograms if kind in (StatKind.ALL, StatKind.HISTOGRAMS) else {}
+    return in_order(selection.batches(histograms), _name)
+
+
+def _first(pair: tuple[str, int | str]) -> str:
+    return pair[0]
+
+
+def _name(stat: Histogram | TextReadout) -> str:
+    return stat.name
 
 
 def _text_lines(source: StatsSource, selection: Selection, kind: StatKind, mode: BucketMode) -> Iterator[str]:
-    for name, value in _scalars(source, selection, kind):
+    for scalar in _scalars(source, selection, kind):
+        if scalar is None:
+            yield ""
+            continue
+        name, value = scalar
         yield f'{name}: "{value}"\n' if isinstance(value, str) else f"{name}: {value}\n"
     for histogram in _histograms(source, selection, kind):
-        if not histogram.used:
+        if histogram is None:
+            yield ""
+        elif not histogram.used:
             yield f"{histogram.name}: No recorded values\n"
         elif mode is BucketMode.SUMMARY:
             yield f"{histogram.name}: {_quantile_text(histogram)}\n"
@@ -158,25 +179,33 @@ _SUPPORTED: Final = ",".join(map(str, PERCENTILES))
 
 def _json_items(source: StatsSource, selection: Selection, kind: StatKind, mode: BucketMode) -> Iterator[str]:
     comma = ""
-    for name, value in _scalars(source, selection, kind):
+    for scalar in _scalars(source, selection, kind):
+        if scalar is None:
+            yield ""
+            continue
+        name, value = scalar
         shown = _quoted(value) if isinstance(value, str) else value
         yield f'{comma}{{"name":{_quoted(name)},"value":{shown}}}'
         comma = ","
-    histograms = _histograms(source, selection, kind)
-    if not histograms:
-        return
+    begin, end = _json_frame(mode)
+    before = f"{comma}{begin}"
+    for histogram in _histograms(source, selection, kind):
+        if histogram is None:
+            yield ""
+            continue
+        yield f'{before}{{"name":{_quoted(histogram.name)},{_json_histogram(histogram, mode)}}}'
+        before = ","
+    if before == ",":
+        yield end
+
+
+def _json_frame(mode: BucketMode) -> tuple[str, str]:
+    """What stands before and after the histograms."""
     if mode in (BucketMode.CUMULATIVE, BucketMode.DISJOINT):
-        yield f'{comma}{{"histograms":['
-        end = "]}"
-    elif mode is BucketMode.DETAILED:
-        yield f'{comma}{{"histograms":{{"supported_percentiles":[{_SUPPORTED}],"details":['
-        end = "]}}"
-    else:
-        yield f'{comma}{{"histograms":{{"supported_quantiles":[{_SUPPORTED}],"computed_quantiles":['
-        end = "]}}"
-    for at, histogram in enumerate(histograms):
-        yield f'{"," if at else ""}{{"name":{_quoted(histogram.name)},{_json_histogram(histogram, mode)}}}'
-    yield end
+        return '{"histograms":[', "]}"
+    if mode is BucketMode.DETAILED:
+        return f'{{"histograms":{{"supported_percentiles":[{_SUPPORTED}],"details":[', "]}}"
+    return f'{{"histograms":{{"supported_quantiles":[{_SUPPORTED}],"computed_quantiles":[', "]}}"
 
 
 def _json_histogram(histogram: Histogram, mode: BucketMode) -> str:

@@ -6,7 +6,8 @@ One process has one event loop; nothing here is thread-safe, on purpose.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final
+from math import ceil, log2
+from typing import Final, NamedTuple
 
 #: Envoy's default histogram bounds, for milliseconds and for bytes alike.
 DEFAULT_BUCKETS: Final[tuple[float, ...]] = (
@@ -90,13 +91,47 @@ class Gauge:
         self.used = True
 
 
+class Exemplar(NamedTuple):
+    """One recorded value whose request was traced. `time_s` is POSIX seconds."""
+
+    trace_id: str
+    span_id: str
+    value: float
+    time_s: float
+
+
+#: Fine buckets are those of Prometheus' native histograms: bucket `i` counts values above 2**((i-1)/16), up to 2**(i/16).
+FINE_SCHEMA: Final = 4
+#: What is not above this counts as zero there.
+ZERO_THRESHOLD: Final = 0.5
+
+
+def fine_bucket(value: float) -> int:
+    """The number of the fine bucket of a value above 0."""
+    return ceil(log2(value) * (1 << FINE_SCHEMA))
+
+
 class Histogram:
     """Exact counts for fixed upper bounds (inclusive), published at once; Envoy's are approximate and wait for a flush.
 
     `buckets[i]` counts values <= `bounds[i]` and above the bound before; the last one counts the rest. Not cumulative.
+    `exemplars` has the last traced value of each bucket; None until there is one. `fine` is None until somebody asks for
+    native histograms (`keep_fine`): number of the fine bucket -> count; what is about zero is in none.
     """
 
-    __slots__ = ("bounds", "buckets", "count", "name", "sum", "tag_extracted_name", "tags", "unit", "used")
+    __slots__ = (
+        "bounds",
+        "buckets",
+        "count",
+        "exemplars",
+        "fine",
+        "name",
+        "sum",
+        "tag_extracted_name",
+        "tags",
+        "unit",
+        "used",
+    )
 
     def __init__(
         self,
@@ -115,12 +150,40 @@ class Histogram:
         self.sum: float = 0
         self.count = 0
         self.used = False
+        self.exemplars: list[Exemplar | None] | None = None
+        self.fine: dict[int, int] | None = None
 
     def record(self, value: float) -> None:
         self.buckets[bisect_left(self.bounds, value)] += 1
         self.sum += value
         self.count += 1
         self.used = True
+        fine = self.fine
+        if fine is not None and value > ZERO_THRESHOLD:
+            at = fine_bucket(value)
+            fine[at] = fine.get(at, 0) + 1
+
+    def record_traced(self, value: float, trace_id: str, span_id: str, time_s: float) -> None:
+        """`record`, and the trace it belongs to as the exemplar of its bucket."""
+        self.record(value)
+        if self.exemplars is None:
+            self.exemplars = [None] * len(self.buckets)
+        at = bisect_left(self.bounds, value)
+        self.exemplars[at] = Exemplar(trace_id, span_id, value, time_s)
+
+    def keep_fine(self) -> None:
+        """Count in fine buckets from now on. What was recorded before is taken as the middle of its bucket."""
+        if self.fine is not None:
+            return
+        fine: dict[int, int] = {}
+        lower = 0.0
+        for upper, count in zip((*self.bounds, self.bounds[-1]), self.buckets, strict=True):
+            middle = (lower + upper) / 2
+            if count and middle > ZERO_THRESHOLD:
+                at = fine_bucket(middle)
+                fine[at] = fine.get(at, 0) + count
+            lower = upper
+        self.fine = fine
 
 
 class TextReadout:

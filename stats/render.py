@@ -1,16 +1,24 @@
-"""What the two renderers share: which stats are asked for, in which order, and how numbers look."""
+"""What the renderers share: which stats are asked for, in which order, in which slices, and how numbers look.
+
+A page is made while it is sent, on the loop that carries traffic, so no step of it may take long however many stats there
+are. Renderers are generators; in their stream "" (in that of stats: None) is a pause: the work of one slice is done though
+there may be nothing to send. What is done at once is bounded by `BATCH_STATS` stats looked at, and by `SLICE_ROWS` rows or
+`CHUNK_SIZE` characters written.
+"""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from stats.matcher import compile_regex
 from stats.metrics import Counter, Gauge, Histogram, TextReadout
 
 _S = TypeVar("_S", Counter, Gauge, Histogram, TextReadout)
+_T = TypeVar("_T")
 
 #: Envoy's quantiles of a histogram, and the same as percentiles.
 QUANTILES: Final = (0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1)
@@ -18,6 +26,12 @@ PERCENTILES: Final = (0, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 100)
 
 #: About so many characters are handed out at once, so that a loop can do other work between two pieces.
 CHUNK_SIZE: Final = 32 * 1024
+
+#: So many rows are handed out at once, however short they are.
+SLICE_ROWS: Final = 200
+
+#: So many stats are looked at (chosen, grouped, sorted) at once.
+BATCH_STATS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,44 +41,80 @@ class Selection:
     used_only: bool = False
     matches: Callable[[str], object] | None = None
 
-    def of(self, table: Mapping[str, _S]) -> list[_S]:
-        """What is asked for, in no order; a copy, so stats may come and go while it is rendered."""
-        chosen: Iterable[_S] = table.values()
-        if self.used_only:
-            chosen = [stat for stat in chosen if stat.used]
+    def of(self, stats: Iterable[_S]) -> list[_S]:
+        """What is asked for among `stats`, in their order."""
         matches = self.matches
-        if matches is not None:
-            chosen = [stat for stat in chosen if matches(stat.name)]
-        return list(chosen)
+        chosen = stats if not self.used_only else [stat for stat in stats if stat.used]
+        return list(chosen) if matches is None else [stat for stat in chosen if matches(stat.name)]
+
+    def batches(self, table: Mapping[str, _S]) -> Iterator[list[_S]]:
+        """What is asked for, in no order, a batch at a time; stats may come and go meanwhile."""
+        for batch in in_batches(list(table.values())):
+            yield self.of(batch)
 
 
 EVERYTHING: Final = Selection()
 
 
-def compile_filter(regex: str) -> Callable[[str], object]:
+def compile_filter(regex: str, invert: bool = False) -> Callable[[str], object]:
     """The `filter` parameter: RE2, found anywhere in the name. Raises ValueError with the text that Envoy answers (400)."""
     search: Callable[[str], object] = compile_regex(regex).search
+    if invert:
+        return lambda name: not search(name)
     return search
 
 
-def in_chunks(pieces: Iterable[str]) -> Iterator[str]:
-    """The same text in pieces of about `CHUNK_SIZE`; nothing at all when there is none."""
+def in_batches(items: list[_T]) -> Iterator[list[_T]]:
+    """`items` in lists of at most `BATCH_STATS`."""
+    for begin in range(0, len(items), BATCH_STATS):
+        yield items[begin : begin + BATCH_STATS]
+
+
+def in_order(batches: Iterable[list[_T]], key: Callable[[_T], Any]) -> Iterator[_T | None]:
+    """Everything in `batches`, sorted; None after each batch that was sorted. Nothing is ever sorted as a whole."""
+    runs: list[list[_T]] = []
+    for batch in batches:
+        batch.sort(key=key)
+        runs.append(batch)
+        if len(runs) > 1:
+            yield None
+    if len(runs) == 1:
+        yield from runs[0]
+        return
+    for at, item in enumerate(heapq.merge(*map(_drain, runs), key=key), 1):
+        yield item
+        if at % BATCH_STATS == 0:
+            yield None
+
+
+def _drain(items: list[_T]) -> Iterator[_T]:
+    """The items, let go of one by one: to free all of them at the end would take long."""
+    items.reverse()
+    while items:
+        yield items.pop()
+
+
+def in_slices(rows: Iterable[str]) -> Iterator[str]:
+    """The same text in pieces of at most `SLICE_ROWS` rows, and of about `CHUNK_SIZE`; "" ends a piece, which may be empty."""
     held: list[str] = []
-    size = 0
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size >= CHUNK_SIZE:
-            yield "".join(held)
-            held.clear()
-            size = 0
+    size = count = 0
+    for row in rows:
+        if row:
+            held.append(row)
+            size += len(row)
+            count += 1
+            if size < CHUNK_SIZE and count < SLICE_ROWS:
+                continue
+        yield "".join(held)
+        held.clear()
+        size = count = 0
     if held:
         yield "".join(held)
 
 
-def by_segments(name: str) -> list[str]:
-    """Sort key of Envoy's Prometheus page: names are compared segment by segment."""
-    return name.split(".")
+def by_segments(name: str) -> str:
+    """Sort key of Envoy's Prometheus page: names are compared segment by segment. No name holds a NUL."""
+    return name.replace(".", "\0")
 
 
 def quantiles(histogram: Histogram) -> list[float]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from stats.metrics import Counter, Gauge, Histogram, TextReadout
+from stats.metrics import Counter, Exemplar, Gauge, Histogram, TextReadout
 
 _S = TypeVar("_S", Counter, Gauge, Histogram, TextReadout)
 
@@ -67,6 +67,8 @@ def _copy(stat: _S) -> _S:
         setattr(copy, attribute, getattr(stat, attribute))
     if isinstance(copy, Histogram):
         copy.buckets = list(copy.buckets)
+        copy.exemplars = None if copy.exemplars is None else list(copy.exemplars)
+        copy.fine = None if copy.fine is None else dict(copy.fine)
     return copy
 
 
@@ -83,11 +85,37 @@ def total_of(first: _S, second: _S) -> _S:
         if not first.used:
             total.value = second.value
     elif isinstance(total, Histogram) and isinstance(second, Histogram) and total.bounds == second.bounds:
+        if second.fine is not None:
+            total.keep_fine()
         # All processes have the bounds of one bootstrap; others could not be added.
         total.buckets = [a + b for a, b in zip(total.buckets, second.buckets, strict=True)]
         total.sum += second.sum
         total.count += second.count
+        total.exemplars = _newest(total.exemplars, second.exemplars)
+        _add_fine(total, second)
     return total
+
+
+def _newest(
+    first: list[Exemplar | None] | None, second: list[Exemplar | None] | None
+) -> list[Exemplar | None] | None:
+    if first is None or second is None:
+        return list(second) if second is not None else first
+    return [
+        mine if other is None or (mine is not None and mine.time_s >= other.time_s) else other
+        for mine, other in zip(first, second, strict=True)
+    ]
+
+
+def _add_fine(total: Histogram, second: Histogram) -> None:
+    """If one of both has fine buckets, the sum has; `total.keep_fine` has been called then."""
+    if total.fine is None:
+        return
+    if second.fine is None:
+        second = _copy(second)
+        second.keep_fine()
+    for at, count in (second.fine or {}).items():
+        total.fine[at] = total.fine.get(at, 0) + count
 
 
 def take(source: StatsSource) -> Snapshot:

@@ -10,6 +10,8 @@ from urllib.parse import unquote
 
 import re2
 
+from protocols.http.headers import Headers
+
 TEXT: Final = b"text/plain; charset=UTF-8"
 JSON: Final = b"application/json"
 
@@ -21,6 +23,13 @@ class AdminRequest:
     method: str
     path: str
     query: Mapping[str, str]
+    headers: Headers | None = None
+
+    def header(self, name: bytes) -> str:
+        """The value of a header (lower case), "" if there is none; of several, joined by commas."""
+        if self.headers is None:
+            return ""
+        return (self.headers.joined(name) or b"").decode("latin-1")
 
     def flag(self, name: str) -> bool:
         return name in self.query
@@ -30,10 +39,11 @@ class AdminRequest:
 class AdminResponse:
     """`body` is text, or pieces of it that are made while they are sent, so that traffic is served in between.
 
+    An empty piece is a pause: nothing is sent, and traffic is served.
     `after` is called when the answer is on its way (the process may end then).
     """
 
-    body: str | Iterable[str] = ""
+    body: str | Iterable[str] | Iterable[bytes] = ""
     status: int = 200
     content_type: bytes = TEXT
     after: Callable[[], None] | None = None
@@ -68,11 +78,11 @@ class Endpoint:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse_target(method: bytes, target: bytes) -> AdminRequest:
+def parse_target(method: bytes, target: bytes, headers: Headers | None = None) -> AdminRequest:
     """Split and decode a request target. `+` stays `+`: filters are regular expressions, not forms."""
     path, _, query = target.decode("latin-1").partition("?")
     parameters: dict[str, str] = {}
     for item in filter(None, query.split("&")):
         name, _, value = item.partition("=")
         parameters[unquote(name)] = unquote(value)
-    return AdminRequest(method.decode("latin-1"), path, parameters)
+    return AdminRequest(method.decode("latin-1"), path, parameters, headers)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from sidecar.main.admin.api import JSON, AdminRequest, AdminResponse, Endpoint
-from stats import admin_text, prometheus
+from sidecar.main.admin.negotiation import PageFormat, page_format
+from stats import admin_text, openmetrics, prometheus, prometheus_protobuf
+from stats.prometheus_families import DEFAULT_PAGE, PageOptions
 from stats.render import Selection, compile_filter
 from stats.store import Store
 
-_COMMON = {
+_COMMON: Final = {
     "usedonly": "only stats that were written since the start",
     "filter": "only stats whose name matches (RE2)",
+    "invert_filter": "only stats whose name does not match the filter",
 }
-_FORMATS = "usage: /stats?format=(json|prometheus|text)\n\n"
+_FORMATS: Final = "usage: /stats?format=(json|prometheus|text)\n\n"
+_HIDDEN: Final = "usage: /stats?hidden=(include|only|exclude)\n\n"
 
 
 def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
     """`refresh` brings up to date what nobody moves."""
 
     def stats(request: AdminRequest) -> AdminResponse:
-        refresh()
         shown = request.query.get("format") or "text"
         if shown == "prometheus":
             return prometheus_page(request)
@@ -32,18 +36,24 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
             mode = admin_text.parse_bucket_mode(request.query.get("histogram_buckets"))
         except ValueError as error:
             return AdminResponse(str(error), 400)
+        refresh()
         if shown == "json":
             return AdminResponse(admin_text.render_json(store, selection, kind, mode), content_type=JSON)
         return AdminResponse(admin_text.render_text(store, selection, kind, mode))
 
     def prometheus_page(request: AdminRequest) -> AdminResponse:
-        refresh()
+        page = page_format(request)
         try:
-            selection = _selection(request)
-            mode = prometheus.parse_histogram_mode(request.query.get("histogram_buckets"))
+            options = _page_options(request, page)
         except ValueError as error:
             return AdminResponse(str(error), 400)
-        return AdminResponse(prometheus.render(store, selection, request.flag("text_readouts"), mode))
+        refresh()
+        if page is PageFormat.PROTOBUF:
+            messages = prometheus_protobuf.render(store, options)
+            return AdminResponse(messages, content_type=prometheus_protobuf.CONTENT_TYPE)
+        if page is PageFormat.OPENMETRICS:
+            return AdminResponse(openmetrics.render(store, options), content_type=openmetrics.CONTENT_TYPE)
+        return AdminResponse(prometheus.render(store, options))
 
     def reset_counters(request: AdminRequest) -> AdminResponse:
         store.reset_counters()
@@ -68,12 +78,13 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
         ),
         Endpoint(
             "/stats/prometheus",
-            "print server stats in prometheus format",
+            "print server stats in prometheus format; by Accept in OpenMetrics or protobuf",
             prometheus_page,
             parameters=_COMMON
             | {
                 "text_readouts": "text values too, as gauges with value 0",
-                "histogram_buckets": "cumulative (default) or summary",
+                "histogram_buckets": "cumulative (default), summary, or in protobuf prometheusnative",
+                "native_histogram_max_buckets": "of a native histogram, 20 by default",
             },
         ),
         Endpoint("/stats/recentlookups", "show recent stat-name lookups", recent_lookups),
@@ -81,7 +92,27 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
     ]
 
 
+def _page_options(request: AdminRequest, page: PageFormat) -> PageOptions:
+    """Raises ValueError with the text to answer."""
+    mode = request.query.get("histogram_buckets")
+    most = request.query.get("native_histogram_max_buckets", "")
+    return PageOptions(
+        _selection(request),
+        request.flag("text_readouts"),
+        prometheus.parse_histogram_mode(mode, page is PageFormat.PROTOBUF),
+        int(most)
+        if most.isascii() and most.isdigit() and len(most) < 10
+        else DEFAULT_PAGE.native_max_buckets,
+    )
+
+
 def _selection(request: AdminRequest) -> Selection:
-    """Raises ValueError for a filter that does not compile."""
+    """Raises ValueError for a filter that does not compile. No stat is hidden."""
+    hidden = request.query.get("hidden", "")
+    if hidden not in ("", "include", "only", "exclude"):
+        raise ValueError(_HIDDEN)
+    if hidden == "only":
+        return Selection(matches=lambda name: False)
     pattern = request.query.get("filter")
-    return Selection(request.flag("usedonly"), compile_filter(pattern) if pattern else None)
+    invert = request.flag("invert_filter")
+    return Selection(request.flag("usedonly"), compile_filter(pattern, invert) if pattern else None)

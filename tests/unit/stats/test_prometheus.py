@@ -8,15 +8,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from stats.metrics import DEFAULT_BUCKETS
-from stats.prometheus import (
-    HistogramMode,
-    bound_texts,
-    escape,
-    label_text,
-    metric_name,
-    parse_histogram_mode,
-    render,
-)
+from stats.prometheus import bound_texts, escape, label_text, parse_histogram_mode, render
+from stats.prometheus_families import HistogramMode, PageOptions, metric_name
 from stats.render import Selection, compile_filter
 from stats.store import Store
 from stats.tags import TagProducer
@@ -29,7 +22,7 @@ VECTORS = load_vectors("istio_stats_labels.json")["prometheus"]
 
 
 def page(store: Store, **options: Any) -> str:
-    return "".join(render(store, **options))
+    return "".join(render(store, PageOptions(**options)))
 
 
 @pytest.mark.parametrize("run", ENVOY["runs"], ids=lambda run: run["name"])

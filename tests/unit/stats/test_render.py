@@ -13,7 +13,7 @@ from stats.render import (
     by_segments,
     compile_filter,
     exact_number,
-    in_chunks,
+    in_slices,
     plain_number,
     quantiles,
     shortest_number,
@@ -26,10 +26,10 @@ def test_selection() -> None:
     used = store.root.counter("a.used")
     used.add(0)
     other = store.root.counter("b.x")
-    assert Selection().of(store.counters) == [used, other]
-    assert Selection(used_only=True).of(store.counters) == [used]
-    assert Selection(matches=compile_filter("x$")).of(store.counters) == [other]
-    assert Selection(True, compile_filter("x$")).of(store.counters) == []
+    assert Selection().of(store.counters.values()) == [used, other]
+    assert Selection(used_only=True).of(store.counters.values()) == [used]
+    assert Selection(matches=compile_filter("x$")).of(store.counters.values()) == [other]
+    assert Selection(True, compile_filter("x$")).of(store.counters.values()) == []
 
 
 def test_filter_is_found_anywhere() -> None:
@@ -103,8 +103,8 @@ def test_numbers_read_back(value: float) -> None:
 
 def test_chunks() -> None:
     lines = ["x" * 1000 + "\n"] * 100
-    chunks = list(in_chunks(lines))
+    chunks = list(in_slices(lines))
     assert "".join(chunks) == "".join(lines)
     assert len(chunks) == 4
     assert all(CHUNK_SIZE <= len(chunk) < CHUNK_SIZE + 1001 for chunk in chunks[:-1])
-    assert list(in_chunks([])) == []
+    assert list(in_slices([])) == []

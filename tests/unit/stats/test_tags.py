@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stats.metrics import Tags
-from stats.prometheus import label_text, metric_name
+from stats.prometheus import label_text
+from stats.prometheus_families import metric_name
 from stats.tags import DEFAULT_RULES, TagProducer, TagRule, literal_of
 from tests.unit.stats.envoy_run import producer_of
 from tests.vectors import load_vectors

@@ -1,0 +1,166 @@
+"""How answers are sent: in slices, compressed, no faster than the client reads."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
+from sidecar.main.admin.server import AdminConnection, AdminServer
+from sidecar.main.admin.server_stats import AdminStats
+from sidecar.transport.http1_codecs import http1_codecs
+from stats.store import Store
+
+REQUEST = b"GET /page HTTP/1.1\r\nhost: 127.0.0.1\r\n%s\r\n"
+
+
+class FakeLoop:
+    """Callbacks run when the test says so."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def turn(self) -> bool:
+        """One turn of the loop; False if there was nothing to do."""
+        due, self.soon = self.soon, []
+        for callback in due:
+            callback()
+        return bool(due)
+
+
+class FakeTransport:
+    """Keeps what is written; full after `room` bytes until the test has read them."""
+
+    def __init__(self, connection: AdminConnection, room: int) -> None:
+        self._connection = connection
+        self._room = room
+        self._held = b""
+        self.read = b""
+        self.closed = False
+
+    def get_extra_info(self, name: str) -> object:
+        return ("127.0.0.1", 15000)
+
+    def write(self, data: bytes) -> None:
+        was_full = len(self._held) > self._room
+        self._held += data
+        if not was_full and len(self._held) > self._room:
+            self._connection.pause_writing()
+
+    def drain(self) -> None:
+        was_full = len(self._held) > self._room
+        self.read += self._held
+        self._held = b""
+        if was_full:
+            self._connection.resume_writing()
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Served:
+    """One connection to an admin server whose only page is made of given pieces."""
+
+    def __init__(self, pieces: list[Any] | str, room: int = 1 << 30) -> None:
+        self.made = 0
+        self.loop = FakeLoop()
+
+        def make() -> Iterator[Any]:
+            for piece in pieces:
+                self.made += 1
+                yield piece
+
+        def page(request: AdminRequest) -> AdminResponse:
+            return AdminResponse(pieces if isinstance(pieces, str) else make())
+
+        server = AdminServer([Endpoint("/page", "", page)], AdminStats(Store().root), http1_codecs({}).server)
+        self.connection = AdminConnection(server, cast("asyncio.AbstractEventLoop", self.loop))
+        self.transport = FakeTransport(self.connection, room)
+        self.connection.connection_made(cast("asyncio.Transport", self.transport))
+
+    def ask(self, headers: bytes = b"") -> None:
+        self.connection.data_received(REQUEST % headers)
+
+    def finish(self) -> tuple[bytes, bytes]:
+        """Head and body, when all was read."""
+        for _ in range(10_000):
+            self.transport.drain()
+            if not self.loop.turn():
+                break
+        head, _, rest = self.transport.read.partition(b"\r\n\r\n")
+        body = b""
+        while rest and b"chunked" in head:
+            size, _, rest = rest.partition(b"\r\n")
+            body += rest[: int(size, 16)]
+            rest = rest[int(size, 16) + 2 :]
+        return head, body or rest
+
+
+def test_one_piece_for_each_turn_of_the_loop() -> None:
+    served = Served(["a", "", "b", b"c"])
+    served.ask()
+    made = [served.made]
+    while served.loop.turn():
+        made.append(served.made)
+    assert made == [1, 2, 3, 4, 4]
+    head, body = served.finish()
+    assert b"transfer-encoding: chunked" in head
+    assert b"content-encoding" not in head
+    assert body == b"abc"
+
+
+def test_a_slow_client_holds_up_the_making() -> None:
+    served = Served([b"x" * 100] * 50, room=250)
+    served.ask()
+    while served.loop.turn():
+        pass
+    stopped_at = served.made
+    assert stopped_at <= 4
+    assert not served.loop.soon
+    for _ in range(3):  # no turn makes more than one piece, however often it filled up and drained
+        served.transport.drain()
+        while True:
+            before = served.made
+            if not served.loop.turn():
+                break
+            assert served.made <= before + 1
+    assert stopped_at < served.made <= stopped_at + 9
+    assert served.finish()[1] == b"x" * 5000
+    assert served.made == 50
+
+
+def test_a_client_that_leaves_ends_the_making() -> None:
+    served = Served([b"x" * 100] * 50, room=250)
+    served.ask()
+    served.connection.connection_lost(None)
+    while served.loop.turn():
+        pass
+    assert served.made <= 2
+
+
+def test_gzip_when_asked_for() -> None:
+    served = Served(["text " * 1000, "", "é"])
+    served.ask(b"accept-encoding: gzip\r\n")
+    head, body = served.finish()
+    assert b"content-encoding: gzip" in head
+    assert len(body) < 500
+    assert zlib.decompress(body, 31) == b"text " * 1000 + "é".encode()
+
+
+def test_short_answers_are_not_compressed() -> None:
+    served = Served("short")
+    served.ask(b"accept-encoding: gzip\r\n")
+    head, body = served.finish()
+    assert b"content-encoding" not in head
+    assert body == b"short"

@@ -1,0 +1,102 @@
+"""However many stats there are, what is done between two pieces of a page is bounded: counted here, not timed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from stats import admin_text, openmetrics, prometheus, prometheus_protobuf
+from stats.metrics import Counter
+from stats.prometheus_families import HistogramMode, PageOptions
+from stats.render import BATCH_STATS, CHUNK_SIZE, SLICE_ROWS, Selection, compile_filter, in_order, in_slices
+from stats.store import Store
+
+SERIES = 6000
+
+
+def one_family() -> Store:
+    store = Store()
+    scope = store.scope("istiocustom")
+    for number in range(SERIES):
+        tags = (("reporter", "source"), ("source_workload", f"w{number * 7919 % SERIES}"))
+        scope.tagged_counter("istio_requests_total", tags).inc()
+    return store
+
+
+def many_families() -> Store:
+    store = Store()
+    for number in range(SERIES):
+        store.root.counter(f"c{number * 7919 % SERIES}").inc()
+    return store
+
+
+def many_histograms() -> Store:
+    store = Store()
+    scope = store.scope("istiocustom")
+    for number in range(SERIES // 4):
+        scope.tagged_histogram("istio_request_bytes", (("a", f"w{number}"),)).record(number)
+    return store
+
+
+PAGES: dict[str, Callable[[Store], Iterator[Any]]] = {
+    "text": prometheus.render,
+    "openmetrics": openmetrics.render,
+    "protobuf": prometheus_protobuf.render,
+    "native": lambda store: prometheus_protobuf.render(
+        store, PageOptions(histogram_mode=HistogramMode.NATIVE)
+    ),
+    "filtered": lambda store: prometheus.render(store, PageOptions(Selection(True, compile_filter("7")))),
+    "nothing": lambda store: prometheus.render(store, PageOptions(Selection(matches=compile_filter("no")))),
+    "stats": admin_text.render_text,
+    "json": admin_text.render_json,
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("make", [one_family, many_families, many_histograms])
+def test_calls_between_two_pieces_are_bounded(page: str, make: Callable[[], Store]) -> None:
+    """A batch of stats and a slice of rows are some ten calls each for a stat or row; the whole page would be far more."""
+    pieces = PAGES[page](make())
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        if event in ("call", "c_call"):
+            calls += 1
+
+    most = total = 0
+    while True:
+        calls = 0
+        sys.setprofile(count)
+        try:
+            piece = next(pieces, None)
+        finally:
+            sys.setprofile(None)
+        most = max(most, calls)
+        total += calls
+        if piece is None:
+            break
+        assert len(piece) < CHUNK_SIZE + 4096
+    # A row of a histogram is one row with 21 lines.
+    bound = 40 * max(BATCH_STATS, SLICE_ROWS)
+    assert most < bound, f"{most} of {total} calls at once"
+    assert total > most
+
+
+def test_slices() -> None:
+    rows = ["x" * 10] * 1000
+    assert [len(piece) for piece in in_slices(rows)] == [10 * SLICE_ROWS] * (1000 // SLICE_ROWS)
+    assert list(in_slices(["a", "", "b", "c"])) == ["a", "bc"]
+    assert list(in_slices(["", "a", ""])) == ["", "a"]
+    assert list(in_slices([])) == []
+
+
+def test_order_without_sorting_all_at_once() -> None:
+    batches = [[Counter(f"{number * 7919 % 1000:04}", "", ()) for number in range(begin, begin + 250)] for begin in range(0, 1000, 250)]  # fmt: skip
+    found = list(in_order(batches, lambda stat: stat.name))
+    names = [stat.name for stat in found if stat is not None]
+    assert names == [f"{number:04}" for number in range(1000)]
+    assert found.count(None) == 3 + 2  # three more batches, and twice in the merge of a thousand
