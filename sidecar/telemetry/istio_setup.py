@@ -28,7 +28,7 @@ def set_up_istio_stats(
     metrics = IstioMetrics(
         root.scope(NAMESPACE, evictable=True),
         plans_of(spec),
-        root.counter("istio_stats.series_overflow"),
+        root.counter("istio_stats.series_overflow_total"),
         _warn_of_overflow,
     )
     version = node.metadata.get("ISTIO_VERSION")

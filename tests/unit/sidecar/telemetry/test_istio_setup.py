@@ -28,6 +28,6 @@ def test_all_filters_share_one_ceiling_and_one_warning(
             series = setups[number % 2].metrics.series((*values, str(number)), "none")
             series.http("http", 200, "", "-").record(1, 1, 1)
     assert len(store.label_sets) == 5  # istio_build, three clients, the overflow
-    assert store.counters["istio_stats.series_overflow"].value == 20
+    assert store.counters["istio_stats.series_overflow_total"].value == 20
     (record,) = caplog.records
     assert "most of them by destination_cluster" in record.getMessage()
