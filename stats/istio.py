@@ -6,14 +6,14 @@ decided elsewhere (`sidecar.telemetry.istio`); here they are only text.
 A report costs one look-up: whoever knows the twenty values that say who talks to whom asks `IstioMetrics.series` once and
 keeps the answer; `Series` gives the handles for the few values that vary from report to report.
 
-Clients choose some of the values (`Host`, peer metadata), so the number of label sets has a ceiling, `MAX_LABEL_SETS`. What
-comes when it is reached is counted in one series of each metric and reporter, whose other labels say `overflow`.
+Clients choose some of the values (`Host`, peer metadata), so the number of series of a metric has a ceiling, `Store.ceiling`.
+What comes when it is reached is counted in one series for each reporter, whose other labels say `overflow`.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -82,10 +82,6 @@ MIXER_BOUNDS: Final = {
 
 #: Label combinations remembered; beyond this many everything is forgotten and looked up again.
 _MAX_REMEMBERED: Final = 4096
-
-#: Label sets of all configurations of a process together. An HTTP label set is some 60 kB of a scrape, which takes longer
-#: than a second soon above this many.
-MAX_LABEL_SETS: Final = 2000
 
 #: What labels say in the series that counts what is above the ceiling.
 OVERFLOW: Final = "overflow"
@@ -332,9 +328,9 @@ class Series:
             if len(self._http) >= _MAX_REMEMBERED:
                 self._http.clear()
             values = (*self.values, protocol, str(code), grpc_status, flags, self._policy)
-            overflows = self._metrics.overflows.value
+            overflows = self._metrics.overflows
             handles = self._metrics.make_http(values, extra)
-            if self._metrics.overflows.value == overflows:  # else remembering would have no bound
+            if self._metrics.overflows == overflows:  # else remembering would have no bound
                 self._http[key] = handles
         return handles
 
@@ -354,33 +350,28 @@ class Series:
         if handles is None:
             if len(self._messages) >= _MAX_REMEMBERED:
                 self._messages.clear()
-            overflows = self._metrics.overflows.value
+            overflows = self._metrics.overflows
             handles = self._metrics.make_messages(self.values, extra)
-            if self._metrics.overflows.value == overflows:
+            if self._metrics.overflows == overflows:
                 self._messages[extra] = handles
         return handles
 
 
+_NO_SERIES: Final[frozenset[Tags]] = frozenset()
+
+
 class IstioMetrics:
-    """The metrics of one configuration, in the scope `NAMESPACE` that all configurations share.
+    """The metrics of one configuration, in the scope `NAMESPACE` that all configurations share."""
 
-    `overflows`, which they share too, counts the look-ups that ended in a series of the overflow. Before the first of them
-    `on_overflow` hears which label has the most values.
-    """
-
-    __slots__ = ("_generation", "_on_overflow", "_scope", "_series", "overflows", "plans")
+    __slots__ = ("_generation", "_scope", "_series", "plans")
 
     def __init__(
         self,
         scope: Scope,
         plans: MetricPlans = STANDARD_PLANS,
-        overflows: Counter | None = None,
-        on_overflow: Callable[[str], None] | None = None,
     ) -> None:
         self._scope: Final = scope
         self.plans: Final = plans
-        self._on_overflow = on_overflow
-        self.overflows: Final = overflows if overflows is not None else Counter("", "", ())
         self._series: dict[tuple[tuple[str, ...], str], Series] = {}
         self._generation = scope.generation
 
@@ -388,6 +379,11 @@ class IstioMetrics:
     def generation(self) -> int:
         """Goes up when series were evicted: what others remember of `series` is then worth nothing."""
         return self._scope.generation
+
+    @property
+    def overflows(self) -> int:
+        """Goes up when what was asked for has ended in a series of the overflow."""
+        return self._scope.store.ceiling.overflows.value
 
     def series(self, values: tuple[str, ...], policy: str) -> Series:
         """`values` of `PEER_LABELS`, in that order; `policy` is `connection_security_policy`."""
@@ -426,23 +422,22 @@ class IstioMetrics:
         plan = self.plans.standard.get(name)
         if plan is None:
             return Counter("", "", ())  # dropped: counts for nobody
-        return self._scope.tagged_counter(f"istio_{name}", self._tags(plan, values, extra))
+        name = f"istio_{name}"
+        return self._scope.tagged_counter(name, self._tags(name, plan, values, extra))
 
     def _histogram(self, values: tuple[str, ...], extra: tuple[str, ...], name: str, unit: str) -> Histogram:
         plan = self.plans.standard.get(name)
         if plan is None:
             return Histogram("", "", ())
-        return self._scope.tagged_histogram(f"istio_{name}", self._tags(plan, values, extra), unit)
+        name = f"istio_{name}"
+        return self._scope.tagged_histogram(name, self._tags(name, plan, values, extra), unit)
 
-    def _tags(self, plan: LabelPlan, values: Sequence[str], extra: tuple[str, ...]) -> Tags:
+    def _tags(self, name: str, plan: LabelPlan, values: Sequence[str], extra: tuple[str, ...]) -> Tags:
         """The labels of a series: those asked for if they are in use or there is room, else those of the overflow."""
         tags = plan.tags(values, extra)
-        in_use = self._scope.store.label_sets
-        if tags in in_use or len(in_use) < MAX_LABEL_SETS:
+        store = self._scope.store
+        if store.ceiling.admits(name, store.series.get(self._scope.prefix + name, _NO_SERIES), tags):
             return tags
-        if not self.overflows.value and self._on_overflow is not None:
-            self._on_overflow(most_varied_label(in_use))
-        self.overflows.inc()
         # Standard value 0 is the reporter, the one label that is ours alone.
         return tuple([(label, values[0] if at == 0 else OVERFLOW) for label, at in plan.labels])
 
@@ -451,23 +446,14 @@ class IstioMetrics:
         for plan in self.plans.custom:
             text = extra[plan.value]
             value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
-            tags = self._tags(plan.labels, (), extra)
             name = f"istio_{plan.name}"
+            tags = self._tags(name, plan.labels, (), extra)
             if plan.kind is MetricKind.COUNTER:
                 self._scope.tagged_counter(name, tags).add(value)
             elif plan.kind is MetricKind.GAUGE:
                 self._scope.tagged_gauge(name, tags).set(value)
             else:
                 self._scope.tagged_histogram(name, tags, "bytes").record(value)
-
-
-def most_varied_label(label_sets: Iterable[Tags]) -> str:
-    """The label with the most distinct values; "" if there are no labels."""
-    seen: dict[str, set[str]] = {}
-    for tags in label_sets:
-        for label, value in tags:
-            seen.setdefault(label, set()).add(value)
-    return max(seen, key=lambda label: len(seen[label]), default="")
 
 
 def set_build(scope: Scope, version: str) -> Gauge:

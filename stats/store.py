@@ -7,12 +7,16 @@ last of them is retired. Names are built once, at configuration time; the data p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
+from stats.ceiling import MAX_SERIES, SeriesCeiling
 from stats.metrics import DEFAULT_BUCKETS, Counter, Gauge, Histogram, Tags, TextReadout
 
 #: full stat name -> (tag-extracted name, tags). See `stats.tags`.
 TagExtractor = Callable[[str], tuple[str, Tags]]
+
+#: So many stats are looked at in one step of a sweep.
+_SWEEP_STATS: Final = 1000
 
 Stat = Counter | Gauge | Histogram | TextReadout
 _S = TypeVar("_S", Counter, Gauge, Histogram, TextReadout)
@@ -60,11 +64,12 @@ class Store:
         "_extract",
         "_rejects",
         "_shared",
+        "ceiling",
         "counters",
         "gauges",
         "histograms",
-        "label_sets",
         "root",
+        "series",
         "text_readouts",
     )
 
@@ -73,6 +78,7 @@ class Store:
         extract: TagExtractor = no_tags,
         rejects: Callable[[str], bool] = accept_all,
         bounds_for: Callable[[str], tuple[float, ...]] = default_bounds,
+        max_series: int = MAX_SERIES,
     ) -> None:
         self._extract = extract
         self._rejects = rejects
@@ -80,8 +86,10 @@ class Store:
         #: id of a stat -> how many scopes hold it, where more than one
         self._shared: Final[dict[int, int]] = {}
         self._evictable: Final[list[Scope]] = []
-        #: given tags -> how many stats have them, those that `rejects` rejects included; for reading only
-        self.label_sets: Final[dict[Tags, int]] = {}
+        #: for whoever makes series whose tags clients choose
+        self.ceiling: Final = SeriesCeiling(max_series)
+        #: tag-extracted name of a metric with given tags -> tags of its series, those that `rejects` rejects included; for reading only
+        self.series: Final[dict[str, set[Tags]]] = {}
         #: full name -> handle; for reading only
         self.counters: Final[dict[str, Counter]] = {}
         self.gauges: Final[dict[str, Gauge]] = {}
@@ -109,9 +117,14 @@ class Store:
             or self.text_readouts.get(name)
         )
 
+    @property
+    def evictable(self) -> tuple[Scope, ...]:
+        """The scopes whose stats may be taken off the list when nobody uses them."""
+        return tuple(self._evictable)
+
     def evict_unused(self) -> None:
-        """`Scope.evict_unused` for every scope that is evictable (bootstrap `stats_eviction_interval`)."""
-        for scope in self._evictable:
+        """`Scope.evict_unused` for every scope that is evictable."""
+        for scope in self.evictable:
             scope.evict_unused()
 
     def reset_counters(self) -> None:
@@ -131,21 +144,28 @@ class Store:
             return
         if self._shared.pop(key, None) is not None:
             return
-        left = self.label_sets.get(stat.tags, 0) - 1
-        if left > 0:
-            self.label_sets[stat.tags] = left
-        else:
-            self.label_sets.pop(stat.tags, None)
+        in_use = self.series.get(stat.tag_extracted_name)
+        if in_use is not None:
+            in_use.discard(stat.tags)
+            if not in_use:
+                del self.series[stat.tag_extracted_name]
         tables: tuple[dict[str, Any], ...] = (self.counters, self.gauges, self.histograms, self.text_readouts)
         for table in tables:
             if table.get(stat.name) is stat:
                 del table[stat.name]
 
 
+class Rotation(NamedTuple):
+    """Every `interval_s` a new time begins; what was not used in its first `graceful_s` is taken off the list then."""
+
+    interval_s: float
+    graceful_s: float
+
+
 class Scope:
     """A name prefix. Stats made through a scope live until the scope is retired (the root scope never is)."""
 
-    __slots__ = ("_children", "_own", "_parent", "generation", "prefix", "store")
+    __slots__ = ("_children", "_own", "_parent", "generation", "prefix", "rotation", "store")
 
     def __init__(self, store: Store, prefix: str, parent: Scope | None = None) -> None:
         self.store: Final = store
@@ -154,9 +174,11 @@ class Scope:
         self._children: list[Scope] = []
         self._own: dict[tuple[type[Stat], str], Stat] = {}
         self.generation = 0
+        #: None: swept when the others are
+        self.rotation: Rotation | None = None
 
     def scope(self, name: str, verbatim: bool = False, *, evictable: bool = False) -> Scope:
-        """A scope below this one, retired with it. `name` is cleaned by `sanitize`. `evictable`: see `Store.evict_unused`.
+        """A scope below this one, retired with it. `name` is cleaned by `sanitize`. `evictable`: see `sweep`.
 
         `verbatim` keeps colons: Envoy cleans the prefixes of listeners, connection managers and clusters, but not those of
         some HTTP filters, so the router counts in `http.a:b.` where the connection manager counts in `http.a_b.`.
@@ -225,8 +247,7 @@ class Scope:
             extracted, found = (base, tags) if tags is not None else self.store._extract(full)
             stat = make(full, extracted, found)
             if tags is not None:
-                sets = self.store.label_sets
-                sets[tags] = sets.get(tags, 0) + 1
+                self.store.series.setdefault(extracted, set()).add(tags)
             if not self.store._rejects(full):
                 table[full] = stat
         self._own[kind, full] = stat
@@ -245,16 +266,32 @@ class Scope:
         if self in self.store._evictable:
             self.store._evictable.remove(self)
 
-    def evict_unused(self) -> None:
-        """Take off the list what was not touched since the last call (bootstrap `stats_eviction_interval`).
+    def forget_use(self) -> None:
+        """From now on it counts whether a stat is used."""
+        for stat in self._own.values():
+            stat.used = False
 
-        As in Envoy the `used` mark is the memory between two calls. What others hold is to be asked for anew when
+    def evict_unused(self) -> None:
+        """`sweep`, all at once."""
+        for _ in self.sweep():
+            pass
+
+    def sweep(self) -> Iterator[None]:
+        """Take off the list what was not touched since the last sweep (or `forget_use`), some stats at each step.
+
+        As in Envoy the `used` mark is the memory between two sweeps. What others hold is to be asked for anew when
         `generation` has gone up.
         """
-        for key, stat in list(self._own.items()):
-            if stat.used:
-                stat.used = False
-            else:
-                del self._own[key]
-                self.store._release(stat)
-        self.generation += 1
+        stats = list(self._own.items())
+        for begin in range(0, len(stats), _SWEEP_STATS):
+            evicted = False
+            for key, stat in stats[begin : begin + _SWEEP_STATS]:
+                if stat.used:
+                    stat.used = False
+                elif self._own.get(key) is stat:
+                    del self._own[key]
+                    self.store._release(stat)
+                    evicted = True
+            if evicted:
+                self.generation += 1
+            yield

@@ -70,13 +70,15 @@ class MetricDefinition:
 
 @dataclass(frozen=True, slots=True)
 class IstioStatsSpec:
-    """`stats.PluginConfig`; the same type serves as an HTTP filter and as a network filter. 0 s: no periodic reports."""
+    """`stats.PluginConfig`; the same type serves as an HTTP filter and as a network filter. 0 s: no periodic reports, no rotation."""
 
     disable_host_header_fallback: bool = False
     tcp_reporting_duration_s: float = 5.0
     metrics: tuple[MetricConfig, ...] = ()
     definitions: tuple[MetricDefinition, ...] = ()
     reporter: Reporter = Reporter.UNSPECIFIED
+    rotation_interval_s: float = 0.0
+    graceful_deletion_interval_s: float = 300.0
 
 
 class AlpnUpstreamProtocol(enum.Enum):

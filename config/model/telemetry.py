@@ -18,9 +18,15 @@ class HistogramPreset(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class TelemetryOptions:
-    """Every opt-in. Off, none of them changes a label or a series."""
+    """Every opt-in. Off, none of them changes a label or a series.
+
+    `series_expiry_s`: Istio's series that nobody has used for so long go away; 0: never. A `stats_eviction_interval` counts in its
+    place. `max_series`: the most series of an Istio metric; what is new then is counted in one for all.
+    """
 
     histogram_preset: HistogramPreset = HistogramPreset.ENVOY
+    series_expiry_s: float = 3600.0
+    max_series: int = 2000
 
 
 NO_OPTIONS = TelemetryOptions()

@@ -32,12 +32,8 @@ _NO_CONTROL_PLANE: Final = "finds nobody: workloads are told by a control plane"
 declare(
     STATS,
     "disable_host_header_fallback tcp_reporting_duration metrics reporter",
-    ignored={
-        "definitions": _NO_EXPRESSIONS,
-        **noted(
-            "rotation_interval graceful_deletion_interval", "stats_eviction_interval removes what is not used"
-        ),
-    },
+    partly=noted("rotation_interval graceful_deletion_interval", "unless stats_eviction_interval is set"),
+    ignored={"definitions": _NO_EXPRESSIONS},
 )
 declare(
     "stats.MetricConfig",
@@ -67,6 +63,13 @@ declare(f"{ALPN}.AlpnOverride", "upstream_protocol alpn_override")
 def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
     for field in ("tcp_reporting_duration", "rotation_interval", "graceful_deletion_interval"):
         check_duration(msg, field, at)
+    rotation_s = seconds(msg, "rotation_interval", 0.0)
+    graceful_s = seconds(msg, "graceful_deletion_interval", 300.0)
+    if rotation_s > 0 and not 1.0 <= graceful_s < rotation_s:
+        at.field("rotation_interval").warning(
+            f"ignored: graceful_deletion_interval ({graceful_s:g}s) must be at least 1s and less than it"
+        )
+        rotation_s = 0.0
     return IstioStatsSpec(
         disable_host_header_fallback=msg.disable_host_header_fallback,
         tcp_reporting_duration_s=seconds(msg, "tcp_reporting_duration", 5.0),
@@ -84,6 +87,8 @@ def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
             for definition in msg.definitions
         ),
         reporter=enum_of(Reporter, msg.reporter),
+        rotation_interval_s=rotation_s,
+        graceful_deletion_interval_s=graceful_s,
     )
 
 

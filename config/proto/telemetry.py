@@ -26,9 +26,27 @@ def _preset(value: object) -> HistogramPreset:
     return HistogramPreset(value)
 
 
+def _seconds(value: object) -> float:
+    """A number of seconds, or a text as Envoy writes durations: `1.5s`."""
+    if isinstance(value, str) and value.endswith("s"):
+        value = float(value[:-1])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError
+    return float(value)
+
+
+def _count(value: object) -> int:
+    """A whole number above 0; metadata has only floats."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < 1e9 or value % 1:
+        raise ValueError
+    return int(value)
+
+
 #: key -> (field of TelemetryOptions, reader that raises ValueError, what is expected)
 _READERS: Final[dict[str, tuple[str, Callable[[object], object], str]]] = {
     "histogram_preset": ("histogram_preset", _preset, "'envoy' or 'mixer'"),
+    "series_expiry": ("series_expiry_s", _seconds, "a duration such as '3600s'"),
+    "max_series": ("max_series", _count, "a whole number greater than 0"),
 }
 
 

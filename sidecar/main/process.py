@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import random
 import time
@@ -43,6 +42,7 @@ from sidecar.transport.timers import Timers
 from sidecar.transport.tls_contexts import TlsConfigError, TlsContexts
 from sidecar.upstream.clusters import ClusterManagerImpl
 from sidecar.upstream.services import FilterContext, Services
+from stats.expiry import Expiry
 from stats.families import (
     FilesystemStats,
     ListenerManagerStats,
@@ -363,21 +363,23 @@ class Process:
         self.state.refresh(total_connections=self.active_connections)
 
     async def _housekeeping(self) -> None:
-        flush_s, eviction_s = self.bootstrap.stats_flush_interval_s, self.bootstrap.stats_eviction_interval_s
-        started_s = self.loop.time()
-        flush_at_s = started_s
-        evict_at_s = started_s + eviction_s if eviction_s else math.inf
+        bootstrap = self.bootstrap
+        flush_s = bootstrap.stats_flush_interval_s
+        flush_at_s = self.loop.time()
+        expiry = Expiry(
+            self.store, flush_at_s, bootstrap.stats_eviction_interval_s, bootstrap.telemetry.series_expiry_s
+        )
         while True:
             now_s = self.loop.time()
             self.refresh_stats()
             if now_s >= flush_at_s:
                 flush_at_s = now_s + flush_s
                 self.state.refresh_certificates(self._certificate_ends())
-            if now_s >= evict_at_s:
-                evict_at_s = now_s + (eviction_s or math.inf)
-                self.store.evict_unused()
+            for _ in expiry.due(now_s):
+                await asyncio.sleep(0)
+            asleep_s = self.loop.time()
             await asyncio.sleep(_HOUSEKEEPING_S)
-            self.watchdog.count(self.loop.time() - now_s - _HOUSEKEEPING_S)
+            self.watchdog.count(self.loop.time() - asleep_s - _HOUSEKEEPING_S)
 
     def _certificate_ends(self) -> list[float]:
         """When the certificates in use end, CAs included, as POSIX seconds."""

@@ -37,6 +37,7 @@ def build_store(
         TagProducer(rules, spec.use_all_default_tags),
         make_rejects(spec.matcher.reject_all, _names(spec.matcher.inclusion), _names(spec.matcher.exclusion)),
         make_bounds_for(bounds),
+        telemetry.max_series,
     )
 
 

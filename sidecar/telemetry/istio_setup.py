@@ -8,8 +8,8 @@ from typing import NamedTuple
 from config.model.core import Node, TrafficDirection
 from config.model.istio import IstioStatsSpec
 from sidecar.telemetry.istio import LabelRules, LocalWorkload, plans_of, side_of
-from stats.istio import MAX_LABEL_SETS, NAMESPACE, IstioMetrics, set_build
-from stats.store import Scope
+from stats.istio import NAMESPACE, IstioMetrics, set_build
+from stats.store import Rotation, Scope
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +25,13 @@ def set_up_istio_stats(
     spec: IstioStatsSpec, root: Scope, node: Node, direction: TrafficDirection
 ) -> IstioStatsSetup:
     """One for each configured filter. Loading a configuration is what sets `istio_build`."""
+    scope = root.scope(NAMESPACE, evictable=True)
+    if spec.rotation_interval_s > 0:
+        scope.rotation = Rotation(spec.rotation_interval_s, spec.graceful_deletion_interval_s)
+    _warn_of_ceiling(root)
     metrics = IstioMetrics(
-        root.scope(NAMESPACE, evictable=True),
+        scope,
         plans_of(spec),
-        root.counter("istio_stats.series_overflow_total"),
-        _warn_of_overflow,
     )
     version = node.metadata.get("ISTIO_VERSION")
     set_build(root.scope(NAMESPACE), version if isinstance(version, str) else "")
@@ -42,9 +44,18 @@ def set_up_istio_stats(
     return IstioStatsSetup(metrics, rules)
 
 
-def _warn_of_overflow(label: str) -> None:
-    logger.warning(
-        "istio_stats: more than %d label sets, most of them by %s: what is new is counted in series labelled overflow",
-        MAX_LABEL_SETS,
-        label,
-    )
+def _warn_of_ceiling(root: Scope) -> None:
+    """All filters share their series, and so the ceiling."""
+    ceiling = root.store.ceiling
+
+    def warn(metric: str, label: str, values: int) -> None:
+        logger.warning(
+            "istio_stats: %s has %d series; its label %s has %d values: what is new is counted in series labelled overflow",
+            metric,
+            ceiling.max_series,
+            label,
+            values,
+        )
+
+    ceiling.tell = warn
+    ceiling.overflows = root.counter("istio_stats.series_overflow_total")

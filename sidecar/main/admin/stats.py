@@ -7,7 +7,7 @@ from typing import Final
 
 from sidecar.main.admin.api import JSON, AdminRequest, AdminResponse, Endpoint
 from sidecar.main.admin.negotiation import PageFormat, page_format
-from stats import admin_text, openmetrics, prometheus, prometheus_protobuf
+from stats import admin_text, cardinality, openmetrics, prometheus, prometheus_protobuf
 from stats.prometheus_families import DEFAULT_PAGE, PageOptions
 from stats.render import Selection, compile_filter
 from stats.store import Store
@@ -26,6 +26,8 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
 
     def stats(request: AdminRequest) -> AdminResponse:
         shown = request.query.get("format") or "text"
+        if request.flag("cardinality"):
+            return _cardinality(store, request, shown)
         if shown == "prometheus":
             return prometheus_page(request)
         if shown not in ("text", "json"):
@@ -74,6 +76,8 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
                 "format": "text (default), json or prometheus",
                 "type": "All, Counters, Gauges, Histograms or TextReadouts",
                 "histogram_buckets": "summary (default), cumulative, disjoint or detailed",
+                "cardinality": "the metrics with the most series, and their labels (format: text or json)",
+                "top": "with cardinality: how many metrics, 20 by default",
             },
         ),
         Endpoint(
@@ -95,15 +99,31 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
 def _page_options(request: AdminRequest, page: PageFormat) -> PageOptions:
     """Raises ValueError with the text to answer."""
     mode = request.query.get("histogram_buckets")
-    most = request.query.get("native_histogram_max_buckets", "")
     return PageOptions(
         _selection(request),
         request.flag("text_readouts"),
         prometheus.parse_histogram_mode(mode, page is PageFormat.PROTOBUF),
-        int(most)
-        if most.isascii() and most.isdigit() and len(most) < 10
-        else DEFAULT_PAGE.native_max_buckets,
+        _number(request, "native_histogram_max_buckets", DEFAULT_PAGE.native_max_buckets),
     )
+
+
+def _cardinality(store: Store, request: AdminRequest, shown: str) -> AdminResponse:
+    try:
+        selection = _selection(request)
+    except ValueError as error:
+        return AdminResponse(str(error), 400)
+    top, ceiling = _number(request, "top", 20), store.ceiling.max_series
+    if shown == "json":
+        return AdminResponse(cardinality.render_json(store, selection, top, ceiling), content_type=JSON)
+    if shown == "text":
+        return AdminResponse(cardinality.render_text(store, selection, top, ceiling))
+    return AdminResponse("usage: /stats?cardinality&format=(json|text)\n\n", 400)
+
+
+def _number(request: AdminRequest, name: str, default: int) -> int:
+    """A parameter that is a whole number; the default for anything else."""
+    text = request.query.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default
 
 
 def _selection(request: AdminRequest) -> Selection:

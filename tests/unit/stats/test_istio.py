@@ -15,7 +15,6 @@ from stats.istio import (
     MetricKind,
     MetricRule,
     compile_plans,
-    most_varied_label,
     set_build,
 )
 from stats.metrics import Counter
@@ -145,7 +144,7 @@ def test_evicted_series_begin_anew() -> None:
         scope.evict_unused()
     assert store.counters == {}
     assert list(store.gauges.values()) == [build]
-    assert metrics.generation == 2
+    assert metrics.generation == 1  # the first time nothing went
     new = metrics.series(VALUES, "none")
     assert new is not old
     assert old.current() is new
@@ -170,37 +169,36 @@ def overflow_of(store: Store, metric: str) -> list[Counter]:
     ]
 
 
-class TestCeiling:
-    @pytest.fixture(autouse=True)
-    def low_ceiling(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("stats.istio.MAX_LABEL_SETS", 10)
+def series_of(store: Store, metric: str = "requests_total") -> int:
+    return len(store.series.get(f"{NAMESPACE}.istio_{metric}", ()))
 
+
+class TestCeiling:
     def test_what_is_above_is_counted_in_one_series(self) -> None:
-        store = Store()
-        told: list[str] = []
+        store = Store(max_series=10)
+        told: list[tuple[str, str, int]] = []
+        store.ceiling.tell = lambda *what: told.append(what)
         scopes = [store.root.scope(NAMESPACE, evictable=True) for _ in range(2)]
-        overflows = store.root.counter("overflows")
-        first, second = [
-            IstioMetrics(scope, overflows=overflows, on_overflow=told.append) for scope in scopes
-        ]
+        first, second = map(IstioMetrics, scopes)
         hosts(first, range(8))
         hosts(second, range(6, 30))  # two known to both
-        assert told == ["destination_service"]
-        assert len(store.label_sets) == 11
+        metrics = ("requests_total", "request_bytes", "response_bytes", "request_duration_milliseconds")
+        assert told == [(f"istio_{metric}", "destination_service", 10) for metric in metrics]
+        assert [series_of(store, metric) for metric in metrics] == [11] * 4
         (overflow,) = overflow_of(store, "requests_total")
         assert overflow.value == 20
         assert overflow.tags == tuple(
             (label, "v0" if label == "reporter" else "overflow") for label in HTTP_LABELS
         )
         assert len(store.histograms) == 3 * 11
-        assert overflows.value == 4 * 20
+        assert store.ceiling.overflows.value == 4 * 20
         hosts(first, range(8))
         assert overflow.value == 20
         assert max(len(series._http) for series in second._series.values()) == 1
         assert second.series((*VALUES[:14], "host-29", *VALUES[15:]), "none")._http == {}
 
     def test_every_reporter_and_metric_has_its_own(self) -> None:
-        store = Store()
+        store = Store(max_series=10)
         metrics = IstioMetrics(store.scope(NAMESPACE))
         hosts(metrics, range(10))
         for reporter in ("source", "destination"):
@@ -208,49 +206,51 @@ class TestCeiling:
             series.http("http", 200, "", "-").record(1, 1, 1)
             series.tcp("-").count_opened()
             series.messages().request_messages_total.inc()
-        for metric in ("requests_total", "tcp_connections_opened_total", "request_messages_total"):
-            found = overflow_of(store, metric)
-            assert [dict(each.tags)["reporter"] for each in found] == ["source", "destination"]
-            assert [each.value for each in found] == [1, 1]
+        found = overflow_of(store, "requests_total")
+        assert [dict(each.tags)["reporter"] for each in found] == ["source", "destination"]
+        assert [each.value for each in found] == [1, 1]
+        for metric in ("tcp_connections_opened_total", "request_messages_total"):  # these have room
+            assert overflow_of(store, metric) == []
+            assert series_of(store, metric) == 2
 
     def test_labels_that_are_not_shown_take_no_room(self) -> None:
-        store = Store()
+        store = Store(max_series=10)
         rules = [MetricRule(tags_to_remove=("destination_service",))]
         metrics = IstioMetrics(store.scope(NAMESPACE), compile_plans(rules))
         hosts(metrics, range(30))
-        assert len(store.label_sets) == 1
-        assert metrics.overflows.value == 0
+        assert series_of(store) == 1
+        assert metrics.overflows == 0
 
     def test_custom_metrics_count_too(self) -> None:
-        store = Store()
-        told: list[str] = []
+        store = Store(max_series=10)
+        told: list[tuple[str, str, int]] = []
+        store.ceiling.tell = lambda *what: told.append(what)
         expressions = FakeExpressions({"1": "1", "path": "/"})
         rules = [MetricRule("mine", (("reporter", "path"),))]
         plans = compile_plans(rules, [CustomMetric("mine", "1")], expressions.add)
-        metrics = IstioMetrics(store.scope(NAMESPACE), plans, on_overflow=told.append)
+        metrics = IstioMetrics(store.scope(NAMESPACE), plans)
         for number in range(15):
             metrics.record_custom(("1", str(number)))
-        assert told == ["reporter"]
+        assert told == [("istio_mine", "reporter", 10)]
         name = f"{NAMESPACE}.istio_mine.reporter.overflow"
         assert store.counters[name].value == 5
 
-    def test_eviction_gives_room(self) -> None:
-        store = Store()
+    def test_eviction_gives_room_and_the_next_time_is_told(self) -> None:
+        store = Store(max_series=10)
+        told: list[str] = []
+        store.ceiling.tell = lambda metric, label, values: told.append(metric)
         metrics = IstioMetrics(store.root.scope(NAMESPACE, evictable=True))
         hosts(metrics, range(12))
         store.evict_unused()
         hosts(metrics, range(3))
         store.evict_unused()
-        assert len(store.label_sets) == 3
+        assert series_of(store) == 3
         hosts(metrics, range(20, 27))
         assert overflow_of(store, "requests_total") == []
+        assert told.count("istio_requests_total") == 1
         hosts(metrics, range(27, 28))
         assert [each.value for each in overflow_of(store, "requests_total")] == [1]
-
-
-def test_most_varied_label() -> None:
-    assert most_varied_label([(("a", "1"), ("b", "1")), (("a", "1"), ("b", "2"))]) == "b"
-    assert most_varied_label([]) == ""
+        assert told.count("istio_requests_total") == 2
 
 
 def test_build() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stats import admin_text, openmetrics, prometheus, prometheus_protobuf
+from stats import admin_text, cardinality, openmetrics, prometheus, prometheus_protobuf
 from stats.metrics import Counter
 from stats.prometheus_families import HistogramMode, PageOptions
 from stats.render import BATCH_STATS, CHUNK_SIZE, SLICE_ROWS, Selection, compile_filter, in_order, in_slices
@@ -52,6 +52,7 @@ PAGES: dict[str, Callable[[Store], Iterator[Any]]] = {
     "nothing": lambda store: prometheus.render(store, PageOptions(Selection(matches=compile_filter("no")))),
     "stats": admin_text.render_text,
     "json": admin_text.render_json,
+    "cardinality": cardinality.render_text,
 }
 
 

@@ -141,20 +141,20 @@ def test_retired_child_is_not_retired_twice() -> None:
     assert list(store) == [stat]
 
 
-def test_label_sets_in_use() -> None:
-    store = Store(rejects=lambda name: ".no." in name)
-    first, second = store.scope("a"), store.scope("a")
-    tags, other = (("t", "1"),), (("t", "2"),)
-    first.tagged_counter("c", tags)
+def test_series_in_use() -> None:
+    store = Store(rejects=lambda name: "hidden" in name)
+    scope, second = store.scope("s"), store.scope("s")
+    tags, other = (("a", "1"),), (("a", "2"),)
+    scope.tagged_counter("c", tags)
     second.tagged_counter("c", tags)
-    second.tagged_histogram("h", tags)
-    second.tagged_counter("no", other)
-    second.counter("plain")
-    assert store.label_sets == {tags: 2, other: 1}
+    scope.tagged_histogram("h", tags)
+    scope.tagged_counter("hidden", other)
+    scope.counter("plain")
+    assert store.series == {"s.c": {tags}, "s.h": {tags}, "s.hidden": {other}}
+    scope.retire()
+    assert store.series == {"s.c": {tags}}
     second.retire()
-    assert store.label_sets == {tags: 1}
-    first.retire()
-    assert store.label_sets == {}
+    assert store.series == {}
 
 
 def test_evict_unused() -> None:

@@ -29,7 +29,7 @@ def read_annotation(value: object) -> tuple[tuple[HistogramBuckets, ...], list[s
     return buckets, [str(warning) for warning in context.problems.warnings]
 
 
-EVERYTHING = {"histogram_preset": "mixer"}
+EVERYTHING = {"histogram_preset": "mixer", "series_expiry": "1.5s", "max_series": 50}
 
 
 def test_nothing_is_on_by_itself() -> None:
@@ -41,7 +41,7 @@ def test_nothing_is_on_by_itself() -> None:
 
 @pytest.mark.parametrize("value", [EVERYTHING, json.dumps(EVERYTHING)])
 def test_all_options_as_an_object_and_as_its_text(value: object) -> None:
-    assert read(value) == (TelemetryOptions(HistogramPreset.MIXER), [])
+    assert read(value) == (TelemetryOptions(HistogramPreset.MIXER, 1.5, 50), [])
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,13 @@ def test_all_options_as_an_object_and_as_its_text(value: object) -> None:
         ("[]", "SIDECAR_TELEMETRY: not an object: the defaults are used"),
         (3.0, "SIDECAR_TELEMETRY: not an object: the defaults are used"),
         ({"histogram_presets": "mixer"}, "SIDECAR_TELEMETRY: ignored: there is no option 'histogram_presets'; did you mean 'histogram_preset'?"),
+        ({"series_expiry": "-1s"}, "SIDECAR_TELEMETRY.series_expiry: must be a duration such as '3600s': the default is used"),
+        ({"series_expiry": "soon"}, "SIDECAR_TELEMETRY.series_expiry: must be a duration such as '3600s': the default is used"),
+        ({"series_expiry": True}, "SIDECAR_TELEMETRY.series_expiry: must be a duration such as '3600s': the default is used"),
+        ({"series_expiry": "nans"}, "SIDECAR_TELEMETRY.series_expiry: must be a duration such as '3600s': the default is used"),
+        ({"max_series": 0}, "SIDECAR_TELEMETRY.max_series: must be a whole number greater than 0: the default is used"),
+        ({"max_series": 1.5}, "SIDECAR_TELEMETRY.max_series: must be a whole number greater than 0: the default is used"),
+        ({"max_series": "9"}, "SIDECAR_TELEMETRY.max_series: must be a whole number greater than 0: the default is used"),
         ({"histogram_preset": "mix"}, "SIDECAR_TELEMETRY.histogram_preset: must be 'envoy' or 'mixer': the default is used"),
     ],
 )  # fmt: skip

@@ -189,6 +189,8 @@ def test_evicted_series_are_looked_up_anew() -> None:
     rules = LabelRules(IstioMetrics(scope), LocalWorkload(), ReporterSide.SOURCE)
     stream = new_stream()
     series = rules.http(stream)
+    series.tcp("-").count_opened()
+    scope.evict_unused()
     assert rules.http(stream) is series
     scope.evict_unused()
     assert rules.http(stream) is not series
