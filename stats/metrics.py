@@ -6,8 +6,9 @@ One process has one event loop; nothing here is thread-safe, on purpose.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from math import ceil, log2
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 #: Envoy's default histogram bounds, for milliseconds and for bytes alike.
 DEFAULT_BUCKETS: Final[tuple[float, ...]] = (
@@ -33,6 +34,8 @@ DEFAULT_BUCKETS: Final[tuple[float, ...]] = (
 )
 
 Tags = tuple[tuple[str, str], ...]
+
+HistogramListener: TypeAlias = "Callable[[Histogram, float], None]"
 
 
 class Counter:
@@ -125,6 +128,7 @@ class Histogram:
         "count",
         "exemplars",
         "fine",
+        "listener",
         "name",
         "sum",
         "tag_extracted_name",
@@ -152,6 +156,8 @@ class Histogram:
         self.used = False
         self.exemplars: list[Exemplar | None] | None = None
         self.fine: dict[int, int] | None = None
+        #: hears of each value; None: nobody does
+        self.listener: HistogramListener | None = None
 
     def record(self, value: float) -> None:
         self.buckets[bisect_left(self.bounds, value)] += 1
@@ -162,6 +168,8 @@ class Histogram:
         if fine is not None and value > ZERO_THRESHOLD:
             at = fine_bucket(value)
             fine[at] = fine.get(at, 0) + 1
+        if self.listener is not None:
+            self.listener(self, value)
 
     def record_traced(self, value: float, trace_id: str, span_id: str, time_s: float) -> None:
         """`record`, and the trace it belongs to as the exemplar of its bucket."""

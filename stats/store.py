@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from stats.ceiling import MAX_SERIES, SeriesCeiling
-from stats.metrics import DEFAULT_BUCKETS, Counter, Gauge, Histogram, Tags, TextReadout
+from stats.metrics import DEFAULT_BUCKETS, Counter, Gauge, Histogram, HistogramListener, Tags, TextReadout
 
 #: full stat name -> (tag-extracted name, tags). See `stats.tags`.
 TagExtractor = Callable[[str], tuple[str, Tags]]
@@ -62,6 +62,7 @@ class Store:
         "_bounds_for",
         "_evictable",
         "_extract",
+        "_listener",
         "_rejects",
         "_shared",
         "ceiling",
@@ -83,6 +84,7 @@ class Store:
         self._extract = extract
         self._rejects = rejects
         self._bounds_for = bounds_for
+        self._listener: HistogramListener | None = None
         #: id of a stat -> how many scopes hold it, where more than one
         self._shared: Final[dict[int, int]] = {}
         self._evictable: Final[list[Scope]] = []
@@ -126,6 +128,12 @@ class Store:
         """`Scope.evict_unused` for every scope that is evictable."""
         for scope in self.evictable:
             scope.evict_unused()
+
+    def watch_histograms(self, listener: HistogramListener) -> None:
+        """Tell `listener` each value that is recorded from now on, also in histograms that are not made yet."""
+        self._listener = listener
+        for histogram in self.histograms.values():
+            histogram.listener = listener
 
     def reset_counters(self) -> None:
         """Admin `/reset_counters`: all counters back to 0; they stay used, as in Envoy. Histograms go on."""
@@ -222,7 +230,9 @@ class Scope:
         """See `tagged_counter`."""
 
         def make(full: str, extracted: str, found: Tags) -> Histogram:
-            return Histogram(full, extracted, found, self.store._bounds_for(full), unit)
+            histogram = Histogram(full, extracted, found, self.store._bounds_for(full), unit)
+            histogram.listener = self.store._listener
+            return histogram
 
         return self._obtain(Histogram, self.store.histograms, name, tags, make)
 

@@ -10,6 +10,7 @@ from config.model.cluster import ClusterSpec
 from config.model.core import Address, Node
 from config.model.listener import ListenerSpec
 from config.model.matching import StringMatcher
+from config.model.stats_sink import StatsdSinkSpec
 from config.model.telemetry import NO_OPTIONS, TelemetryOptions
 from config.model.tls import Secret
 
@@ -74,7 +75,9 @@ class Bootstrap:
     secrets: tuple[Secret, ...] = ()
     stats: StatsSpec = StatsSpec()
     telemetry: TelemetryOptions = NO_OPTIONS
+    stats_sinks: tuple[StatsdSinkSpec, ...] = ()
     stats_flush_interval_s: float = 5.0
+    stats_flush_on_admin: bool = False
     stats_eviction_interval_s: float | None = None
     runtime: Mapping[str, object] = field(default_factory=dict)
     global_max_downstream_connections: int | None = None

@@ -27,6 +27,7 @@ from config.proto.fields import declare
 from config.proto.listener import translate_listener
 from config.proto.matching import translate_string_matcher, translate_string_matchers
 from config.proto.path import Path, did_you_mean
+from config.proto.stats_sinks import translate_stats_sinks
 from config.proto.telemetry import (
     translate_histogram_annotation,
     translate_telemetry_options,
@@ -42,15 +43,15 @@ _NO_RUNTIME_FILES: Final = "only static and admin runtime layers are read"
 declare(
     BOOTSTRAP,
     "node static_resources stats_config stats_flush_interval stats_eviction_interval layered_runtime "
-    "admin application_log_config",
+    "admin application_log_config stats_flush_on_admin",
     partly={
+        "stats_sinks": "StatsD, DogStatsD, Graphite; others are skipped",
         "bootstrap_extensions": "none has an effect",
         "overload_manager": "the limit of downstream connections",
         "cluster_manager": "see the message",
     },
     no_effect={
         "node_context_params": "for control planes",
-        "stats_flush_on_admin": "the admin port always shows what is counted now",
         "deferred_stat_options": "tuning",
         "config_sources": "for control planes",
         "default_config_source": "for control planes",
@@ -67,7 +68,6 @@ declare(
         "dynamic_resources": _NO_DISCOVERY,
         "hds_config": "health discovery needs a control plane",
         "flags_path": "",
-        "stats_sinks": "statistics are served by the admin port only",
         "watchdog": "there are no worker threads to watch",
         "watchdogs": "there are no worker threads to watch",
         "tracing": "nothing is traced",
@@ -416,6 +416,8 @@ def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
         secrets=secrets,
         stats=_translate_stats(msg.stats_config, at.field("stats_config"), more_buckets),
         telemetry=translate_telemetry_options(node.metadata, metadata_at),
+        stats_sinks=translate_stats_sinks(msg.stats_sinks, at.field("stats_sinks")),
+        stats_flush_on_admin=msg.stats_flush_on_admin,
         stats_flush_interval_s=seconds(msg, "stats_flush_interval", 5.0),
         stats_eviction_interval_s=duration_s(eviction) if msg.HasField("stats_eviction_interval") else None,
         runtime=runtime,

@@ -36,7 +36,7 @@ declare("envoy.config.core.v3.Address", "socket_address pipe envoy_internal_addr
 declare(
     "envoy.config.core.v3.SocketAddress",
     "address port_value",
-    partly={"protocol": "TCP only"},
+    partly={"protocol": "TCP only, but for stats sinks"},
     no_effect={"ipv4_compat": "an IPv6 wildcard accepts IPv4 as the kernel is set"},
     refused="named_port resolver_name network_namespace_filepath",
 )
@@ -128,19 +128,25 @@ def is_ip(text: str) -> bool:
     return True
 
 
-def translate_socket_address(msg: Any, at: Path, *, host_names: bool = False) -> SocketAddress:
-    """`host_names`: a DNS name is as good as an IP address."""
-    if msg.protocol == _UDP:
+def translate_socket_address(
+    msg: Any, at: Path, *, host_names: bool = False, datagrams: bool = False
+) -> SocketAddress:
+    """`host_names`: a DNS name is as good as an IP address. `datagrams`: it is UDP, whatever it says."""
+    if msg.protocol == _UDP and not datagrams:
         at.field("protocol").error("refused: only TCP is supported")
     if msg.address and not host_names and not is_ip(msg.address):
         at.field("address").error(f"not an IP address: '{msg.address}'")
     return SocketAddress(msg.address, msg.port_value)
 
 
-def translate_address(msg: Any, at: Path, *, host_names: bool = False) -> Address | None:
+def translate_address(
+    msg: Any, at: Path, *, host_names: bool = False, datagrams: bool = False
+) -> Address | None:
     kind = msg.WhichOneof("address")
     if kind == "socket_address":
-        return translate_socket_address(msg.socket_address, at.field("socket_address"), host_names=host_names)
+        return translate_socket_address(
+            msg.socket_address, at.field("socket_address"), host_names=host_names, datagrams=datagrams
+        )
     if kind == "pipe":
         if len(msg.pipe.path.encode()) > 107:
             at.field("pipe").field("path").error("longer than a Unix socket path may be (107 bytes)")

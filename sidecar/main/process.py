@@ -29,6 +29,7 @@ from sidecar.main.server_state import ServerState, StateKeeper
 from sidecar.main.standing_stats import Watchdog, make_standing_stats
 from sidecar.main.start_error import StartError
 from sidecar.main.stats_config import build_store
+from sidecar.main.stats_sinks import StatsSinks
 from sidecar.network.connection import FilterChain
 from sidecar.network.registry import build_network_filter
 from sidecar.policy.san import compile_san_matchers
@@ -119,6 +120,7 @@ class Process:
             flush_at_bytes=options.file_flush_min_size_kb * 1024,
         )
         self.services: Services | None = None
+        self._stats_sinks: StatsSinks | None = None
 
     # building
 
@@ -155,6 +157,16 @@ class Process:
                 problems.append(f"listener {spec.name}: {error.filename}: {error.strerror}")
         if problems:
             raise StartError(problems)
+        self._stats_sinks = self._make_stats_sinks()
+
+    def _make_stats_sinks(self) -> StatsSinks | None:
+        specs = self.bootstrap.stats_sinks
+        if not specs:
+            return None
+        try:
+            return StatsSinks(specs, self.store, self.clusters, self.loop)
+        except OSError as error:
+            raise StartError([f"stats_sinks: {error.strerror}"]) from error
 
     def _make_clusters(self, specs: tuple[ClusterSpec, ...], tls: TlsContexts) -> ClusterManagerImpl:
         return ClusterManagerImpl(
@@ -241,6 +253,8 @@ class Process:
         self.listener_manager_stats.workers_started.set(1)
         self.access_logs.start()
         self.spawn(self._housekeeping(), "housekeeping")
+        if self._stats_sinks is not None and not self.bootstrap.stats_flush_on_admin:
+            self.spawn(self._flush_stats_at_intervals(self._stats_sinks), "stats sinks")
         self.state.enter(ServerState.LIVE)
         logger.info("all dependencies initialized, %d listeners accept connections", active)
 
@@ -274,6 +288,8 @@ class Process:
         for listener in self.listeners:
             listener.stop_accepting()
             listener.close_connections()
+        if self._stats_sinks is not None:
+            self._stats_sinks.close()
         if self.services is not None:
             self.clusters.close()
         await self.until_idle(_LAST_TURNS_S)
@@ -361,6 +377,22 @@ class Process:
     def refresh_stats(self) -> None:
         """Bring the gauges up to date that nobody moves: before they are shown, and once a second."""
         self.state.refresh(total_connections=self.active_connections)
+
+    async def _flush_stats_at_intervals(self, sinks: StatsSinks) -> None:
+        while True:
+            await asyncio.sleep(self.bootstrap.stats_flush_interval_s)
+            await self._flush_stats(sinks)
+
+    async def _flush_stats(self, sinks: StatsSinks) -> None:
+        self.refresh_stats()
+        for _ in sinks.flush():
+            await asyncio.sleep(0)
+
+    def stats_asked_for(self) -> None:
+        """The admin port is about to show stats; some bootstraps send them to the sinks then."""
+        self.refresh_stats()
+        if self._stats_sinks is not None and self.bootstrap.stats_flush_on_admin:
+            self.spawn(self._flush_stats(self._stats_sinks), "stats sinks")
 
     async def _housekeeping(self) -> None:
         bootstrap = self.bootstrap

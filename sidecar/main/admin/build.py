@@ -48,7 +48,7 @@ def build_admin(process: Process) -> Admin | None:
     server: AdminServer
     table = [
         *lifecycle.endpoints(process, lambda: server.help_text()),
-        *stats.endpoints(process.store, process.refresh_stats),
+        *stats.endpoints(process.store, process.stats_asked_for),
         *runtime.endpoints(process.parsed),
         *listeners.endpoints(process.listeners),
         *clusters.endpoints(services.clusters),

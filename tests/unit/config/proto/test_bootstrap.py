@@ -140,7 +140,6 @@ def test_log_format(flow: str, expected: ApplicationLogFormat) -> None:
     ("text", "path"),
     [
         ("dynamic_resources: {lds_config: {ads: {}}}", "dynamic_resources"),
-        ("stats_sinks: [{name: x}]", "stats_sinks"),
         ("tracing: {}", "tracing"),
         ("cluster_manager: {load_stats_config: {}}", "cluster_manager.load_stats_config"),
         (
