@@ -259,12 +259,24 @@ class GrpcMessages:
         self.responses = MessageCounter()
 
 
+class Trace(Protocol):
+    """Where in which trace a request is: lower-case hexadecimal digits, 32 (of some tracers 16) and 16 of them."""
+
+    @property
+    def trace_id(self) -> str: ...
+    @property
+    def span_id(self) -> str: ...
+    @property
+    def sampled(self) -> bool:
+        """The collector will hear of it."""
+
+
 class StreamInfo:
     """One HTTP stream, or one TCP proxy session.
 
     `bytes_received` / `bytes_sent` are body bytes (HTTP) or payload bytes (TCP) of the downstream side; `meter` has the wire
     bytes of an HTTP stream, `upstream_wire_*` those of the upstream side. All `*_ns` times are monotonic, 0 when the thing
-    has not happened. `connection` is None only for the admin server's own streams.
+    has not happened. `trace` is None where nothing is traced. `connection` is None only for the admin server's own streams.
     """
 
     __slots__ = (
@@ -298,6 +310,7 @@ class StreamInfo:
         "route_name",
         "start_ns",
         "start_s",
+        "trace",
         "upstream",
         "upstream_peer",
         "upstream_wire_received",
@@ -339,6 +352,7 @@ class StreamInfo:
         self.cluster_metadata: Metadata | None = None
         self.upstream: UpstreamInfo | None = None
         self.attempt_count = 0
+        self.trace: Trace | None = None
         #: peers found by the HTTP exchange; they live as long as the stream and give way to the connection's
         self.downstream_peer: PeerMetadata | None = None
         self.upstream_peer: PeerMetadata | None = None

@@ -242,13 +242,25 @@ class HttpHandles:
         self._make_duration = make_duration
         self._duration: Histogram | None = None
 
-    def record(self, duration_ms: int | None, request_bytes: int, response_bytes: int) -> None:
-        """One stream is over. `duration_ms` None: it never completed, only the duration is left out."""
+    def record(
+        self,
+        duration_ms: int | None,
+        request_bytes: int,
+        response_bytes: int,
+        traced: tuple[str, str, float] | None = None,
+    ) -> None:
+        """One stream is over. `duration_ms` None: it never completed, only the duration is left out.
+
+        `traced`: trace id, span id and time (POSIX seconds) of one that a collector hears of, the exemplar of its duration.
+        """
         self.requests_total.inc()
         if duration_ms is not None:
             if self._duration is None:
                 self._duration = self._make_duration()
-            self._duration.record(duration_ms)
+            if traced is None:
+                self._duration.record(duration_ms)
+            else:
+                self._duration.record_traced(duration_ms, *traced)
         self.request_bytes.record(request_bytes)
         self.response_bytes.record(response_bytes)
 

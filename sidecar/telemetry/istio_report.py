@@ -103,9 +103,18 @@ class HttpReporter:
             (stream.end_ns - stream.start_ns) // 1_000_000 if stream.end_ns else None,
             meter.wire_received if meter is not None else 0,
             meter.wire_sent if meter is not None else 0,
+            _traced(stream) if stream.trace is not None else None,
         )
         if self._metrics.plans.custom:
             self._metrics.record_custom(extra)
+
+
+def _traced(stream: StreamInfo) -> tuple[str, str, float] | None:
+    """Trace, span and end of a stream whose trace can be looked up."""
+    trace = stream.trace
+    if trace is None or not trace.sampled:
+        return None
+    return trace.trace_id, trace.span_id, stream.start_s + (stream.end_ns - stream.start_ns) / 1e9
 
 
 class TcpReporter:

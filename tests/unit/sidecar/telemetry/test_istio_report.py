@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -11,6 +11,7 @@ from sidecar.stream_info import GrpcMessages, ResponseFlag, StreamInfo, Upstream
 from sidecar.telemetry.istio import LabelRules, LocalWorkload, ReporterSide
 from sidecar.telemetry.istio_report import HttpReporter, MessageReport, TcpReporter
 from stats.istio import NAMESPACE, CustomMetric, IstioMetrics, MetricRule, compile_plans
+from stats.metrics import Exemplar
 from stats.store import Store
 from tests.unit.sidecar.telemetry.istio_streams import new_stream
 from tests.vectors import load_vectors
@@ -181,6 +182,27 @@ def test_http_end() -> None:
     assert histograms["istiocustom.istio_request_bytes"].sum == 111
     assert histograms["istiocustom.istio_response_bytes"].sum == 222
     assert totals(store) == {"requests_total": 1}
+
+
+class FakeTrace(NamedTuple):
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+def test_a_sampled_trace_is_the_exemplar_of_the_duration() -> None:
+    store = Store()
+    metrics, rules = make(store)
+    for trace in (None, FakeTrace("a" * 32, "b" * 16, False), FakeTrace("c" * 32, "d" * 16, True)):
+        stream = new_stream()
+        stream.start_s, stream.start_ns, stream.end_ns = 1700000000.0, 5, 5 + 7_000_000
+        stream.trace = trace
+        HttpReporter(metrics, rules).end(stream)
+    (duration,) = (each for each in store.histograms.values() if "duration" in each.name)
+    exemplars = [each for each in duration.exemplars or () if each is not None]
+    assert exemplars == [Exemplar("c" * 32, "d" * 16, 7, 1700000000.007)]
+    assert duration.count == 3
+    assert all(each.exemplars is None for each in store.histograms.values() if each is not duration)
 
 
 def test_http_stream_that_never_completed_has_no_duration() -> None:
