@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+import config.proto.services  # noqa: F401 - declares its messages
 from config.proto import access_log, bootstrap, cluster, http, listener, network, tls
 from config.proto.fields import POLICIES, FieldPolicy, Policy
 from config.proto.typed_config import ExtensionTable

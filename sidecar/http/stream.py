@@ -21,7 +21,6 @@ from protocols.http import names
 from protocols.http.headers import Headers
 from sidecar.http import local_reply
 from sidecar.http.held_message import HeldMessage, Steps
-from sidecar.http.local_reply import Failure
 from sidecar.http.manager_config import BUFFER_LIMIT_BYTES
 from sidecar.http.route import ForwardRoute
 from sidecar.stream_info import ResponseFlag, StreamInfo
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from sidecar.http.route import Route
     from sidecar.transport.timers import Cancellable, IdleTimer
     from sidecar.upstream.api import Cluster
+    from sidecar.upstream.failed_attempt import Failure
 
 logger = logging.getLogger(__name__)
 

@@ -41,6 +41,7 @@ from sidecar.transport.local_address import local_address
 from sidecar.transport.sockets import BindError
 from sidecar.transport.timers import Timers
 from sidecar.transport.tls_contexts import TlsConfigError, TlsContexts
+from sidecar.upstream.async_client import AsyncClientImpl
 from sidecar.upstream.clusters import ClusterManagerImpl
 from sidecar.upstream.services import FilterContext, Services
 from stats.expiry import Expiry
@@ -133,6 +134,7 @@ class Process:
         except TlsConfigError as error:
             problems += error.problems
             clusters = self._make_clusters((), tls)  # go on: the listeners may have problems too
+        address = local_address(self.options.local_address_ip_version == "v6")
         self.services = services = Services(
             clusters=clusters,
             tls=tls,
@@ -142,9 +144,12 @@ class Process:
             drain=self.drain,
             read=read_data_source,
             access_logger=self.access_logs.get,
+            async_client=AsyncClientImpl(
+                clusters, self.timers, self.store.root, address, self._on_callback_failure
+            ),
             runtime=self.bootstrap.runtime,
             random=random.Random(),
-            local_address=local_address(self.options.local_address_ip_version == "v6"),
+            local_address=address,
         )
         for spec in self.bootstrap.listeners:
             try:
@@ -167,6 +172,10 @@ class Process:
             return StatsSinks(specs, self.store, self.clusters, self.loop)
         except OSError as error:
             raise StartError([f"stats_sinks: {error.strerror}"]) from error
+
+    def _on_callback_failure(self, error: Exception) -> None:
+        """Of a request of our own: to where everything goes that escapes from a callback."""
+        self.loop.call_exception_handler({"message": "callback failed", "exception": error})
 
     def _make_clusters(self, specs: tuple[ClusterSpec, ...], tls: TlsContexts) -> ClusterManagerImpl:
         return ClusterManagerImpl(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class UpstreamFailure(enum.Enum):
-    """Why no upstream could be had. `http.local_reply` and `tcp_proxy` turn it into flags, status and text."""
+    """Why no upstream could be had. `failed_attempt` and `tcp_proxy` turn it into flags, status and text."""
 
     NO_HEALTHY_HOST = enum.auto()  # UH, 503 "no healthy upstream"
     OVERFLOW = enum.auto()  # UO, a circuit breaker

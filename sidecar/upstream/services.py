@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from config.model.access_log import AccessLogSpec
     from protocols.peer_metadata import PeerMetadata
     from sidecar.telemetry.access_log.api import AccessLogger
+    from sidecar.transport.async_client import AsyncClient
     from sidecar.transport.drain import DrainState
     from sidecar.transport.timers import Timers
     from sidecar.transport.tls_contexts import TlsContexts
@@ -28,7 +29,7 @@ class Services:
 
     `scope` is the root scope. `runtime` holds the merged static layers. `read` gives the bytes of a DataSource (file,
     inline, environment). `access_logger` builds or shares the logger of a spec. `peer_lookup` finds the workload behind
-    an address (workload discovery), or None.
+    an address (workload discovery), or None. `async_client` makes requests of our own to clusters.
     `local_address` is this machine's, for clients on the loopback.
     """
 
@@ -40,6 +41,7 @@ class Services:
     drain: DrainState
     read: Callable[[DataSource], bytes]
     access_logger: Callable[[AccessLogSpec], AccessLogger]
+    async_client: AsyncClient
     runtime: Mapping[str, object] = field(default_factory=dict)
     peer_lookup: Callable[[str], PeerMetadata | None] | None = None
     random: random.Random = field(default_factory=random.Random)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -65,6 +65,7 @@ class Proxy:
             drain=DrainState(),
             read=_inline,
             access_logger=self._access_logger,
+            async_client=cast("Any", None),
             random=random.Random(1),
         )
         clusters.start(services)

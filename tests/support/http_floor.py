@@ -37,6 +37,7 @@ from sidecar.transport.drain import DrainState
 from sidecar.transport.timers import Timers
 from sidecar.transport.tls_contexts import TlsContexts
 from sidecar.transport.transport_socket import TransportSocket
+from sidecar.upstream.async_client import AsyncClientImpl
 from sidecar.upstream.services import FilterContext, Services
 from stats.store import Store
 from tests.support.upstream import FakeCluster, FakeTransport, ManualLoop, Peer, static_spec
@@ -210,13 +211,15 @@ class HttpFloor:
         self.store = Store()
         self.logger = RecordingLogger()
         self.drain = DrainState()
+        self.bugs: list[Exception] = []  # in callbacks of the async client
         self.fakes: dict[str, FakeCluster] = {}
         for cluster_spec in clusters or (static_spec("web"),):
             self.fakes[cluster_spec.name] = self._fake_cluster(cluster_spec)
         self._accepted: dict[str, int] = {}
         self.managers: list[ConnectionManager] = []  # of the clients, in their order
+        clusters = cast("Any", Clusters({name: fake.cluster for name, fake in self.fakes.items()}))
         self.services = Services(
-            clusters=cast("Any", Clusters({name: fake.cluster for name, fake in self.fakes.items()})),
+            clusters=clusters,
             tls=TlsContexts({}, lambda matchers: lambda certificate: True),
             scope=self.store.root,
             timers=self.timers,
@@ -224,6 +227,9 @@ class HttpFloor:
             drain=self.drain,
             read=_inline,
             access_logger=self._access_logger,
+            async_client=AsyncClientImpl(
+                clusters, self.timers, self.store.root, local_address, self.bugs.append
+            ),
             runtime=runtime or {},
             peer_lookup=peer_lookup,
             random=random.Random(1),

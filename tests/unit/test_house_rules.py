@@ -45,6 +45,7 @@ TESTED_ELSEWHERE = {
     "sidecar/stream_info.py": "tests/unit/sidecar/telemetry",
     "sidecar/telemetry/access_log/": "tests/unit/sidecar/telemetry/access_log/test_format.py",
     "sidecar/telemetry/istio_setup.py": "tests/unit/sidecar/http/filters/test_istio_stats.py",
+    "sidecar/transport/async_client.py": "tests/unit/sidecar/upstream/test_async_client.py",
     "sidecar/transport/tls_outcome.py": "tests/interop",
     "sidecar/transport/transport_socket.py": "tests/unit/sidecar/transport/test_connection.py",
     "sidecar/upstream/active_client.py": "tests/unit/sidecar/upstream/test_http1_client.py",

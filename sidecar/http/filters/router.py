@@ -15,7 +15,6 @@ from protocols.http.codec import HttpVersion, ResetReason
 from protocols.http.headers import Headers
 from sidecar.http import local_reply
 from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
-from sidecar.http.local_reply import Failure
 from sidecar.http.request_body import RequestBody
 from sidecar.http.retry import (
     IDEMPOTENT_METHODS,
@@ -43,8 +42,10 @@ from sidecar.http.routing import without_port
 from sidecar.http.upstream_request import UpstreamRequest
 from sidecar.stream_info import ResponseFlag
 from sidecar.transport.flow import Flow
+from sidecar.upstream import failed_attempt
 from sidecar.upstream.api import LbContext, UpstreamFailure
 from sidecar.upstream.connect_stream import ConnectStream
+from sidecar.upstream.failed_attempt import Failure
 from stats.families import RouterStats
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Router(PassThrough):
         cluster = stream.cluster
         if cluster is None:
             factory.stats.no_cluster.inc()
-            _fail(stream, local_reply.cluster_not_found(route.cluster_not_found_status))
+            _fail(stream, failed_attempt.cluster_not_found(route.cluster_not_found_status))
             return Flow.HOLD
         self._stream = stream
         self._route = route
@@ -332,7 +333,7 @@ class Router(PassThrough):
             if flags < 0:
                 return
         self._abort_counted(
-            local_reply.pool_failure(failure, details, stream.info.attempt_count > 1), flags, info.host
+            failed_attempt.pool_failure(failure, details, stream.info.attempt_count > 1), flags, info.host
         )
 
     def on_attempt_reset(self, reason: ResetReason, details: str) -> None:
@@ -345,7 +346,7 @@ class Router(PassThrough):
             self._attempt = None
             if host is not None:
                 host.rq_error += 1
-            text, flags = local_reply.truncated(reason, details)
+            text, flags = failed_attempt.truncated(reason, details)
             stream.reset(text, flags)
             return
         if self._repeats(attempt, reason):
@@ -360,7 +361,7 @@ class Router(PassThrough):
         if flags < 0:
             return
         self._abort_counted(
-            local_reply.upstream_reset(reason, details, stream.info.attempt_count > 1), flags, host
+            failed_attempt.upstream_reset(reason, details, stream.info.attempt_count > 1), flags, host
         )
 
     def _repeats(self, attempt: UpstreamRequest, reason: ResetReason) -> bool:
@@ -434,7 +435,7 @@ class Router(PassThrough):
         if flags < 0:
             return
         cluster.stats.count_response(504, self._internal)
-        self._abort(local_reply.PER_TRY_TIMEOUT, flags)
+        self._abort(failed_attempt.PER_TRY_TIMEOUT, flags)
 
     def _on_timeout(self) -> None:
         """The whole answer, retries included, took too long."""
@@ -445,10 +446,10 @@ class Router(PassThrough):
         cluster.stats.upstream_rq_timeout.inc()
         self._count_timeout(stream.info)
         if self._response_started:
-            stream.reset(local_reply.RESPONSE_TIMEOUT.details, local_reply.RESPONSE_TIMEOUT.flags)
+            stream.reset(failed_attempt.RESPONSE_TIMEOUT.details, failed_attempt.RESPONSE_TIMEOUT.flags)
             return
         cluster.stats.count_response(504, self._internal)
-        self._abort(local_reply.RESPONSE_TIMEOUT, 0)
+        self._abort(failed_attempt.RESPONSE_TIMEOUT, 0)
 
     # --- the response
 

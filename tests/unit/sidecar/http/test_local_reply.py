@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.http.codec import ResetReason
 from protocols.http.headers import Headers
 from sidecar.http import local_reply
-from sidecar.stream_info import ResponseFlag
-from sidecar.upstream.api import UpstreamFailure
 
 
 class TestBuild:
@@ -77,52 +74,3 @@ class TestBuild:
     def test_grpc_message_is_encoded(self) -> None:
         headers, _ = local_reply.build(None, 503, "50% \u00e4\n".encode(), grpc=True)
         assert headers.get(b"grpc-message") == b"50%25 %C3%A4%0A"
-
-
-class TestFailures:
-    @pytest.mark.parametrize(
-        ("reason", "status", "flag", "name"),
-        [
-            (
-                ResetReason.CONNECTION_TERMINATION,
-                503,
-                ResponseFlag.UPSTREAM_CONNECTION_TERMINATION,
-                "connection termination",
-            ),
-            (ResetReason.PROTOCOL_ERROR, 502, ResponseFlag.UPSTREAM_PROTOCOL_ERROR, "protocol error"),
-            (ResetReason.REMOTE_RESET, 503, ResponseFlag.UPSTREAM_REMOTE_RESET, "remote reset"),
-            (
-                ResetReason.REMOTE_REFUSED,
-                503,
-                ResponseFlag.UPSTREAM_REMOTE_RESET,
-                "remote refused stream reset",
-            ),
-            (ResetReason.LOCAL_RESET, 503, ResponseFlag.LOCAL_RESET, "local reset"),
-            (ResetReason.OVERFLOW, 503, ResponseFlag.UPSTREAM_OVERFLOW, "overflow"),
-        ],
-    )
-    def test_resets(self, reason: ResetReason, status: int, flag: int, name: str) -> None:
-        failure = local_reply.upstream_reset(reason, "", retried=False)
-        assert (failure.status, failure.flags) == (status, flag)
-        assert failure.body.decode().endswith(f"before headers. reset reason: {name}")
-        assert failure.details == f"upstream_reset_before_response_started{{{name.replace(' ', '_')}}}"
-        assert failure.overloaded is (reason is ResetReason.OVERFLOW)
-
-    def test_every_reason_has_words(self) -> None:
-        for reason in ResetReason:
-            assert local_reply.upstream_reset(reason, "", retried=True).body
-            assert local_reply.truncated(reason, "")[1]
-        for failure in UpstreamFailure:
-            assert local_reply.pool_failure(failure, "", retried=False).flags
-
-    def test_transport_failure_stands_in_the_details_only(self) -> None:
-        text = "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:TLS_error_end"
-        failure = local_reply.pool_failure(UpstreamFailure.CONNECT_FAILURE, text, retried=False)
-        assert " " not in failure.details
-        assert "CERTIFICATE_VERIFY_FAILED" in failure.details
-        assert b"CERTIFICATE" not in failure.body
-
-    def test_truncated(self) -> None:
-        details, flags = local_reply.truncated(ResetReason.PROTOCOL_ERROR, "http1.codec_error")
-        assert details == "upstream_reset_after_response_started{protocol_error}"
-        assert flags == ResponseFlag.UPSTREAM_PROTOCOL_ERROR

@@ -59,6 +59,7 @@ class Side:
             drain=DrainState(),
             read=lambda source: b"",
             access_logger=cast("Any", None),
+            async_client=cast("Any", None),
             peer_lookup=lookup.get if lookup is not None else None,
         )
         spec = MetadataExchangeSpec(PEER_EXCHANGE_ALPN, enable_discovery=lookup is not None)

@@ -60,6 +60,7 @@ class World:
             drain=DrainState(),
             read=lambda source: source.inline or b"",
             access_logger=self._logger,
+            async_client=cast("Any", None),
             random=random.Random(1),
         )
         wanted = spec or TcpProxySpec("t", "app", access_log=(FileAccessLogSpec("log"),))
