@@ -37,7 +37,7 @@ class ParseOptions:
     """
 
     allow_unknown_static_fields: bool = False
-    check_format: Callable[[str], str | None] | None = None
+    check_format: Callable[[str, tuple[str, ...]], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ EXTENSION_TABLES: Final[tuple[ExtensionTable[Any], ...]] = (
     network.UPSTREAM_NETWORK_FILTERS,
     http.HTTP_FILTERS,
     access_log.ACCESS_LOGS,
+    access_log.FORMATTERS,
     tls.DOWNSTREAM_SOCKETS,
     tls.UPSTREAM_SOCKETS,
     cluster.PROTOCOL_OPTIONS,

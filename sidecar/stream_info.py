@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -93,6 +94,14 @@ _SHORT_NAMES: Final = {
         ("UNCONDITIONAL_DROP_OVERLOAD", "UDO"),
     )
 }
+
+
+_FLAGS: Final[dict[str, int]] = {name: flag for flag, name in _SHORT_NAMES.items()}
+
+
+def flag_of(short_name: str) -> int:
+    """The flag that Envoy spells so; 0 for one that does not exist."""
+    return _FLAGS.get(short_name, 0)
 
 
 @functools.lru_cache(maxsize=256)
@@ -288,6 +297,7 @@ class StreamInfo:
         "cluster_name",
         "connection",
         "downstream_peer",
+        "dynamic_metadata",
         "end_ns",
         "first_response_byte_ns",
         "first_upstream_rx_byte_ns",
@@ -296,6 +306,7 @@ class StreamInfo:
         "last_request_byte_ns",
         "last_upstream_rx_byte_ns",
         "last_upstream_tx_byte_ns",
+        "log_type",
         "meter",
         "peer_not_found",
         "protocol",
@@ -357,6 +368,10 @@ class StreamInfo:
         self.downstream_peer: PeerMetadata | None = None
         self.upstream_peer: PeerMetadata | None = None
         self.peer_not_found = False
+        #: facts that filters leave for others, by the filter's name; None: nobody did
+        self.dynamic_metadata: dict[str, Mapping[str, object]] | None = None
+        #: the kind of the access log entry that is being written, by Envoy's names
+        self.log_type = ""
         #: ALPN list for the upstream handshake (`envoy.network.application_protocols`); part of the pool key
         self.application_protocols: tuple[str, ...] | None = None
 

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from config.model.access_log_filter import AccessLogFilterSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """A format string, with its newline if it is to have one. `omit_empty`: nothing, not `-`, stands for what is missing.
+
+    `extensions` are the types of the formatters whose operators it may use.
+    """
+
+    text: str
+    omit_empty: bool = False
+    extensions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """A table of format strings, constants, tables and lists: one JSON object a line. `omit_empty`: no null, no empty object."""
+
+    fields: Mapping[str, object]
+    omit_empty: bool = False
+    extensions: tuple[str, ...] = ()
+
+
+LogFormat: TypeAlias = TextFormat | JsonFormat
 
 
 @dataclass(frozen=True, slots=True)
 class FileAccessLogSpec:
     """`envoy.extensions.access_loggers.file.v3.FileAccessLog`; also the stdout and stderr loggers (as `/dev/stdout`).
 
-    `format` is the text format with its newline, `None` for Envoy's default.
+    `format` None: Envoy's default.
     """
 
     path: str
-    format: str | None = None
+    format: LogFormat | None = None
 
 
-AccessLogSpec: TypeAlias = FileAccessLogSpec
+AccessLogSinkSpec: TypeAlias = FileAccessLogSpec
+
+
+@dataclass(frozen=True, slots=True)
+class FilteredAccessLogSpec:
+    """A log that gets the entries which `filter` lets through."""
+
+    log: AccessLogSinkSpec
+    filter: AccessLogFilterSpec
+
+
+AccessLogSpec: TypeAlias = AccessLogSinkSpec | FilteredAccessLogSpec

@@ -30,7 +30,7 @@ from config.proto.typed_config import struct_to_plain
 
 _UDP: Final = 1
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
-_DENOMINATORS: Final = {0: 100, 1: 10_000, 2: 1_000_000}
+DENOMINATORS: Final = {0: 100, 1: 10_000, 2: 1_000_000}
 
 declare("envoy.config.core.v3.Address", "socket_address pipe envoy_internal_address")
 declare(
@@ -215,7 +215,7 @@ def translate_cidrs(messages: Any, at: Path) -> tuple[CidrRange, ...]:
 
 def translate_fraction(msg: Any) -> float:
     """A FractionalPercent as a ratio, at most 1."""
-    return min(1.0, float(msg.numerator) / _DENOMINATORS.get(msg.denominator, 100))
+    return min(1.0, float(msg.numerator) / DENOMINATORS.get(msg.denominator, 100))
 
 
 def translate_runtime_fraction(msg: Any) -> Percent:
@@ -248,9 +248,10 @@ def translate_header_value_option(msg: Any, at: Path) -> HeaderValueOption:
     return HeaderValueOption(key, value, action, msg.keep_empty_value)
 
 
-def check_format(text: str, at: Path) -> None:
-    """Report a format string that cannot be compiled."""
-    if at.context.check_format is not None and (problem := at.context.check_format(text)) is not None:
+def check_format(text: str, at: Path, extensions: tuple[str, ...] = ()) -> None:
+    """Report a format string that cannot be compiled. `extensions` are the types of its formatters."""
+    check = at.context.check_format
+    if check is not None and (problem := check(text, extensions)) is not None:
         at.error(problem)
 
 

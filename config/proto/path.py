@@ -11,7 +11,7 @@ from config.errors import ConfigError, Position
 
 #: A field name, an index of a repeated field, or a map key (`MapKey`).
 Step: TypeAlias = "str | int | MapKey"
-FormatCheck: TypeAlias = Callable[[str], "str | None"]
+FormatCheck: TypeAlias = Callable[[str, tuple[str, ...]], "str | None"]
 Locator: TypeAlias = Callable[[tuple[Step, ...], bool], Position | None]
 
 
@@ -63,7 +63,7 @@ class Context:
     """What a translator needs to know besides its own message.
 
     `clusters` and the secrets are the static names (`None`: not known, references are not checked). `check_format`
-    says what is wrong with a format string (`%PROTOCOL%`), `None` if nothing is.
+    says what is wrong with a format string (`%PROTOCOL%`) and the types of its formatters, `None` if nothing is.
     """
 
     problems: Problems = field(default_factory=Problems)

@@ -740,6 +740,7 @@ class ActiveStream:
             stats.downstream_cx_upgrades_active.dec()
         if answered:
             stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
+        info.log_type = "DownstreamEnd"
         for access_logger in config.access_loggers:
             access_logger.log(info)
         if logger.isEnabledFor(logging.DEBUG):

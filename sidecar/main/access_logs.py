@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from config.model.access_log import AccessLogSpec
+from config.model.access_log import AccessLogSpec, FilteredAccessLogSpec
 from sidecar.telemetry.access_log.file import FileAccessLogger, LogFile
-from sidecar.telemetry.access_log.format import DEFAULT_FORMAT, compile_format
+from sidecar.telemetry.access_log.filters import FilterCompiler, FilteredAccessLogger
+from sidecar.telemetry.access_log.log_format import compile_log_format
 
 if TYPE_CHECKING:
     from sidecar.telemetry.access_log.api import AccessLogger
@@ -21,8 +22,15 @@ class AccessLogs:
     """Opens, flushes, reopens and closes. `get` raises OSError (file) and FormatError (format) at configuration time."""
 
     def __init__(
-        self, stats: FilesystemStats, timers: Timers, *, flush_interval_s: float, flush_at_bytes: int
+        self,
+        stats: FilesystemStats,
+        timers: Timers,
+        filters: FilterCompiler,
+        *,
+        flush_interval_s: float,
+        flush_at_bytes: int,
     ) -> None:
+        self._filters = filters
         self._stats = stats
         self._timers = timers
         self._flush_interval_s = flush_interval_s
@@ -32,7 +40,9 @@ class AccessLogs:
         self._timer: Cancellable | None = None
 
     def get(self, spec: AccessLogSpec) -> AccessLogger:
-        render = compile_format(spec.format if spec.format is not None else DEFAULT_FORMAT)
+        if isinstance(spec, FilteredAccessLogSpec):
+            return FilteredAccessLogger(self.get(spec.log), self._filters.compile(spec.filter))
+        render = compile_log_format(spec.format)
         file = self._files.get(spec.path)
         if file is None:
             file = self._files[spec.path] = LogFile(spec.path, self._flush_at_bytes)

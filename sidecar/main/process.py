@@ -34,6 +34,7 @@ from sidecar.network.connection import FilterChain
 from sidecar.network.registry import build_network_filter
 from sidecar.policy.san import compile_san_matchers
 from sidecar.telemetry.access_log.api import AccessLogger
+from sidecar.telemetry.access_log.filters import FilterCompiler
 from sidecar.telemetry.access_log.format import FormatError
 from sidecar.transport.drain import DrainState
 from sidecar.transport.http1_codecs import http1_codecs
@@ -111,12 +112,14 @@ class Process:
         self.limit = ConnectionLimit(self.bootstrap.global_max_downstream_connections)
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.random = random.Random()
         scope = self.store.root
         make_standing_stats(scope, parsed)
         self.listener_manager_stats = ListenerManagerStats(scope.scope("listener_manager"))
         self.access_logs = AccessLogs(
             FilesystemStats(scope.scope("filesystem")),
             self.timers,
+            FilterCompiler(self.bootstrap.runtime, self.random),
             flush_interval_s=options.file_flush_interval_ms / 1000,
             flush_at_bytes=options.file_flush_min_size_kb * 1024,
         )
@@ -148,7 +151,7 @@ class Process:
                 clusters, self.timers, self.store.root, address, self._on_callback_failure
             ),
             runtime=self.bootstrap.runtime,
-            random=random.Random(),
+            random=self.random,
             local_address=address,
         )
         for spec in self.bootstrap.listeners:

@@ -70,10 +70,10 @@ def load(options: Options, given: Sequence[Source] = ()) -> ParsedBootstrap:
     return dataclasses.replace(parsed, bootstrap=dataclasses.replace(parsed.bootstrap, node=node))
 
 
-def _format_problem(text: str) -> str | None:
+def _format_problem(text: str, extensions: tuple[str, ...]) -> str | None:
     """What is wrong with a format string (access log, header value), or None."""
     try:
-        compile_format(text)
+        compile_format(text, extensions=extensions)
     except FormatError as error:
         return f"{error.message} at character {error.position + 1} of the format"
     return None

@@ -91,3 +91,6 @@ CONNECT = {
     "end before window": "Envoy resets a stream whose upstream has ended, also when the client's window holds data back",
 }
 """The same for CONNECT."""
+
+ACCESS_LOG_LINES: dict[tuple[str, int], str] = {}
+"""(log, number of the line) to the reason why the line differs."""

@@ -253,6 +253,7 @@ class TcpProxy(PassThroughFilter):
         self._early.clear()
         session = self._session
         session.end_ns = self.connection.timers.now_ns()
+        session.log_type = "TcpConnectionEnd"
         for access_logger in self._factory.access_loggers:
             access_logger.log(session)
 

@@ -7,8 +7,8 @@ module knows the grammar: `%NAME%`, `%NAME(ARGUMENT)%`, an optional maximum leng
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Collection
+from typing import Final, NamedTuple, TypeAlias
 
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.operator import Argument
@@ -44,13 +44,23 @@ class FormatError(ValueError):
         self.message = message
 
 
-def compile_format(text: str, *, missing: bytes = MISSING) -> Renderer:
+class Piece(NamedTuple):
+    """An operator of a format string, not yet built; `position` counts characters from 0."""
+
+    name: str
+    argument: str | None
+    max_length: int | None
+    position: int
+
+
+def compile_format(text: str, *, missing: bytes = MISSING, extensions: Collection[str] = ()) -> Renderer:
     """The renderer of a format string. Raises FormatError.
 
     Values that came over the wire are escaped if they hold control characters (`\\x0a`), so that one entry stays one line;
     control characters of the format itself stay. `missing` replaces values that are not there (header values use "").
+    `extensions` are the formatters (by the types of their configurations) whose operators may be used.
     """
-    literals, operators = _parse(text, missing)
+    literals, operators = _build(text, missing, extensions)
     if not operators:
         constant = literals[0]
         return lambda info: constant
@@ -88,16 +98,18 @@ def escape(value: bytes) -> bytes:
     return _CONTROL.sub(lambda found: b"\\x%02x" % found[0][0], value)
 
 
-def _parse(text: str, missing: bytes) -> tuple[list[bytes], list[Renderer]]:
-    """The literal pieces and the operators between them: always one literal more than operators."""
-    literals: list[bytes] = []
-    operators: list[Renderer] = []
+def parse_format(text: str) -> list[bytes | Piece]:
+    """The literal pieces and the operators in their order; no two literals in a row, no empty ones. Raises FormatError."""
+    pieces: list[bytes | Piece] = []
     literal: list[str] = []
     position = 0
-    while position < len(text):
-        percent = text.find("%", position)
-        if percent < 0:
-            break
+
+    def end_literal() -> None:
+        if any(literal):
+            pieces.append("".join(literal).encode())
+        literal.clear()
+
+    while (percent := text.find("%", position)) >= 0:
         literal.append(text[position:percent])
         if text.startswith("%%", percent):
             literal.append("%")
@@ -106,21 +118,29 @@ def _parse(text: str, missing: bytes) -> tuple[list[bytes], list[Renderer]]:
         found = _OPERATOR.match(text, percent)
         if found is None:
             raise FormatError(text, percent, "not an operator")
-        literals.append("".join(literal).encode())
-        literal = []
-        operators.append(_operator(text, found, missing))
+        name, argument, length = found.groups()
+        if length is not None and len(length) > _SEVEN_DIGITS:
+            raise FormatError(text, percent, f"maximum length of {name} is too large")
+        end_literal()
+        pieces.append(Piece(name, argument, int(length) if length is not None else None, percent))
         position = found.end()
     literal.append(text[position:])
-    literals.append("".join(literal).encode())
+    end_literal()
+    return pieces
+
+
+def _build(text: str, missing: bytes, extensions: Collection[str]) -> tuple[list[bytes], list[Renderer]]:
+    """The literal pieces and the operators between them: always one literal more than operators."""
+    literals: list[bytes] = [b""]
+    operators: list[Renderer] = []
+    for piece in parse_format(text):
+        if isinstance(piece, bytes):
+            literals[-1] = piece
+            continue
+        try:
+            argument = Argument(piece.argument, piece.max_length, missing)
+            operators.append(build_operator(piece.name, argument, extensions))
+        except ValueError as error:
+            raise FormatError(text, piece.position, str(error)) from None
+        literals.append(b"")
     return literals, operators
-
-
-def _operator(text: str, found: re.Match[str], missing: bytes) -> Renderer:
-    name, argument, length = found.groups()
-    if length is not None and len(length) > _SEVEN_DIGITS:
-        raise FormatError(text, found.start(), f"maximum length of {name} is too large")
-    max_length = int(length) if length is not None else None
-    try:
-        return build_operator(name, Argument(argument, max_length, missing))
-    except ValueError as error:
-        raise FormatError(text, found.start(), str(error)) from None

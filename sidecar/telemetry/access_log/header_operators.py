@@ -10,7 +10,16 @@ from typing import Final, TypeAlias
 from protocols.grpc.status import GrpcStatus, is_grpc_request, status_of
 from protocols.http.headers import Headers
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.operator import Argument, Builder, Operator, number, refuse_length
+from sidecar.telemetry.access_log.json_values import quote
+from sidecar.telemetry.access_log.operator import (
+    Argument,
+    Builder,
+    JsonBuilder,
+    Operator,
+    number,
+    numeric,
+    refuse_length,
+)
 
 _HeadersOf: TypeAlias = Callable[[StreamInfo], Headers | None]
 _FieldOf: TypeAlias = Callable[[Headers], bytes | None]
@@ -39,8 +48,7 @@ def _header(headers_of: _HeadersOf) -> Builder:
     """`REQ(X?Y):Z`: the first value of X, else of Y, at most Z bytes."""
 
     def build(argument: Argument) -> Operator:
-        names = _names(argument.text)
-        field_of = _field(names[0]) if len(names) == 1 else _either(_field(names[0]), _field(names[1]))
+        field_of = _field_of(argument)
         max_length, missing = argument.max_length, argument.missing
 
         def read(info: StreamInfo) -> bytes:
@@ -52,6 +60,25 @@ def _header(headers_of: _HeadersOf) -> Builder:
         return read
 
     return build
+
+
+def _req_without_query(argument: Argument) -> Operator:
+    """`REQ_WITHOUT_QUERY(X?Y):Z`: as `REQ`, without what follows a question mark."""
+    field_of = _field_of(argument)
+    max_length, missing = argument.max_length, argument.missing
+
+    def read(info: StreamInfo) -> bytes:
+        headers = info.request_headers
+        if headers is None or (value := field_of(headers)) is None:
+            return missing
+        return value.partition(b"?")[0][:max_length]
+
+    return read
+
+
+def _field_of(argument: Argument) -> _FieldOf:
+    names = _names(argument.text)
+    return _field(names[0]) if len(names) == 1 else _either(_field(names[0]), _field(names[1]))
 
 
 def _names(text: str | None) -> list[bytes]:
@@ -172,17 +199,24 @@ def _grpc_status(argument: Argument) -> Operator:
     return read
 
 
+def _grpc_status_json(argument: Argument) -> Operator:
+    read, missing = _grpc_status(argument), argument.missing
+    if argument.text == "NUMBER":
+        return read
+    return lambda info: missing if (value := read(info)) is missing else quote(value)
+
+
 HEADER_OPERATORS: Final[Mapping[str, Builder]] = {
-    "GRPC_STATUS": _grpc_status,
-    "GRPC_STATUS_NUMBER": lambda argument: _grpc_status(argument._replace(text="NUMBER")),
+    "GRPC_STATUS": JsonBuilder(_grpc_status, _grpc_status_json),
+    "GRPC_STATUS_NUMBER": numeric(lambda argument: _grpc_status(argument._replace(text="NUMBER"))),
     "PATH": _path,
     "QUERY_PARAM": _query_param,
     "QUERY_PARAMS": _query_params,
     "REQ": _header(_request_headers),
     "REQUEST_HEADERS_BYTES": _size_of(_request_headers),
+    "REQ_WITHOUT_QUERY": _req_without_query,
     "RESP": _header(_response_headers),
     "RESPONSE_HEADERS_BYTES": _size_of(_response_headers),
     "RESPONSE_TRAILERS_BYTES": _size_of(_response_trailers),
-    "STREAM_ID": lambda argument: _header(_request_headers)(argument._replace(text="x-request-id")),
     "TRAILER": _header(_response_trailers),
 }

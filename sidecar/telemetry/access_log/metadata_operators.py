@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, TypeAlias
 
 from config.model.core import Metadata
 from protocols.peer_metadata import PeerMetadata, serialize_struct
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.operator import Argument, Builder, Operator, not_gathered
+from sidecar.telemetry.access_log.json_values import json_bytes, quote
+from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator, not_gathered
 
 _MetadataOf: TypeAlias = Callable[[StreamInfo], Metadata | None]
 
@@ -24,25 +25,8 @@ _SOURCES: Final[Mapping[str, _MetadataOf]] = {
 }
 
 
-def json_bytes(value: object) -> bytes:
-    """Compact JSON as Envoy prints a Struct: keys sorted, whole numbers without a fraction."""
-    return json.dumps(_whole(value), separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode(
-        "utf-8", "replace"
-    )
-
-
-def _whole(value: object) -> object:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, Mapping):
-        return {key: _whole(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_whole(each) for each in value]
-    return value
-
-
-def _print_metadata(metadata_of: _MetadataOf, path: list[str], argument: Argument) -> Operator:
-    """A text value as it is, any other as JSON."""
+def _print_metadata(metadata_of: _MetadataOf, path: list[str], argument: Argument, *, json: bool) -> Operator:
+    """A text value as it is (a JSON string if `json`), any other as JSON."""
     namespace, keys = (path[0], path[1:]) if path else ("", [])
     max_length, missing = argument.max_length, argument.missing
 
@@ -55,30 +39,33 @@ def _print_metadata(metadata_of: _MetadataOf, path: list[str], argument: Argumen
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is None:
             return missing
-        printed = value.encode("utf-8", "replace") if isinstance(value, str) else json_bytes(value)
-        return printed if max_length is None else printed[:max_length]
+        if not isinstance(value, str):
+            printed = json_bytes(value)
+            return printed if json or max_length is None else printed[:max_length]
+        printed = value.encode("utf-8", "replace")[:max_length]
+        return quote(printed) if json else printed
 
     return read
 
 
-def _metadata(argument: Argument) -> Operator:
+def _metadata(argument: Argument, *, json: bool = False) -> Operator:
     """`METADATA(TYPE:namespace:key:...)`."""
     source, *path = (argument.text or "").split(":")
     metadata_of = _SOURCES.get(source)
     if metadata_of is None:
         raise ValueError(f"METADATA needs one of {', '.join(_SOURCES)}")
-    return _print_metadata(metadata_of, path, argument)
+    return _print_metadata(metadata_of, path, argument, json=json)
 
 
 def _metadata_of(source: str) -> Builder:
     """The older operators that name the source themselves: `CLUSTER_METADATA(namespace:key:...)`."""
 
-    def build(argument: Argument) -> Operator:
+    def build(argument: Argument, *, json: bool = False) -> Operator:
         if not argument.text:
             raise ValueError("operator needs (NAMESPACE:KEY:...)")
-        return _print_metadata(_SOURCES[source], argument.text.split(":"), argument)
+        return _print_metadata(_SOURCES[source], argument.text.split(":"), argument, json=json)
 
-    return build
+    return JsonBuilder(build, partial(build, json=True))
 
 
 # Filter state: the peers that the metadata exchange found
@@ -117,7 +104,7 @@ _PEERS_OF_UPSTREAM: Final[Mapping[str, tuple[_PeerOf, bool]]] = {
 def _filter_state(peers: Mapping[str, tuple[_PeerOf, bool]]) -> Builder:
     """`FILTER_STATE(key)` JSON of the typed value, `(key:PLAIN)` serialized, `(key:FIELD:name)` one field."""
 
-    def build(argument: Argument) -> Operator:
+    def build(argument: Argument, *, json: bool = False) -> Operator:
         key, _, form = (argument.text or "").partition(":")
         form, _, name = form.partition(":")
         if not key or form not in ("", "PLAIN", "TYPED", "FIELD") or (form == "FIELD") is not bool(name):
@@ -132,9 +119,11 @@ def _filter_state(peers: Mapping[str, tuple[_PeerOf, bool]]) -> Builder:
             peer = peer_of(info)
             return print_peer(peer)[:max_length] or missing if peer is not None else missing
 
+        if json and form in ("PLAIN", "FIELD"):
+            return lambda info: missing if (value := read(info)) is missing else quote(value)
         return read
 
-    return build
+    return JsonBuilder(build, partial(build, json=True))
 
 
 def _printer(form: str, name: str, is_object: bool) -> _PrintPeer:
@@ -153,7 +142,7 @@ METADATA_OPERATORS: Final[Mapping[str, Builder]] = {
     "CLUSTER_METADATA": _metadata_of("CLUSTER"),
     "DYNAMIC_METADATA": _metadata_of("DYNAMIC"),
     "FILTER_STATE": _filter_state(_PEERS),
-    "METADATA": _metadata,
+    "METADATA": JsonBuilder(_metadata, partial(_metadata, json=True)),
     "UPSTREAM_FILTER_STATE": _filter_state(_PEERS_OF_UPSTREAM),
     "UPSTREAM_METADATA": _metadata_of("UPSTREAM_HOST"),
 }

@@ -19,6 +19,29 @@ class Argument(NamedTuple):
 
 
 Builder: TypeAlias = Callable[[Argument], Operator]
+
+
+class JsonBuilder:
+    """A builder whose operators can also print a JSON value: a number, or a structured fact.
+
+    All others print text, which becomes a JSON string.
+    """
+
+    __slots__ = ("_text", "json")
+
+    def __init__(self, text: Builder, json: Builder) -> None:
+        self._text = text
+        self.json = json
+
+    def __call__(self, argument: Argument) -> Operator:
+        return self._text(argument)
+
+
+def numeric(build: Builder) -> JsonBuilder:
+    """An operator whose text is a JSON number as it stands."""
+    return JsonBuilder(build, build)
+
+
 _TextOf: TypeAlias = Callable[[StreamInfo], str]
 _NumberOf: TypeAlias = Callable[[StreamInfo], int]
 
@@ -52,18 +75,18 @@ def number(get: _NumberOf) -> Builder:
         refuse_argument(argument)
         return lambda info: b"%d" % get(info)
 
-    return build
+    return numeric(build)
 
 
-def positive(get: _NumberOf) -> Builder:
-    """A number for which 0 means that it is missing."""
+def optional_number(get: Callable[[StreamInfo], int | None]) -> Builder:
+    """A number that may be missing."""
 
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
         missing = argument.missing
-        return lambda info: b"%d" % value if (value := get(info)) else missing
+        return lambda info: missing if (value := get(info)) is None else b"%d" % value
 
-    return build
+    return numeric(build)
 
 
 def not_gathered(argument: Argument) -> Operator:

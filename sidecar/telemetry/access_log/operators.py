@@ -9,34 +9,51 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, TypeAlias
 
 from config.model.core import Address, InternalAddress, SocketAddress
 from protocols.tls.certificate import PeerCertificate
 from sidecar.stream_info import ResponseFlag, StreamInfo, TlsInfo, UpstreamInfo
 from sidecar.telemetry.access_log.header_operators import HEADER_OPERATORS
+from sidecar.telemetry.access_log.json_values import quote
 from sidecar.telemetry.access_log.metadata_operators import METADATA_OPERATORS
 from sidecar.telemetry.access_log.operator import (
     Argument,
     Builder,
+    JsonBuilder,
     Operator,
     constant,
     not_gathered,
     number,
-    positive,
+    optional_number,
     refuse_argument,
     text,
 )
 from sidecar.telemetry.access_log.timestamps import TIME_OPERATORS, time_operator
 
 
-def build_operator(name: str, argument: Argument) -> Operator:
+def build_operator(name: str, argument: Argument, extensions: Collection[str] = ()) -> Operator:
     """Raises ValueError, with a message for people, for an unknown operator or a bad argument."""
+    return _builder(name, extensions)(argument)
+
+
+def build_json_operator(name: str, argument: Argument, extensions: Collection[str] = ()) -> Operator:
+    """The same, printing a JSON value, or `argument.missing` itself."""
+    builder = _builder(name, extensions)
+    if isinstance(builder, JsonBuilder):
+        return builder.json(argument)
+    read, missing = builder(argument), argument.missing
+    return lambda info: missing if (value := read(info)) is missing else quote(value)
+
+
+def _builder(name: str, extensions: Collection[str]) -> Builder:
     builder = OPERATORS.get(name)
     if builder is None:
         raise ValueError(f"unknown operator {name}")
-    return builder(argument)
+    if (formatter := FORMATTERS.get(name)) is not None and formatter not in extensions:
+        raise ValueError(f"operator {name} needs the formatter {formatter}")
+    return builder
 
 
 # Addresses
@@ -50,8 +67,8 @@ def _without_port(address: Address | None) -> str:
     return address.address if isinstance(address, SocketAddress) else address_text(address)
 
 
-def _port(address: Address | None) -> int:
-    return address.port if isinstance(address, SocketAddress) else 0
+def _port(address: Address | None) -> int | None:
+    return address.port if isinstance(address, SocketAddress) else None
 
 
 def _endpoint_id(address: Address) -> str:
@@ -66,12 +83,17 @@ def _address_family(name: str, address_of: _AddressOf) -> dict[str, Builder]:
     return {
         f"{name}_ADDRESS": text(lambda info: address_text(address_of(info))),
         f"{name}_ADDRESS_WITHOUT_PORT": text(lambda info: _without_port(address_of(info))),
-        f"{name}_PORT": positive(lambda info: _port(address_of(info))),
+        f"{name}_PORT": optional_number(lambda info: _port(address_of(info))),
     }
 
 
 def _upstream_address(get: Callable[[UpstreamInfo], Address | None]) -> _AddressOf:
     return lambda info: get(info.upstream) if info.upstream is not None else None
+
+
+def _connected_address(upstream: UpstreamInfo) -> Address | None:
+    """None where no connection came about."""
+    return upstream.remote_address if upstream.local_address is not None else None
 
 
 def _upstream_host(info: StreamInfo) -> str:
@@ -167,7 +189,7 @@ def _flags(argument: Argument) -> Operator:
 
 def _flags_long(info: StreamInfo) -> str:
     flags = info.response_flags
-    return ",".join(name for bit, name in _FLAG_LONG_NAMES.items() if flags & bit) if flags else ""
+    return ",".join(name for bit, name in _FLAG_LONG_NAMES.items() if flags & bit) if flags else "-"
 
 
 def _response_code_details(argument: Argument) -> Operator:
@@ -198,6 +220,25 @@ def _protocol(argument: Argument) -> Operator:
     return lambda info: info.protocol.encode() or missing
 
 
+# Ids
+
+_PROCESS_ID: Final = uuid.uuid4()
+_request_id: Final = HEADER_OPERATORS["REQ"]
+
+
+def _stream_id(argument: Argument) -> Operator:
+    """The request id; of a connection an id that is the same in all of its entries."""
+    refuse_argument(argument)
+    read, missing = _request_id(argument._replace(text="x-request-id")), argument.missing
+
+    def stream_id(info: StreamInfo) -> bytes:
+        if not info.protocol:
+            return str(uuid.uuid5(_PROCESS_ID, str(info.connection.id))).encode()
+        return read(info) or missing
+
+    return stream_id
+
+
 # Constants of the process
 
 
@@ -211,7 +252,7 @@ def _environment(argument: Argument) -> Operator:
     if not argument.text:
         raise ValueError("ENVIRONMENT needs (NAME)")
     value = os.environ.get(argument.text, "").encode("utf-8", "surrogateescape")[: argument.max_length]
-    constant = value or argument.missing
+    constant = value or b"-"  # also in JSON, as in Envoy
     return lambda info: constant
 
 
@@ -257,6 +298,11 @@ _NOT_GATHERED: Final = (
     "VIRTUAL_CLUSTER_NAME",
 )
 
+#: Operators that a formatter brings (`SubstitutionFormatString.formatters`), and its type.
+FORMATTERS: Final[Mapping[str, str]] = {
+    "REQ_WITHOUT_QUERY": "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
+}
+
 OPERATORS: Final[Mapping[str, Builder]] = {
     **dict.fromkeys(_NOT_GATHERED, not_gathered),
     **HEADER_OPERATORS,
@@ -268,13 +314,13 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     **_address_family("DOWNSTREAM_DIRECT_REMOTE", lambda info: info.connection.direct_remote_address),
     **_address_family("DOWNSTREAM_LOCAL", lambda info: info.connection.local_address),
     **_address_family("DOWNSTREAM_DIRECT_LOCAL", lambda info: info.connection.direct_local_address),
-    **_address_family("UPSTREAM_REMOTE", _upstream_address(lambda upstream: upstream.remote_address)),
+    **_address_family("UPSTREAM_REMOTE", _upstream_address(_connected_address)),
     **_address_family("UPSTREAM_LOCAL", _upstream_address(lambda upstream: upstream.local_address)),
     **_tls_operators("DOWNSTREAM", _downstream_tls),
     **_tls_operators("UPSTREAM", _upstream_tls),
-    "ACCESS_LOG_TYPE": text(lambda info: "DownstreamEnd" if info.protocol else "TcpConnectionEnd"),
+    "ACCESS_LOG_TYPE": text(lambda info: info.log_type),
     "BYTES_RECEIVED": number(lambda info: info.bytes_received),
-    "BYTES_RETRANSMITTED": constant(b"0"),
+    "BYTES_RETRANSMITTED": number(lambda info: 0),
     "BYTES_SENT": number(lambda info: info.bytes_sent),
     "CONNECTION_ID": number(lambda info: info.connection.id),
     "CONNECTION_TERMINATION_DETAILS": text(_termination_details),
@@ -292,7 +338,7 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     "FILTER_CHAIN_NAME": text(lambda info: info.connection.filter_chain_name),
     "HOSTNAME": _hostname,
     "LISTENER_NAME": text(lambda info: info.connection.listener_name),
-    "PACKETS_RETRANSMITTED": constant(b"0"),
+    "PACKETS_RETRANSMITTED": number(lambda info: 0),
     "PROTOCOL": _protocol,
     "REQUESTED_SERVER_NAME": text(lambda info: info.connection.requested_server_name),
     "RESPONSE_CODE": number(lambda info: info.response_code),
@@ -300,6 +346,7 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     "RESPONSE_FLAGS": _flags,
     "RESPONSE_FLAGS_LONG": text(_flags_long),
     "ROUTE_NAME": text(lambda info: info.route_name),
+    "STREAM_ID": _stream_id,
     "UNIQUE_ID": text(lambda info: str(uuid.uuid4())),
     "UPSTREAM_CLUSTER": text(lambda info: info.cluster_name),
     "UPSTREAM_CLUSTER_RAW": text(lambda info: info.cluster_name),

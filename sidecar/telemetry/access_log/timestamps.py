@@ -13,6 +13,7 @@ from sidecar.telemetry.access_log.operator import (
     Argument,
     Builder,
     Operator,
+    numeric,
     refuse_argument,
     refuse_length,
 )
@@ -159,7 +160,7 @@ def _duration(begin: str, end: str) -> Builder:
         refuse_argument(argument)
         return _between(_INSTANTS[begin], _INSTANTS[end], _NS_PER_MS, argument.missing)
 
-    return build
+    return numeric(build)
 
 
 def _stream_duration(argument: Argument) -> Operator:
@@ -180,8 +181,8 @@ def _common_duration(argument: Argument) -> Operator:
 
 
 TIME_OPERATORS: Final[Mapping[str, Builder]] = {
-    "COMMON_DURATION": _common_duration,
-    "DURATION": _stream_duration,
+    "COMMON_DURATION": numeric(_common_duration),
+    "DURATION": numeric(_stream_duration),
     "REQUEST_DURATION": _duration("DS_RX_BEG", "DS_RX_END"),
     "REQUEST_TX_DURATION": _duration("DS_RX_BEG", "US_TX_END"),
     "RESPONSE_DURATION": _duration("DS_RX_BEG", "US_RX_BEG"),

@@ -96,7 +96,7 @@ class TestOptions:
             parse("node: {id: 5}", allow_unknown=True)
 
     def test_formats_are_judged_by_the_callers_function(self) -> None:
-        def check(text: str) -> str | None:
+        def check(text: str, extensions: tuple[str, ...]) -> str | None:
             return "no such operator: %NOPE%" if "%NOPE%" in text else None
 
         log = "{name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from config.model.access_log import FileAccessLogSpec
+from config.model.access_log import FileAccessLogSpec, TextFormat
 from config.model.core import DataSource, HeaderMutations, HeaderValueOption, Metadata
 from config.model.network import (
     DirectResponseNetworkSpec,
@@ -76,9 +76,12 @@ def test_echo() -> None:
     ("fields", "expected"),
     [
         ("path: /x", FileAccessLogSpec("/x")),
-        ('path: /x, format: "a\\n"', FileAccessLogSpec("/x", "a\n")),
-        ('path: /x, log_format: {text_format: "b"}', FileAccessLogSpec("/x", "b")),
-        ("path: /x, log_format: {text_format_source: {inline_string: c}}", FileAccessLogSpec("/x", "c")),
+        ('path: /x, format: "a\\n"', FileAccessLogSpec("/x", TextFormat("a\n"))),
+        ('path: /x, log_format: {text_format: "b"}', FileAccessLogSpec("/x", TextFormat("b"))),
+        (
+            "path: /x, log_format: {text_format_source: {inline_string: c}}",
+            FileAccessLogSpec("/x", TextFormat("c")),
+        ),
         ('path: /x, log_format: {text_format: ""}', FileAccessLogSpec("/x")),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf import any_pb2
 
-from config.model.access_log import AccessLogSpec
+from config.model.access_log import AccessLogSinkSpec
 from config.model.http import HttpFilterSpec
 from config.model.listener import ListenerFilterSpec
 from config.model.network import NetworkFilterSpec
@@ -39,7 +39,7 @@ def produced(translator: Callable[..., Any]) -> type:
         (NetworkFilterSpec, NETWORK_FILTERS),
         (HttpFilterSpec, HTTP_FILTERS),
         (ListenerFilterSpec, LISTENER_FILTERS),
-        (AccessLogSpec, ACCESS_LOGS),
+        (AccessLogSinkSpec, ACCESS_LOGS),
     ],
     ids=["network", "http", "listener", "access log"],
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from config.model.access_log import FileAccessLogSpec
+from config.model.access_log import FileAccessLogSpec, FilteredAccessLogSpec, TextFormat
+from config.model.access_log_filter import ResponseFlagFilter
 from config.model.core import SocketAddress
 from sidecar.main.access_logs import AccessLogs
-from sidecar.stream_info import ConnectionInfo, StreamInfo
+from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo
+from sidecar.telemetry.access_log.filters import FilterCompiler
 from sidecar.telemetry.access_log.format import FormatError
 from sidecar.transport.timers import Timers
 from stats.families import FilesystemStats
@@ -25,6 +28,7 @@ class World:
         self.logs = AccessLogs(
             FilesystemStats(self.store.scope("filesystem")),
             Timers(self.loop.as_loop()),
+            FilterCompiler({}, random.Random(1)),
             flush_interval_s=1.0,
             flush_at_bytes=flush_at_bytes,
         )
@@ -32,7 +36,7 @@ class World:
     def log(self, path: Path, text: str = "%BYTES_SENT%\n", size: int = 5) -> None:
         info = StreamInfo(ConnectionInfo(SocketAddress("1.1.1.1", 1), SocketAddress("2.2.2.2", 2)), 0.0, 0)
         info.bytes_sent = size
-        self.logs.get(FileAccessLogSpec(str(path), text)).log(cast("Any", info))
+        self.logs.get(FileAccessLogSpec(str(path), TextFormat(text))).log(cast("Any", info))
 
     def value(self, name: str) -> int:
         stat = self.store.find(f"filesystem.{name}")
@@ -112,3 +116,15 @@ def test_what_cannot_be_logged(tmp_path: Path) -> None:
         world.log(tmp_path / "no-such" / "log")
     with pytest.raises(FormatError):
         world.log(tmp_path / "log", "%NO_SUCH_OPERATOR%")
+
+
+def test_a_filtered_log_gets_what_its_filter_lets_through(tmp_path: Path) -> None:
+    world, path = World(), tmp_path / "log"
+    log = FileAccessLogSpec(str(path), TextFormat("%RESPONSE_FLAGS%\n"))
+    access_logger = world.logs.get(FilteredAccessLogSpec(log, ResponseFlagFilter(("UF",))))
+    for flag in (0, ResponseFlag.UPSTREAM_CONNECTION_FAILURE, ResponseFlag.NO_ROUTE_FOUND):
+        info = StreamInfo(ConnectionInfo(SocketAddress("1.1.1.1", 1), SocketAddress("2.2.2.2", 2)), 0.0, 0)
+        info.add_flag(flag)
+        access_logger.log(info)
+    access_logger.flush()
+    assert path.read_text() == "UF\n"

@@ -1,0 +1,144 @@
+"""Access log filters (envoy.config.accesslog.v3.AccessLogFilter): which entries are written."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from config.model.matching import HeaderMatcher, StringMatcher
+
+
+class ComparisonOp(enum.Enum):
+    EQ = 0
+    GE = 1
+    LE = 2
+    NE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`ComparisonFilter`: the value of `runtime_key` if it is set, else `value`, stands on the right."""
+
+    op: ComparisonOp
+    value: int
+    runtime_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCodeFilter:
+    """A stream without a response has the code 0."""
+
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class DurationFilter:
+    """In milliseconds."""
+
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class NotHealthCheckFilter:
+    """Entries of requests that the health check filter did not recognise as checks."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceableFilter:
+    """Entries of requests that are traced."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFilter:
+    """A share of the entries, `ratio` from 0.0 to 1.0 with steps of 1 / `denominator`.
+
+    `runtime_key` may set another numerator, of 100. The request id decides, so that all proxies on the way log the same requests,
+    unless `independent`.
+    """
+
+    runtime_key: str
+    numerator: int
+    denominator: int
+    independent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFilter:
+    """On the request's headers."""
+
+    header: HeaderMatcher
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFlagFilter:
+    """Any of the flags (their short names); any flag at all if there are none."""
+
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcStatusFilter:
+    """The gRPC status is one of `statuses`, or none of them if `exclude`."""
+
+    statuses: tuple[int, ...]
+    exclude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ValueMatcher:
+    """`envoy.type.matcher.v3.ValueMatcher`: exactly one field is set (`null` by True)."""
+
+    null: bool = False
+    number: float | None = None
+    number_range: tuple[float, float] | None = None  # [start, end)
+    string: StringMatcher | None = None
+    boolean: bool | None = None
+    present: bool | None = None
+    list_one_of: ValueMatcher | None = None
+    any_of: tuple[ValueMatcher, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataFilter:
+    """On the dynamic metadata; `default` is the verdict where the path leads nowhere."""
+
+    namespace: str
+    path: tuple[str, ...]
+    value: ValueMatcher
+    invert: bool = False
+    default: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LogTypeFilter:
+    """The type of the entry (`DownstreamEnd`, ...) is one of `types`, or none of them if `exclude`."""
+
+    types: tuple[str, ...]
+    exclude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AndFilter:
+    filters: tuple[AccessLogFilterSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrFilter:
+    filters: tuple[AccessLogFilterSpec, ...]
+
+
+AccessLogFilterSpec: TypeAlias = (
+    StatusCodeFilter
+    | DurationFilter
+    | NotHealthCheckFilter
+    | TraceableFilter
+    | RuntimeFilter
+    | HeaderFilter
+    | ResponseFlagFilter
+    | GrpcStatusFilter
+    | MetadataFilter
+    | LogTypeFilter
+    | AndFilter
+    | OrFilter
+)

@@ -1,0 +1,151 @@
+"""JSON formats: a nested table of format strings, compiled to one renderer of a line.
+
+A format string that is one operator alone gives the operator's own type (a number, an object, null for what is missing); any other
+one gives a string. Keys are sorted: a table has no order of its own in protobuf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, TypeAlias
+
+from sidecar.stream_info import StreamInfo
+from sidecar.telemetry.access_log.format import FormatError, Piece, Renderer, parse_format
+from sidecar.telemetry.access_log.json_values import NULL, json_bytes, quote
+from sidecar.telemetry.access_log.operator import Argument
+from sidecar.telemetry.access_log.operators import build_json_operator, build_operator
+
+#: A constant, or what renders the JSON of a value; `NULL` itself for a value that is not there.
+_Value: TypeAlias = "bytes | Renderer"
+_Join: TypeAlias = Callable[[StreamInfo], "list[bytes]"]
+
+
+def compile_json_format(
+    fields: Mapping[str, object], *, omit_empty: bool = False, extensions: Collection[str] = ()
+) -> Renderer:
+    """The renderer of a line, with its newline. Raises FormatError.
+
+    `fields` holds format strings, numbers, booleans, None, mappings and lists. `omit_empty`: what is missing is left out, and
+    objects that are empty for it. `extensions`: see `compile_format`.
+    """
+    compiler = _Omitting(extensions) if omit_empty else _Compiler(extensions)
+    return compiler.line(fields)
+
+
+class _Compiler:
+    """All keys are always there: the line is one template."""
+
+    missing = b"-"  # inside of a string
+
+    def __init__(self, extensions: Collection[str]) -> None:
+        self._extensions = extensions
+
+    def line(self, fields: Mapping[str, object]) -> Renderer:
+        literals: list[bytes] = [b""]
+        columns: list[Renderer] = []
+        self._flatten(fields, literals, columns)
+        literals[-1] += b"\n"
+        if not columns:
+            constant = literals[0]
+            return lambda info: constant
+        template = b"%b".join(literal.replace(b"%", b"%%") for literal in literals)
+        reads = tuple(columns)
+
+        def render(info: StreamInfo) -> bytes:
+            line: bytes = template % (*[read(info) for read in reads],)
+            return line
+
+        return render
+
+    def _flatten(self, value: object, literals: list[bytes], columns: list[Renderer]) -> None:
+        if isinstance(value, Mapping):
+            before = b"{"
+            for key in sorted(value):
+                literals[-1] += before + json_bytes(key) + b":"
+                self._flatten(value[key], literals, columns)
+                before = b","
+            literals[-1] += b"}" if value else b"{}"
+        elif isinstance(value, (list, tuple)):
+            literals[-1] += b"["
+            for index, item in enumerate(value):
+                literals[-1] += b"," if index else b""
+                self._flatten(item, literals, columns)
+            literals[-1] += b"]"
+        else:
+            leaf = self.leaf(value)
+            if isinstance(leaf, bytes):
+                literals[-1] += leaf
+            else:
+                columns.append(leaf)
+                literals.append(b"")
+
+    def leaf(self, value: object) -> _Value:
+        if not isinstance(value, str):
+            return NULL if value is None else json_bytes(value)
+        pieces = parse_format(value)
+        if not any(isinstance(piece, Piece) for piece in pieces):
+            return quote(b"".join(piece for piece in pieces if isinstance(piece, bytes)))
+        if len(pieces) == 1 and isinstance(pieces[0], Piece):
+            return self._typed(value, pieces[0])
+        return self._string(value, pieces)
+
+    def _typed(self, text: str, piece: Piece) -> Renderer:
+        argument = Argument(piece.argument, piece.max_length, NULL)
+        try:
+            return build_json_operator(piece.name, argument, self._extensions)
+        except ValueError as error:
+            raise FormatError(text, piece.position, str(error)) from None
+
+    def _string(self, text: str, pieces: list[bytes | Piece]) -> Renderer:
+        parts: list[_Value] = []
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                parts.append(piece)
+                continue
+            argument = Argument(piece.argument, piece.max_length, self.missing)
+            try:
+                parts.append(build_operator(piece.name, argument, self._extensions))
+            except ValueError as error:
+                raise FormatError(text, piece.position, str(error)) from None
+        return lambda info: quote(
+            b"".join([part if isinstance(part, bytes) else part(info) for part in parts])
+        )
+
+
+class _Omitting(_Compiler):
+    """What is missing is left out, with its key."""
+
+    missing = b""
+
+    def line(self, fields: Mapping[str, object]) -> Renderer:
+        members = self._members(fields)
+        return lambda info: b"{%b}\n" % b",".join(members(info))
+
+    def _value(self, value: object) -> _Value:
+        if isinstance(value, Mapping):
+            members = self._members(value)
+            return lambda info: b"{%b}" % b",".join(found) if (found := members(info)) else NULL
+        if isinstance(value, (list, tuple)):
+            items = self._items(value)
+            return lambda info: b"[%b]" % b",".join(items(info))
+        return self.leaf(value)
+
+    def _members(self, fields: Mapping[str, object]) -> _Join:
+        members = tuple((json_bytes(key) + b":", _reader(self._value(fields[key]))) for key in sorted(fields))
+
+        def join(info: StreamInfo) -> list[bytes]:
+            return [key + value for key, read in members if (value := read(info)) is not NULL]
+
+        return join
+
+    def _items(self, values: list[object] | tuple[object, ...]) -> _Join:
+        reads: Final = tuple(_reader(self._value(each)) for each in values)
+
+        def join(info: StreamInfo) -> list[bytes]:
+            return [value for read in reads if (value := read(info)) is not NULL]
+
+        return join
+
+
+def _reader(value: _Value) -> Renderer:
+    return (lambda info: value) if isinstance(value, bytes) else value

@@ -1,0 +1,381 @@
+"""The same access logs and the same traffic for two proxies: the lines that each of them writes.
+
+`access_log_formats.yaml` holds the logs: `name`, one of `text`, `json` (the formats) and `log` (the fields of a `FileAccessLog`
+besides its path), and perhaps `filter` (an `AccessLogFilter`). All of them are on the HTTP connection manager and on the TCP
+proxies of one bootstrap.
+
+What differs from run to run is masked: times, ids, and the ports that the kernel chose. A duration is written by the formats as
+`ms=N` or under a key that ends in `ms`, any other volatile number as `id=N` or under a key that ends in `id`; `volatile` has
+regular expressions for what else a log writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.backends import (
+    Do,
+    HttpBackend,
+    LoopThread,
+    RecordedRequest,
+    Script,
+    Send,
+    Sleep,
+    TcpBackend,
+)
+from tests.support.http_client import RawClient
+from tests.support.ports import free_ports
+from tests.support.process import ProxyCommand, start_proxy, wait_until
+
+FORMATS = Path(__file__).parent / "access_log_formats.yaml"
+
+_EXTENSIONS = "type.googleapis.com/envoy.extensions"
+_FLUSH_ARGUMENTS = ("--file-flush-interval-msec", "20")
+_LINE_LIMIT_S = 5.0
+_PROBE = "probe"
+_TUNNEL_GREETING = b"welcome\n"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Log:
+    """One configured log."""
+
+    name: str
+    log: Json
+    filter: Json | None = None
+    volatile: tuple[str, ...] = ()
+
+
+def logs() -> list[Log]:
+    return [_log(entry) for entry in yaml.safe_load(FORMATS.read_text(encoding="utf-8"))]
+
+
+def _log(entry: Json) -> Log:
+    log: Json = entry.get("log", {})
+    if "text" in entry:
+        log = {"log_format": {"text_format_source": {"inline_string": entry["text"] + "\n"}}}
+    elif "json" in entry:
+        log = {"log_format": {"json_format": entry["json"]}}
+    return Log(entry["name"], log, entry.get("filter"), tuple(entry.get("volatile", ())))
+
+
+class Surroundings:
+    """Backends and ports that stay the same for both proxies."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._loop = LoopThread()
+        self.http = HttpBackend(self._loop, name="http")
+        self.http.answer = _answer
+        self.http.start()
+        self.tcp = TcpBackend(self._loop, "line_echo", prefix="echo").start()
+        self.admin_port, self.http_port, self.tcp_port, self.closed_port, self.lost_port = free_ports(5)
+        self._fixed_ports = {
+            self.http.address[1],
+            self.tcp.address[1],
+            self.http_port,
+            self.tcp_port,
+            self.closed_port,
+            self.lost_port,
+            80,
+        }
+
+    def close(self) -> None:
+        self.http.stop()
+        self.tcp.stop()
+        self._loop.close()
+
+    def run(self, command: ProxyCommand, configured: Sequence[Log]) -> dict[str, list[str]]:
+        """The masked lines of each log."""
+        directory = self.directory / command.name
+        directory.mkdir()
+        bootstrap = self._bootstrap(directory, configured)
+        proxy = start_proxy(
+            command,
+            json.dumps(bootstrap),
+            directory,
+            self.admin_port,
+            extra=_FLUSH_ARGUMENTS,
+        )
+        try:
+            for number, exchange in enumerate(EXCHANGES, 1):
+                exchange(self)
+                _await_lines(directory / _PROBE, number)
+        finally:
+            proxy.terminate()
+        return {
+            each.name: self._masked(
+                (directory / each.name).read_text(encoding="utf-8", errors="backslashreplace"), each.volatile
+            )
+            for each in configured
+        }
+
+    def _masked(self, text: str, volatile: Sequence[str]) -> list[str]:
+        for expression in volatile:
+            text = re.sub(expression, "<volatile>", text)
+        for pattern, replacement in _MASKS:
+            text = pattern.sub(replacement, text)
+        return _PORT.sub(self._mask_port, text).splitlines()
+
+    def _mask_port(self, found: re.Match[str]) -> str:
+        return found[0] if int(found[2]) in self._fixed_ports else f"{found[1]}<port>"
+
+    # the bootstrap
+
+    def _bootstrap(self, directory: Path, configured: Sequence[Log]) -> Json:
+        probe = Log(_PROBE, {"log_format": {"text_format_source": {"inline_string": "x\n"}}})
+        access_logs = [_access_log(directory, each) for each in (*configured, probe)]
+        return {
+            "node": {"id": "node", "cluster": "cluster"},
+            "admin": {"address": _address(self.admin_port)},
+            "static_resources": {
+                "listeners": [
+                    _listener("http", self.http_port, _manager(access_logs)),
+                    _listener("tcp", self.tcp_port, _tcp_proxy("tcp", access_logs)),
+                    _listener("lost", self.lost_port, _tcp_proxy("closed", access_logs)),
+                ],
+                "clusters": [
+                    _cluster("http", self.http.address[1]),
+                    _cluster("tcp", self.tcp.address[1]),
+                    _cluster("closed", self.closed_port),
+                ],
+            },
+        }
+
+    # the traffic
+
+    def request(
+        self, method: str, path: str, headers: Sequence[tuple[str, str]] = (), body: bytes | None = None
+    ) -> None:
+        with RawClient(("127.0.0.1", self.http_port)) as client:
+            client.request(method, path, [("user-agent", "tester/1"), *headers], body, host="a.example")
+
+    def upgrade(self) -> None:
+        """A WebSocket that the backend ends."""
+        with socket.create_connection(("127.0.0.1", self.http_port), timeout=5) as connection:
+            connection.sendall(
+                b"GET /upgrade HTTP/1.1\r\nhost: a.example\r\nuser-agent: tester/1\r\nconnection: upgrade\r\n"
+                b"upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            )
+            _read_to_end(connection)
+
+    def tunnel(self, port: int, data: bytes) -> None:
+        """Some lines over TCP; ended by us once the answers are here."""
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            if data:
+                connection.sendall(data)
+                received = b""
+                while received.count(b"\n") < data.count(b"\n"):
+                    received += connection.recv(65536)
+                connection.shutdown(socket.SHUT_WR)
+            _read_to_end(connection)
+
+
+_GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
+
+#: One line of each unfiltered log for each of them.
+EXCHANGES: Sequence[Callable[[Surroundings], None]] = (
+    lambda at: at.request(
+        "GET", "/ok?q=1&x=2", [("x-forwarded-for", "10.0.0.9"), ("x-quote", 'a"b\\c\td/é')]
+    ),
+    lambda at: at.request("POST", "/status/503", [("x-two", "a"), ("x-two", "b")], b"body"),
+    lambda at: at.request("HEAD", "/rewrite/this"),
+    lambda at: at.request("GET", "/direct"),
+    lambda at: at.request("GET", "/nowhere"),
+    lambda at: at.request("GET", "/closed"),
+    lambda at: at.request("GET", "/close"),
+    lambda at: at.request("GET", "/slow"),
+    lambda at: at.request("GET", "/chunked", [("x-envoy-force-trace", "true"), ("x-empty", "")]),
+    lambda at: at.request("POST", "/grpc/7", _GRPC, b"\0\0\0\0\0"),
+    lambda at: at.request("GET", "/healthz"),
+    lambda at: at.upgrade(),
+    lambda at: at.tunnel(at.tcp_port, b"one\ntwo\n"),
+    lambda at: at.tunnel(at.lost_port, b""),
+)
+
+
+def _read_to_end(connection: socket.socket) -> None:
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+
+
+def _await_lines(path: Path, count: int) -> None:
+    wait_until(
+        lambda: path.exists() and path.read_bytes().count(b"\n") >= count,
+        timeout_s=_LINE_LIMIT_S,
+        what=f"line {count} of {path}",
+    )
+
+
+def _answer(request: RecordedRequest) -> Script:
+    target = request.target
+    body = b"%d\n" % len(target)
+    headers = "x-resp: RV\r\nx-two: a\r\nx-two: b\r\nserver: backend\r\n"
+    if target.startswith("/close"):
+        return [Do("close")]
+    if target.startswith("/upgrade"):
+        head = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+        return [Send(head.encode() + _TUNNEL_GREETING), Do("close")]
+    if target.startswith("/grpc/"):
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: {target[6:]}\r\ncontent-length: 0\r\n\r\n"
+        return [Send(head.encode())]
+    if target.startswith("/chunked"):
+        chunk = b"%x\r\n%b\r\n0\r\nx-trailer: TV\r\n\r\n" % (len(body), body)
+        return [Send(f"HTTP/1.1 200 OK\r\n{headers}transfer-encoding: chunked\r\n\r\n".encode() + chunk)]
+    status = int(target.rpartition("/")[2]) if target.startswith("/status/") else 200
+    answer = f"HTTP/1.1 {status} Text\r\n{headers}content-length: {len(body)}\r\n\r\n".encode()
+    answer += b"" if request.method == "HEAD" else body
+    return [Sleep(2.0), Send(answer)] if target.startswith("/slow") else [Send(answer)]
+
+
+# the pieces of the bootstrap
+
+
+def _address(port: int) -> Json:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _access_log(directory: Path, log: Log) -> Json:
+    configured: Json = {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": f"{_EXTENSIONS}.access_loggers.file.v3.FileAccessLog",
+            "path": str(directory / log.name),
+            **log.log,
+        },
+    }
+    if log.filter is not None:
+        configured["filter"] = log.filter
+    return configured
+
+
+def _listener(name: str, port: int, network_filter: Json) -> Json:
+    return {
+        "name": name,
+        "address": _address(port),
+        "filter_chains": [{"name": f"{name}-chain", "filters": [network_filter]}],
+    }
+
+
+def _cluster(name: str, port: int) -> Json:
+    endpoint = {
+        "endpoint": {"address": _address(port), "hostname": f"{name}.host"},
+        "metadata": {"filter_metadata": {"istio": {"workload": "w;n;c;r;k"}}},
+    }
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "metadata": {
+            "filter_metadata": {
+                "istio": {
+                    "services": [{"name": "s", "host": "h"}],
+                    "default_original_port": 80,
+                    "on": True,
+                    "none": None,
+                }
+            }
+        },
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _tcp_proxy(cluster: str, access_logs: list[Json]) -> Json:
+    return {
+        "name": "envoy.filters.network.tcp_proxy",
+        "typed_config": {
+            "@type": f"{_EXTENSIONS}.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": cluster,
+            "cluster": cluster,
+            "access_log": access_logs,
+        },
+    }
+
+
+def _manager(access_logs: list[Json]) -> Json:
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "http",
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
+            "access_log": access_logs,
+            "http_protocol_options": {"enable_trailers": True},
+            "route_config": {
+                "name": "routes",
+                "virtual_hosts": [{"name": "host", "domains": ["*"], "routes": _routes()}],
+            },
+            "http_filters": [
+                {
+                    "name": "envoy.filters.http.router",
+                    "typed_config": {"@type": f"{_EXTENSIONS}.filters.http.router.v3.Router"},
+                }
+            ],
+        },
+    }
+
+
+def _routes() -> list[Json]:
+    def route(prefix: str, **action: Any) -> Json:
+        return {
+            "name": f"to{prefix.replace('/', '-')}",
+            "match": {"prefix": prefix},
+            "route": {"cluster": "http", **action},
+        }
+
+    return [
+        {
+            "name": "to-direct",
+            "match": {"prefix": "/direct"},
+            "direct_response": {"status": 418, "body": {"inline_string": "tea"}},
+        },
+        route("/ok")
+        | {
+            "metadata": {
+                "filter_metadata": {
+                    "istio": {
+                        "config": "cfg",
+                        "n": 3,
+                        "f": 1.5,
+                        "p": 100000,
+                        "q": 1e15,
+                        "r": 123456789012345678,
+                        "s": 0.00001,
+                        "t": 1e21,
+                        "u": 3000000,
+                        "w": 1234567890123456789012,
+                        "b": True,
+                        "l": [1, "a"],
+                    }
+                }
+            }
+        },
+        route("/rewrite", prefix_rewrite="/rewritten"),
+        route("/closed", cluster="closed"),
+        route("/close"),
+        route("/slow", timeout="0.2s"),
+        *map(route, ("/status", "/chunked", "/grpc", "/upgrade", "/healthz")),
+    ]
+
+
+#: Applied in order to the whole text.
+_MASKS: Sequence[tuple[re.Pattern[str], str]] = (
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<uuid>"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d{4})"), r"<time>\1"),
+    (re.compile(r"\b(ms|id)=\d+"), r"\1=<n>"),
+    (re.compile(r'(ms|id)":("?)\d+'), r'\1":\2<n>'),
+)
+_PORT = re.compile(r"(127\.0\.0\.1:|port=|port\":)(\d+)")
