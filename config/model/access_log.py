@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from config.model.access_log_filter import AccessLogFilterSpec
 
@@ -43,6 +43,21 @@ class FileAccessLogSpec:
     path: str
     format: LogFormat | None = None
 
+
+@dataclass(frozen=True, slots=True)
+class AccessLogOptions:
+    """`access_log_options` of the connection manager and of the TCP proxy: entries before the one at the end.
+
+    `at_start`: of a new request, of an upstream connection. `at_tunnel`: of a tunnel that was granted. `flush_interval_s`: again and
+    again; None: never.
+    """
+
+    at_start: bool = False
+    at_tunnel: bool = False
+    flush_interval_s: float | None = None
+
+
+LOGGED_AT_THE_END: Final = AccessLogOptions()
 
 AccessLogSinkSpec: TypeAlias = FileAccessLogSpec
 

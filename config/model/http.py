@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from config.model.access_log import AccessLogSpec
+from config.model.access_log import LOGGED_AT_THE_END, AccessLogOptions, AccessLogSpec
 from config.model.core import CidrRange
 from config.model.grpc import GrpcStatsSpec, GrpcWebSpec
 from config.model.http2 import Http2Options
@@ -146,3 +146,4 @@ class HttpConnectionManagerSpec:
     strip_trailing_host_dot: bool = False
     upgrade_configs: tuple[UpgradeConfig, ...] = ()
     access_log: tuple[AccessLogSpec, ...] = ()
+    access_log_options: AccessLogOptions = LOGGED_AT_THE_END

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from config.model.access_log import AccessLogSpec
+from config.model.access_log import LOGGED_AT_THE_END, AccessLogOptions, AccessLogSpec
 from config.model.core import NO_MUTATIONS, DataSource, HeaderMutations, Metadata
 from config.model.http import HttpConnectionManagerSpec
 from config.model.istio import IstioStatsSpec, MetadataExchangeSpec
@@ -40,6 +40,7 @@ class TcpProxySpec:
     max_downstream_connection_duration_s: float | None = None
     tunneling: TunnelingConfig | None = None
     access_log: tuple[AccessLogSpec, ...] = ()
+    access_log_options: AccessLogOptions = LOGGED_AT_THE_END
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from config.model.access_log import AccessLogOptions
 from config.model.http import (
     CodecType,
     ForwardClientCertDetails,
@@ -50,6 +51,7 @@ declare(
     "stat_prefix route_config http_filters common_http_protocol_options http_protocol_options http2_protocol_options "
     "server_name server_header_transformation max_request_headers_kb stream_idle_timeout "
     "request_timeout request_headers_timeout drain_timeout delayed_close_timeout access_log "
+    "access_log_options access_log_flush_interval flush_access_log_on_new_request "
     "use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via "
     "generate_request_id preserve_external_request_id always_set_request_id_in_response "
     "forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs "
@@ -69,9 +71,6 @@ declare(
         "add_user_agent": "headers stay as they are",
         "tracing": "nothing is traced",
         "stream_flush_timeout": "the stream idle timeout is used",
-        "access_log_flush_interval": "HTTP requests are logged at their end",
-        "flush_access_log_on_new_request": "HTTP requests are logged at their end",
-        "access_log_options": "HTTP requests are logged at their end",
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "",
         "proxy_status_config": "no Proxy-Status header is written",
         "append_local_overload": "",
@@ -90,6 +89,10 @@ declare(
 )
 declare(f"{HTTP_CONNECTION_MANAGER}.InternalAddressConfig", "cidr_ranges", refused={"unix_sockets": ""})
 declare(f"{HTTP_CONNECTION_MANAGER}.SetCurrentClientCertDetails", "subject cert chain dns uri")
+declare(
+    f"{HTTP_CONNECTION_MANAGER}.HcmAccessLogOptions",
+    "access_log_flush_interval flush_access_log_on_new_request flush_log_on_tunnel_successfully_established",
+)
 declare(
     f"{HTTP_CONNECTION_MANAGER}.UpgradeConfig",
     "upgrade_type enabled",
@@ -231,6 +234,22 @@ def _escaped_slashes(number: int) -> PathWithEscapedSlashesAction:
     return enum_of(PathWithEscapedSlashesAction, number or 1)
 
 
+def _access_log_options(msg: Any, at: Path) -> AccessLogOptions:
+    """`access_log_options`, else the older fields that say the same."""
+    if not msg.HasField("access_log_options"):
+        interval_s = positive_seconds(msg, "access_log_flush_interval", None, at)
+        return AccessLogOptions(msg.flush_access_log_on_new_request, False, interval_s)
+    options, options_at = msg.access_log_options, at.field("access_log_options")
+    for field in ("flush_access_log_on_new_request", "access_log_flush_interval"):
+        if msg.HasField(field) if field.endswith("interval") else getattr(msg, field):
+            at.field(field).error("cannot be set together with access_log_options", of_key=True)
+    return AccessLogOptions(
+        options.flush_access_log_on_new_request,
+        options.flush_log_on_tunnel_successfully_established,
+        positive_seconds(options, "access_log_flush_interval", None, options_at),
+    )
+
+
 def translate_http_connection_manager(msg: Any, at: Path) -> HttpConnectionManagerSpec:
     common, common_at = msg.common_http_protocol_options, at.field("common_http_protocol_options")
     _check_request_id_extension(msg, at)
@@ -288,4 +307,5 @@ def translate_http_connection_manager(msg: Any, at: Path) -> HttpConnectionManag
         strip_trailing_host_dot=msg.strip_trailing_host_dot,
         upgrade_configs=_translate_upgrades(msg.upgrade_configs, at.field("upgrade_configs")),
         access_log=translate_access_logs(msg.access_log, at.field("access_log")),
+        access_log_options=_access_log_options(msg, at),
     )

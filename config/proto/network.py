@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from config.model.access_log import AccessLogOptions
 from config.model.core import DataSource, HeaderMutations
 from config.model.http import HttpConnectionManagerSpec
 from config.model.network import (
@@ -25,7 +26,7 @@ from config.proto.core import (
     translate_header_value_option,
     wrapped_int,
 )
-from config.proto.fields import declare, noted
+from config.proto.fields import declare
 from config.proto.http import HTTP_CONNECTION_MANAGER, translate_http_connection_manager
 from config.proto.path import Path
 from config.proto.route import NO_SUBSETS, ClusterCheck, check_cluster
@@ -35,9 +36,6 @@ _TCP_PROXY: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _DIRECT_RESPONSE: Final = "envoy.extensions.filters.network.direct_response.v3.Config"
 _ECHO: Final = "envoy.extensions.filters.network.echo.v3.Echo"
 _AUTHORITY: Final = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+,;=:@\[\]]+")  # RFC 3986, 3.2
-_LOGGED_AT_THEIR_END: Final = noted(
-    "access_log_flush_interval flush_access_log_on_connected", "connections are logged at their end"
-)
 
 declare(
     "envoy.config.listener.v3.Filter",
@@ -54,7 +52,8 @@ declare(
 declare(
     _TCP_PROXY,
     "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts "
-    "max_downstream_connection_duration access_log_options tunneling_config",
+    "max_downstream_connection_duration access_log_options access_log_flush_interval "
+    "flush_access_log_on_connected tunneling_config",
     partly={
         "upstream_connect_mode": "IMMEDIATE only",
     },
@@ -67,7 +66,6 @@ declare(
         "max_downstream_connection_duration_jitter_percentage": "",
         "proxy_protocol_tlvs": "no PROXY protocol is sent",
         "max_early_data_bytes": "",
-        **_LOGGED_AT_THEIR_END,
     },
     refused={"on_demand": "clusters by discovery need a control plane"},
 )
@@ -86,7 +84,7 @@ declare(f"{_TCP_PROXY}.WeightedCluster", "clusters")
 declare(f"{_TCP_PROXY}.WeightedCluster.ClusterWeight", "name weight", ignored=NO_SUBSETS)
 declare(
     f"{_TCP_PROXY}.TcpAccessLogOptions",
-    ignored=_LOGGED_AT_THEIR_END,
+    "access_log_flush_interval flush_access_log_on_connected",
 )
 declare(_DIRECT_RESPONSE, "response")
 declare(_ECHO)
@@ -120,6 +118,15 @@ def _translate_tunneling(msg: Any, at: Path) -> TunnelingConfig | None:
     )
 
 
+def _access_log_options(msg: Any, at: Path) -> AccessLogOptions:
+    """`access_log_options`, else the older fields that say the same."""
+    options, options_at = msg, at
+    if msg.HasField("access_log_options"):
+        options, options_at = msg.access_log_options, at.field("access_log_options")
+    interval_s = positive_seconds(options, "access_log_flush_interval", None, options_at)
+    return AccessLogOptions(at_start=options.flush_access_log_on_connected, flush_interval_s=interval_s)
+
+
 def translate_tcp_proxy(msg: Any, at: Path) -> TcpProxySpec:
     """A cluster that does not exist is only a warning: Envoy, too, decides when a connection comes."""
     if msg.upstream_connect_mode:
@@ -137,6 +144,7 @@ def translate_tcp_proxy(msg: Any, at: Path) -> TcpProxySpec:
         ),
         tunneling=_translate_tunneling(msg, at),
         access_log=translate_access_logs(msg.access_log, at.field("access_log")),
+        access_log_options=_access_log_options(msg, at),
     )
 
 

@@ -13,13 +13,13 @@ from sidecar.http.registry import build_http_filter
 from sidecar.http.request_headers import RequestRules
 from sidecar.http.response_headers import ResponseRules
 from sidecar.http.routing import RouteTable
+from sidecar.telemetry.access_log.schedule import LogSchedule
 from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.http2_keepalive import Http2Keepalive, Pinged
 from sidecar.transport.http2_settings import http2_settings
 from stats.families import Http1CodecStats, Http2CodecStats, HttpStats, ListenerHttpStats, TracingStats
 
 if TYPE_CHECKING:
-    from sidecar.telemetry.access_log.api import AccessLogger
     from sidecar.upstream.services import FilterContext
     from stats.metrics import Counter
 
@@ -39,7 +39,7 @@ class ManagerConfig:
     __slots__ = (
         "_http2_stats",
         "_response_counters",
-        "access_loggers",
+        "access_log",
         "bugs",
         "chain",
         "codec_settings",
@@ -97,8 +97,8 @@ class ManagerConfig:
         self.chain: Final = FilterChain(
             [build_http_filter(each.spec, filter_context) for each in spec.http_filters if not each.disabled]
         )
-        self.access_loggers: Final[tuple[AccessLogger, ...]] = tuple(
-            services.access_logger(each) for each in spec.access_log
+        self.access_log: Final = LogSchedule(
+            tuple(map(services.access_logger, spec.access_log)), spec.access_log_options, services.timers
         )
 
     def http2_stats(self) -> Http2CodecStats:

@@ -25,6 +25,7 @@ from sidecar.http.manager_config import BUFFER_LIMIT_BYTES
 from sidecar.http.route import ForwardRoute
 from sidecar.stream_info import ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log.format import escape
+from sidecar.telemetry.access_log.schedule import LogType
 from sidecar.transport.flow import CONTINUE, HOLD, HOLD_HEADERS, Flow
 
 if TYPE_CHECKING:
@@ -113,6 +114,10 @@ class ActiveStream:
         self.idle_timer = exchanges.stream_idle_timer(self)
         if config.has_stream_timeouts:
             self._start_timeouts()
+        if config.access_log.interval_s is not None:
+            log_timer = config.access_log.repeat(self.info, LogType.DOWNSTREAM_PERIODIC)
+            if log_timer is not None:
+                self._keep(log_timer)
 
     # --- the request, from the codec
 
@@ -132,6 +137,8 @@ class ActiveStream:
         route = self.route = config.routes.match(headers, self.random_value)
         if route is not None:
             self._take_route(route, headers)
+        if config.access_log.at_start:
+            config.access_log.write(info, LogType.DOWNSTREAM_START)
         upgrade = self._asked_upgrade(headers)
         if upgrade is not None and not self._begin_upgrade(upgrade):
             return
@@ -430,6 +437,8 @@ class ActiveStream:
         config.count_response(status)
         if status == 101 or self.is_connected:
             exchanges.on_upgraded()
+            if config.access_log.at_tunnel:
+                config.access_log.write(info, LogType.DOWNSTREAM_TUNNEL)
         if end:
             exchanges.on_response_ended(self)
             return
@@ -740,9 +749,7 @@ class ActiveStream:
             stats.downstream_cx_upgrades_active.dec()
         if answered:
             stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
-        info.log_type = "DownstreamEnd"
-        for access_logger in config.access_loggers:
-            access_logger.log(info)
+        config.access_log.write(info, LogType.DOWNSTREAM_END)
         if logger.isEnabledFor(logging.DEBUG):
             self._log_outcome()
         if self._tasks is not None:

@@ -15,6 +15,7 @@ from sidecar.listener.predicate import compile_predicate
 from sidecar.listener.registry import build_listener_filter
 from sidecar.network.connection import DownstreamConnection, FilterChain
 from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo
+from sidecar.telemetry.access_log.schedule import LogType
 from sidecar.transport import sockets
 
 if TYPE_CHECKING:
@@ -242,6 +243,7 @@ class Listener:
         stream_info = StreamInfo(info, info.start_s, info.start_monotonic_ns)
         stream_info.add_flag(ResponseFlag.NO_ROUTE_FOUND)
         stream_info.response_code_details = "filter_chain_not_found"
+        stream_info.log_type = LogType.NOT_SET
         for access_logger in self._access_loggers:
             access_logger.log(stream_info)
 
@@ -260,6 +262,7 @@ class Listener:
             session.end_ns = session.end_ns or now_ns
             if not session.cluster_name:  # no tcp_proxy: nobody counted the bytes
                 session.bytes_received, session.bytes_sent = connection.rx_bytes, connection.tx_bytes
+            session.log_type = LogType.NOT_SET
             for access_logger in self._access_loggers:
                 access_logger.log(session)
         if self.on_idle is not None and not self.connections:

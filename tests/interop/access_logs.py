@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,14 @@ class Surroundings:
         self.http.answer = _answer
         self.http.start()
         self.tcp = TcpBackend(self._loop, "line_echo", prefix="echo").start()
-        self.admin_port, self.http_port, self.tcp_port, self.closed_port, self.lost_port = free_ports(5)
+        (
+            self.admin_port,
+            self.http_port,
+            self.tcp_port,
+            self.closed_port,
+            self.lost_port,
+            self.unmatched_port,
+        ) = free_ports(6)
         self._fixed_ports = {
             self.http.address[1],
             self.tcp.address[1],
@@ -120,6 +128,26 @@ class Surroundings:
             for each in configured
         }
 
+    def run_early(self, command: ProxyCommand) -> dict[str, list[str]]:
+        """The lines of one log of streams (`filter`) and one of connections (`listener`), with entries before the end."""
+        directory = self.directory / f"{command.name}-early"
+        directory.mkdir()
+        bootstrap = self._bootstrap(directory, [])
+        _log_early(bootstrap, _access_log(directory, _EARLY), _access_log(directory, _CONNECTIONS))
+        proxy = start_proxy(
+            command, json.dumps(bootstrap), directory, self.admin_port, extra=_FLUSH_ARGUMENTS
+        )
+        try:
+            for number, exchange in enumerate(_EARLY_EXCHANGES, 1):
+                exchange(self)
+                _await_lines(directory / _CONNECTIONS.name, number)
+        finally:
+            proxy.terminate()
+        return {
+            each.name: self._masked((directory / each.name).read_text(), ())
+            for each in (_EARLY, _CONNECTIONS)
+        }
+
     def _masked(self, text: str, volatile: Sequence[str]) -> list[str]:
         for expression in volatile:
             text = re.sub(expression, "<volatile>", text)
@@ -143,6 +171,9 @@ class Surroundings:
                     _listener("http", self.http_port, _manager(access_logs)),
                     _listener("tcp", self.tcp_port, _tcp_proxy("tcp", access_logs)),
                     _listener("lost", self.lost_port, _tcp_proxy("closed", access_logs)),
+                    _listener(
+                        "unmatched", self.unmatched_port, _tcp_proxy("tcp", []), {"destination_port": 1}
+                    ),
                 ],
                 "clusters": [
                     _cluster("http", self.http.address[1]),
@@ -169,14 +200,15 @@ class Surroundings:
             )
             _read_to_end(connection)
 
-    def tunnel(self, port: int, data: bytes) -> None:
-        """Some lines over TCP; ended by us once the answers are here."""
+    def tunnel(self, port: int, data: bytes, pause_s: float = 0.0) -> None:
+        """Some lines over TCP; ended by us `pause_s` after the answers are here."""
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             if data:
                 connection.sendall(data)
                 received = b""
                 while received.count(b"\n") < data.count(b"\n"):
                     received += connection.recv(65536)
+                time.sleep(pause_s)
                 connection.shutdown(socket.SHUT_WR)
             _read_to_end(connection)
 
@@ -202,6 +234,41 @@ EXCHANGES: Sequence[Callable[[Surroundings], None]] = (
     lambda at: at.tunnel(at.tcp_port, b"one\ntwo\n"),
     lambda at: at.tunnel(at.lost_port, b""),
 )
+
+
+_EARLY_TEXT = (
+    "%ACCESS_LOG_TYPE% %REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %ROUTE_NAME% "
+    "%UPSTREAM_CLUSTER% %UPSTREAM_HOST% %BYTES_SENT% %BYTES_RECEIVED% %RESP(X-RESP)% ms=%DURATION%\n"
+)
+_EARLY = Log("filter", {"log_format": {"text_format_source": {"inline_string": _EARLY_TEXT}}})
+_CONNECTIONS = Log("listener", _EARLY.log)
+_EARLY_INTERVAL_S = 0.3
+
+#: One line of the listener's log for each of them.
+_EARLY_EXCHANGES: Sequence[Callable[[Surroundings], None]] = (
+    lambda at: at.request("GET", "/ok"),
+    lambda at: at.request("GET", "/direct"),
+    lambda at: at.request("GET", "/nowhere"),
+    lambda at: at.request("GET", "/wait"),
+    lambda at: at.upgrade(),
+    lambda at: at.tunnel(at.tcp_port, b"one\ntwo\n", 2.5 * _EARLY_INTERVAL_S),
+    lambda at: at.tunnel(at.lost_port, b""),
+    lambda at: at.tunnel(at.unmatched_port, b""),
+)
+
+
+def _log_early(bootstrap: Json, log: Json, connections: Json) -> None:
+    for listener in bootstrap["static_resources"]["listeners"]:
+        listener["access_log"] = [connections]
+        config = listener["filter_chains"][0]["filters"][0]["typed_config"]
+        config["access_log"] = [log]
+        options: Json = {"access_log_flush_interval": f"{_EARLY_INTERVAL_S}s"}
+        if "TcpProxy" in config["@type"]:
+            options["flush_access_log_on_connected"] = True
+        else:
+            options["flush_access_log_on_new_request"] = True
+            options["flush_log_on_tunnel_successfully_established"] = True
+        config["access_log_options"] = options
 
 
 def _read_to_end(connection: socket.socket) -> None:
@@ -235,6 +302,11 @@ def _answer(request: RecordedRequest) -> Script:
     if target.startswith("/chunked"):
         chunk = b"%x\r\n%b\r\n0\r\nx-trailer: TV\r\n\r\n" % (len(body), body)
         return [Send(f"HTTP/1.1 200 OK\r\n{headers}transfer-encoding: chunked\r\n\r\n".encode() + chunk)]
+    if target.startswith("/wait"):
+        return [
+            Sleep(2.5 * _EARLY_INTERVAL_S),
+            Send(f"HTTP/1.1 200 OK\r\n{headers}content-length: 0\r\n\r\n".encode()),
+        ]
     status = int(target.rpartition("/")[2]) if target.startswith("/status/") else 200
     answer = f"HTTP/1.1 {status} Text\r\n{headers}content-length: {len(body)}\r\n\r\n".encode()
     answer += b"" if request.method == "HEAD" else body
@@ -262,12 +334,9 @@ def _access_log(directory: Path, log: Log) -> Json:
     return configured
 
 
-def _listener(name: str, port: int, network_filter: Json) -> Json:
-    return {
-        "name": name,
-        "address": _address(port),
-        "filter_chains": [{"name": f"{name}-chain", "filters": [network_filter]}],
-    }
+def _listener(name: str, port: int, network_filter: Json, match: Json | None = None) -> Json:
+    chain = {"name": f"{name}-chain", "filters": [network_filter], "filter_chain_match": match or {}}
+    return {"name": name, "address": _address(port), "filter_chains": [chain]}
 
 
 def _cluster(name: str, port: int) -> Json:
@@ -367,7 +436,7 @@ def _routes() -> list[Json]:
         route("/closed", cluster="closed"),
         route("/close"),
         route("/slow", timeout="0.2s"),
-        *map(route, ("/status", "/chunked", "/grpc", "/upgrade", "/healthz")),
+        *map(route, ("/status", "/wait", "/chunked", "/grpc", "/upgrade", "/healthz")),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -22,14 +23,17 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
+    created = Surroundings(tmp_path_factory.mktemp("access-logs"))
+    yield created
+    created.close()
+
+
+@pytest.fixture(scope="module")
+def pair(surroundings: Surroundings) -> Pair:
     envoy = require_envoy()
-    surroundings = Surroundings(tmp_path_factory.mktemp("access-logs"))
-    try:
-        configured: list[Log] = list(_LOGS.values())
-        return Pair(surroundings.run(envoy, configured), surroundings.run(sidecar_command(), configured))
-    finally:
-        surroundings.close()
+    configured: list[Log] = list(_LOGS.values())
+    return Pair(surroundings.run(envoy, configured), surroundings.run(sidecar_command(), configured))
 
 
 @pytest.mark.parametrize("name", _LOGS)
@@ -44,6 +48,22 @@ def test_same_lines(pair: Pair, name: str) -> None:
         f"{number}:\n  envoy {theirs[number]}\n  ours  {ours[number]}"
         for number in sorted(different ^ expected)
     )
+
+
+def test_same_entries_before_the_end(surroundings: Surroundings) -> None:
+    theirs = surroundings.run_early(require_envoy())
+    ours = surroundings.run_early(sidecar_command())
+    assert ours == theirs
+    types = {line.split()[0] for line in ours["filter"]}
+    assert types == {
+        "DownstreamStart",
+        "DownstreamPeriodic",
+        "DownstreamTunnelSuccessfullyEstablished",
+        "DownstreamEnd",
+        "TcpUpstreamConnected",
+        "TcpPeriodic",
+        "TcpConnectionEnd",
+    }
 
 
 def test_every_exchange_is_logged(pair: Pair) -> None:

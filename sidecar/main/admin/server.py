@@ -19,6 +19,7 @@ from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, parse_
 from sidecar.main.admin.browser import is_foreign
 from sidecar.main.admin.negotiation import accepts_gzip
 from sidecar.stream_info import ConnectionInfo, StreamInfo
+from sidecar.telemetry.access_log.schedule import LogType
 from sidecar.transport import sockets
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class AdminServer:
         return "\n".join(lines) + "\n"
 
     def log(self, info: StreamInfo) -> None:
+        info.log_type = LogType.DOWNSTREAM_END
         for access_logger in self._access_loggers:
             access_logger.log(info)
 

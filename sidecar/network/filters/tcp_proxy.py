@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import TYPE_CHECKING
 
 from config.model.network import TcpProxySpec, WeightedTcpCluster
 from sidecar.network.api import Connection, NetworkFilterFactory, PassThroughFilter
 from sidecar.network.http_tunnel import Tunneling
 from sidecar.stream_info import ResponseFlag, StreamInfo, UpstreamInfo
+from sidecar.telemetry.access_log.schedule import LogSchedule, LogType
 from sidecar.transport.flow import Flow, ReadGate
 from sidecar.transport.timers import Cancellable, IdleTimer
 from sidecar.transport.transport_socket import CloseReason
 from sidecar.upstream.api import Cluster, LbContext, Pending, TcpUpstream, UpstreamFailure
 from sidecar.upstream.services import FilterContext
 from stats.families import TcpProxyStats
-
-if TYPE_CHECKING:
-    from sidecar.telemetry.access_log.api import AccessLogger
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +42,7 @@ class TcpProxy(PassThroughFilter):
         "_early_end",
         "_factory",
         "_idle_timer",
+        "_log_timer",
         "_match",
         "_pending",
         "_session",
@@ -72,6 +70,7 @@ class TcpProxy(PassThroughFilter):
         self._attempts = 0
         self._idle_timer: IdleTimer | None = None
         self._duration_timer: Cancellable | None = None
+        self._log_timer: Cancellable | None = None
 
     # downstream
 
@@ -80,6 +79,7 @@ class TcpProxy(PassThroughFilter):
         stats = factory.stats
         connection.tx_counter = stats.downstream_cx_tx_bytes_total
         connection.watch_write_buffer(self._on_downstream_full)
+        self._log_timer = factory.access_log.repeat(self._session, LogType.TCP_PERIODIC)
         if factory.duration_s is not None:
             self._duration_timer = connection.timers.after(factory.duration_s, self._on_duration)
         cluster = self._cluster
@@ -159,6 +159,8 @@ class TcpProxy(PassThroughFilter):
         self._pending = None
         self._upstream = connection
         self._session.upstream = connection.info
+        if self._factory.access_log.at_start:
+            self._factory.access_log.write(self._session, LogType.TCP_UPSTREAM_CONNECTED)
         self._count_reading()
         early, self._early = self._early, []
         if early or self._early_end:
@@ -253,9 +255,9 @@ class TcpProxy(PassThroughFilter):
         self._early.clear()
         session = self._session
         session.end_ns = self.connection.timers.now_ns()
-        session.log_type = "TcpConnectionEnd"
-        for access_logger in self._factory.access_loggers:
-            access_logger.log(session)
+        if self._log_timer is not None:
+            self._log_timer.cancel()
+        self._factory.access_log.write(session, LogType.TCP_CONNECTION_END)
 
 
 class TcpProxyFactory:
@@ -268,7 +270,9 @@ class TcpProxyFactory:
         self.idle_timeout_s = spec.idle_timeout_s
         self.duration_s = spec.max_downstream_connection_duration_s
         self.max_connect_attempts = spec.max_connect_attempts
-        self.access_loggers: tuple[AccessLogger, ...] = tuple(map(services.access_logger, spec.access_log))
+        self.access_log = LogSchedule(
+            tuple(map(services.access_logger, spec.access_log)), spec.access_log_options, services.timers
+        )
         self.tunneling = Tunneling(spec.tunneling) if spec.tunneling is not None else None
         self._cluster = spec.cluster
         self._weighted = {each.name: each for each in spec.weighted_clusters}
