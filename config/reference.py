@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import config.proto.services  # noqa: F401 - declares its messages
-from config.proto import access_log, bootstrap, cluster, http, listener, network, tls
+from config.proto import access_log, access_log_formats, bootstrap, cluster, http, listener, network, tls
 from config.proto.fields import POLICIES, FieldPolicy, Policy
 from config.proto.typed_config import ExtensionTable
 
@@ -25,7 +25,7 @@ EXTENSION_TABLES: Final[tuple[ExtensionTable[Any], ...]] = (
     network.UPSTREAM_NETWORK_FILTERS,
     http.HTTP_FILTERS,
     access_log.ACCESS_LOGS,
-    access_log.FORMATTERS,
+    access_log_formats.FORMATTERS,
     tls.DOWNSTREAM_SOCKETS,
     tls.UPSTREAM_SOCKETS,
     cluster.PROTOCOL_OPTIONS,

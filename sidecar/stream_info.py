@@ -304,6 +304,7 @@ class StreamInfo:
         "flag_names",
         "grpc_messages",
         "last_request_byte_ns",
+        "last_response_byte_ns",
         "last_upstream_rx_byte_ns",
         "last_upstream_tx_byte_ns",
         "log_type",
@@ -339,6 +340,7 @@ class StreamInfo:
         self.first_upstream_rx_byte_ns = 0
         self.last_upstream_rx_byte_ns = 0
         self.first_response_byte_ns = 0
+        self.last_response_byte_ns = 0  # of a whole response
         self.protocol = ""  # "HTTP/1.1", "HTTP/1.0", "HTTP/2"; "" for TCP
         #: the client found behind trusted proxies (`x-forwarded-for`); None: the connection's remote address
         self.remote_address: Address | None = None

@@ -731,6 +731,15 @@ class FilesystemStats(Family):
     write_total_buffered: Gauge
 
 
+class RemoteAccessLogStats(Family):
+    """`access_logs.grpc_access_log` and `access_logs.open_telemetry_access_log`: logs that go to a service."""
+
+    logs_written: Counter
+    logs_dropped: Counter
+    grpc_entries_flushed: Counter
+    grpc_entries_flush_failed: Counter
+
+
 class DnsStats(Family):
     """`dns.cares`."""
 

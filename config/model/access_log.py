@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from config.model.access_log_filter import AccessLogFilterSpec
+from config.model.services import GrpcServiceSpec, HttpServiceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,47 @@ class AccessLogOptions:
 
 LOGGED_AT_THE_END: Final = AccessLogOptions()
 
-AccessLogSinkSpec: TypeAlias = FileAccessLogSpec
+
+@dataclass(frozen=True, slots=True)
+class GrpcAccessLogSpec:
+    """`HttpGrpcAccessLogConfig` (`http`) or `TcpGrpcAccessLogConfig`: entries for Envoy's access log service.
+
+    An entry waits until there are `buffer_bytes` of them, at most `flush_interval_s`. `filter_state` are the keys of objects that
+    go along; header names are lower case.
+    """
+
+    http: bool
+    log_name: str
+    service: GrpcServiceSpec
+    flush_interval_s: float = 1.0
+    buffer_bytes: int = 16384
+    filter_state: tuple[str, ...] = ()
+    request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
+    response_trailers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTelemetryAccessLogSpec:
+    """`OpenTelemetryAccessLogConfig`: log records for an OpenTelemetry collector, by gRPC or HTTP.
+
+    `body` and the values of `attributes` are format strings, lists and mappings; `resource` are constant ones. `builtin_labels`: the
+    resource also says `log_name` and who we are.
+    """
+
+    log_name: str
+    service: GrpcServiceSpec | HttpServiceSpec
+    flush_interval_s: float = 1.0
+    buffer_bytes: int = 16384
+    body: object = None
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    resource: Mapping[str, object] = field(default_factory=dict)
+    builtin_labels: bool = True
+    stat_prefix: str = ""
+    extensions: tuple[str, ...] = ()
+
+
+AccessLogSinkSpec: TypeAlias = FileAccessLogSpec | GrpcAccessLogSpec | OpenTelemetryAccessLogSpec
 
 
 @dataclass(frozen=True, slots=True)

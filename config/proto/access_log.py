@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from config.model.access_log import (
@@ -10,21 +9,25 @@ from config.model.access_log import (
     AccessLogSpec,
     FileAccessLogSpec,
     FilteredAccessLogSpec,
-    JsonFormat,
-    LogFormat,
     TextFormat,
 )
 from config.proto.access_log_filter import translate_filter
-from config.proto.core import check_format, translate_data_source
+from config.proto.access_log_formats import translate_json_format, translate_log_format
+from config.proto.access_log_services import (
+    HTTP_GRPC,
+    OPEN_TELEMETRY,
+    TCP_GRPC,
+    translate_grpc,
+    translate_open_telemetry,
+)
+from config.proto.core import check_format
 from config.proto.fields import declare
 from config.proto.path import Path
-from config.proto.typed_config import ExtensionTable, struct_to_plain
+from config.proto.typed_config import ExtensionTable
 
 _FILE: Final = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _STDOUT: Final = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
 _STDERR: Final = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog"
-_METADATA: Final = "envoy.extensions.formatter.metadata.v3.Metadata"
-_REQ_WITHOUT_QUERY: Final = "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery"
 
 declare(
     "envoy.config.accesslog.v3.AccessLog",
@@ -34,17 +37,6 @@ declare(
 declare(_FILE, "path format log_format json_format typed_json_format")
 declare(_STDOUT, "log_format")
 declare(_STDERR, "log_format")
-declare(
-    "envoy.config.core.v3.SubstitutionFormatString",
-    "text_format json_format omit_empty_values formatters",
-    partly={"text_format_source": "inline forms"},
-    no_effect={
-        "content_type": "for local replies only",
-        "json_format_options": "keys are sorted in any case, as in Envoy",
-    },
-)
-declare(_METADATA)
-declare(_REQ_WITHOUT_QUERY)
 
 
 def translate_file(msg: Any, at: Path) -> FileAccessLogSpec:
@@ -58,73 +50,20 @@ def translate_file(msg: Any, at: Path) -> FileAccessLogSpec:
         check_format(msg.format, at.field("format"))
         return FileAccessLogSpec(path, TextFormat(msg.format) if msg.format else None)
     if kind is not None:
-        return FileAccessLogSpec(path, _json_format(getattr(msg, kind), at.field(kind), False, ()))
+        return FileAccessLogSpec(path, translate_json_format(getattr(msg, kind), at.field(kind), False, ()))
     return FileAccessLogSpec(path)
 
 
-def translate_log_format(msg: Any, at: Path) -> LogFormat | None:
-    """`SubstitutionFormatString`; `None` when it is empty, or cannot be used (which is reported)."""
-    kind = msg.WhichOneof("format")
-    extensions = _formatters(msg.formatters, at)
-    if kind == "json_format":
-        return _json_format(msg.json_format, at.field(kind), msg.omit_empty_values, extensions)
-    text = _text(msg, kind, at)
-    if not text:
-        return None
-    check_format(text, at.field(kind), extensions)
-    return TextFormat(text, msg.omit_empty_values, extensions)
-
-
-def _text(msg: Any, kind: str | None, at: Path) -> str:
-    if kind == "text_format":
-        return str(msg.text_format)
-    if kind is None:
-        return ""
-    source_at = at.field(kind)
-    source = translate_data_source(msg.text_format_source, source_at)
-    if source.inline is None:
-        source_at.error("refused: give the format inline; it is not read from files or the environment")
-        return ""
-    return source.inline.decode(errors="replace")
-
-
-def _json_format(struct: Any, at: Path, omit_empty: bool, extensions: tuple[str, ...]) -> JsonFormat:
-    fields = struct_to_plain(struct)
-    for text, text_at in _strings(fields, at):
-        check_format(text, text_at, extensions)
-    return JsonFormat(fields, omit_empty, extensions)
-
-
-def _strings(value: object, at: Path) -> Iterator[tuple[str, Path]]:
-    """All format strings of a table, with their places."""
-    if isinstance(value, str):
-        yield value, at
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _strings(each, at.key(key))
-    elif isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from _strings(each, at.index(index))
-
-
-# Formatters: what matters is which of them are there
-
-FORMATTERS: Final = ExtensionTable[str](
-    "a formatter",
-    {name: lambda msg, at: str(msg.DESCRIPTOR.full_name) for name in (_METADATA, _REQ_WITHOUT_QUERY)},
-)
-
-
-def _formatters(messages: Any, at: Path) -> tuple[str, ...]:
-    names = (
-        FORMATTERS.translate(message.typed_config, at.item("formatters", index).field("typed_config"))
-        for index, message in enumerate(messages)
-    )
-    return tuple(name for name in names if name is not None)
-
-
 ACCESS_LOGS: Final = ExtensionTable[AccessLogSinkSpec](
-    "an access logger", {_FILE: translate_file, _STDOUT: translate_file, _STDERR: translate_file}
+    "an access logger",
+    {
+        _FILE: translate_file,
+        _STDOUT: translate_file,
+        _STDERR: translate_file,
+        HTTP_GRPC: translate_grpc,
+        TCP_GRPC: translate_grpc,
+        OPEN_TELEMETRY: translate_open_telemetry,
+    },
 )
 
 

@@ -26,6 +26,12 @@ ISTIO_MODULES: Final = {
     "envoy.tcp.metadataexchange.config.MetadataExchange": "config.proto.istio.metadata_exchange_pb2",
     "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig": "config.proto.istio.alpn_pb2",
 }
+#: Messages of Envoy's that the installed API has in an older form.
+_NEWER_MODULES: Final = {
+    "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": (
+        "config.proto.open_telemetry_access_log"
+    ),
+}
 _PACKAGES: Final = re.compile(r"(envoy|udpa|xds)(\.[a-z][a-z0-9_]*)+\Z")
 _GOOGLE_MODULES: Final = ("any", "duration", "empty", "struct", "timestamp", "wrappers")
 
@@ -55,6 +61,8 @@ def message_class(full_name: str) -> type[Message] | None:
     modules: list[str] = []
     if full_name in ISTIO_MODULES:
         modules = [ISTIO_MODULES[full_name]]
+    elif full_name in _NEWER_MODULES:
+        modules = [_NEWER_MODULES[full_name]]
     elif package == "google.protobuf":
         modules = [f"google.protobuf.{name}_pb2" for name in _GOOGLE_MODULES]
     elif _PACKAGES.match(package):

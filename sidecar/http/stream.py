@@ -748,6 +748,7 @@ class ActiveStream:
         if self._upgrading:
             stats.downstream_cx_upgrades_active.dec()
         if answered:
+            info.last_response_byte_ns = info.end_ns
             stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
         config.access_log.write(info, LogType.DOWNSTREAM_END)
         if logger.isEnabledFor(logging.DEBUG):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from config.model.access_log import AccessLogSpec, FilteredAccessLogSpec
+from config.model.access_log import AccessLogSpec, FileAccessLogSpec, FilteredAccessLogSpec
 from sidecar.telemetry.access_log.file import FileAccessLogger, LogFile
 from sidecar.telemetry.access_log.filters import FilterCompiler, FilteredAccessLogger
 from sidecar.telemetry.access_log.log_format import compile_log_format
 
 if TYPE_CHECKING:
     from sidecar.telemetry.access_log.api import AccessLogger
+    from sidecar.telemetry.access_log.remote.build import RemoteAccessLogs
     from sidecar.transport.timers import Cancellable, Timers
     from stats.families import FilesystemStats
 
@@ -31,6 +32,8 @@ class AccessLogs:
         flush_at_bytes: int,
     ) -> None:
         self._filters = filters
+        #: logs that go to services; set once there is a client for them
+        self.remote: RemoteAccessLogs | None = None
         self._stats = stats
         self._timers = timers
         self._flush_interval_s = flush_interval_s
@@ -42,6 +45,9 @@ class AccessLogs:
     def get(self, spec: AccessLogSpec) -> AccessLogger:
         if isinstance(spec, FilteredAccessLogSpec):
             return FilteredAccessLogger(self.get(spec.log), self._filters.compile(spec.filter))
+        if not isinstance(spec, FileAccessLogSpec):
+            assert self.remote is not None, "set before anything is built that logs"
+            return self.remote.get(spec)
         render = compile_log_format(spec.format)
         file = self._files.get(spec.path)
         if file is None:
@@ -92,3 +98,5 @@ class AccessLogs:
             file.close()
         self._files.clear()
         self._timer = None
+        if self.remote is not None:
+            self.remote.close()

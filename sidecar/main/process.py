@@ -36,6 +36,7 @@ from sidecar.policy.san import compile_san_matchers
 from sidecar.telemetry.access_log.api import AccessLogger
 from sidecar.telemetry.access_log.filters import FilterCompiler
 from sidecar.telemetry.access_log.format import FormatError
+from sidecar.telemetry.access_log.remote.build import RemoteAccessLogs
 from sidecar.transport.drain import DrainState
 from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.local_address import local_address
@@ -138,6 +139,8 @@ class Process:
             problems += error.problems
             clusters = self._make_clusters((), tls)  # go on: the listeners may have problems too
         address = local_address(self.options.local_address_ip_version == "v6")
+        client = AsyncClientImpl(clusters, self.timers, self.store.root, address, self._on_callback_failure)
+        self.access_logs.remote = RemoteAccessLogs(client, self.bootstrap.node, self.timers, self.store.root)
         self.services = services = Services(
             clusters=clusters,
             tls=tls,
@@ -147,9 +150,7 @@ class Process:
             drain=self.drain,
             read=read_data_source,
             access_logger=self.access_logs.get,
-            async_client=AsyncClientImpl(
-                clusters, self.timers, self.store.root, address, self._on_callback_failure
-            ),
+            async_client=client,
             runtime=self.bootstrap.runtime,
             random=self.random,
             local_address=address,

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from config.model.core import Address, InternalAddress, SocketAddress
 from protocols.tls.certificate import PeerCertificate
 from sidecar.stream_info import ResponseFlag, StreamInfo, TlsInfo, UpstreamInfo
+from sidecar.telemetry.access_log.filter_state import FILTER_STATE_OPERATORS
 from sidecar.telemetry.access_log.header_operators import HEADER_OPERATORS
 from sidecar.telemetry.access_log.json_values import quote
 from sidecar.telemetry.access_log.metadata_operators import METADATA_OPERATORS
@@ -308,6 +309,7 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     **HEADER_OPERATORS,
     **TIME_OPERATORS,
     **METADATA_OPERATORS,
+    **FILTER_STATE_OPERATORS,
     **_address_family(
         "DOWNSTREAM_REMOTE", lambda info: info.remote_address or info.connection.remote_address
     ),

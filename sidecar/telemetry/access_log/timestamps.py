@@ -141,7 +141,7 @@ _INSTANTS: Final[Mapping[str, _InstantOf]] = {
     "US_RX_BEG": lambda info: info.first_upstream_rx_byte_ns,
     "US_RX_END": lambda info: info.last_upstream_rx_byte_ns,
     "DS_TX_BEG": lambda info: info.first_response_byte_ns,
-    "DS_TX_END": lambda info: info.end_ns,
+    "DS_TX_END": lambda info: info.last_response_byte_ns,
 }
 _NEVER: Final[_InstantOf] = lambda info: 0  # noqa: E731
 _PRECISIONS: Final[Mapping[str, int]] = {"ms": _NS_PER_MS, "us": 1000, "ns": 1}

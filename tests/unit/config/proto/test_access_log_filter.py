@@ -1,11 +1,11 @@
-"""Access log filters as specs; JSON formats and formatters beside them."""
+"""Access log filters as specs."""
 
 from __future__ import annotations
 
 import pytest
 
 from config.model import access_log_filter as model
-from config.model.access_log import FileAccessLogSpec, FilteredAccessLogSpec, JsonFormat, TextFormat
+from config.model.access_log import FileAccessLogSpec, FilteredAccessLogSpec
 from config.model.matching import HeaderMatcher, StringMatcher, StringMatchKind
 from config.model.network import TcpProxySpec
 from tests.unit.config.bootstraps import EXTENSIONS, parse, problems, tcp
@@ -14,9 +14,8 @@ STDOUT = f'"@type": {EXTENSIONS}access_loggers.stream.v3.StdoutAccessLog'
 COMPARISON = "comparison: {op: GE, value: {default_value: 5, runtime_key: k}}"
 
 
-def bootstrap(*, config: str = "", filter_text: str = "") -> str:
-    wanted = f", filter: {{{filter_text}}}" if filter_text else ""
-    log = f"{{name: a, typed_config: {{{STDOUT}{config}}}{wanted}}}"
+def bootstrap(*, filter_text: str) -> str:
+    log = f"{{name: a, typed_config: {{{STDOUT}}}, filter: {{{filter_text}}}}}"
     return tcp(fields=f"stat_prefix: x, cluster: c, access_log: [{log}]")
 
 
@@ -112,26 +111,6 @@ def test_value_matchers(text: str, expected: model.ValueMatcher) -> None:
     filter_text = f"metadata_filter: {{matcher: {{filter: f, path: [{{key: a}}], value: {{{text}}}}}}}"
     assert log_of(bootstrap(filter_text=filter_text)) == FilteredAccessLogSpec(
         FileAccessLogSpec("/dev/stdout"), model.MetadataFilter("f", ("a",), expected)
-    )
-
-
-def test_json_formats() -> None:
-    config = (
-        ', log_format: {json_format: {a: "%PROTOCOL%", b: {c: [1, true, null]}}, omit_empty_values: true, '
-        "formatters: [{name: f, typed_config: {'@type': "
-        f"{EXTENSIONS}formatter.req_without_query.v3.ReqWithoutQuery}}}}]}}"
-    )
-    assert log_of(bootstrap(config=config)) == FileAccessLogSpec(
-        "/dev/stdout",
-        JsonFormat(
-            {"a": "%PROTOCOL%", "b": {"c": [1.0, True, None]}},
-            omit_empty=True,
-            extensions=("envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",),
-        ),
-    )
-    text = ", log_format: {text_format_source: {inline_string: x}, omit_empty_values: true}"
-    assert log_of(bootstrap(config=text)) == FileAccessLogSpec(
-        "/dev/stdout", TextFormat("x", omit_empty=True)
     )
 
 

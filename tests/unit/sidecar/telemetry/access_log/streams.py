@@ -50,6 +50,7 @@ def proxied() -> StreamInfo:
     """A request that was answered by the upstream (after prefix rewriting)."""
     info = stream(connection())
     info.end_ns, info.log_type = START_NS + 12 * MS, "DownstreamEnd"
+    info.last_response_byte_ns = info.end_ns
     info.protocol, info.response_code, info.response_code_details = "HTTP/1.1", 200, "via_upstream"
     info.bytes_received, info.bytes_sent = 4, 5
     info.upstream_wire_sent, info.upstream_wire_received = 309, 86
@@ -114,6 +115,7 @@ def no_route() -> StreamInfo:
     """A local reply: no route matched."""
     info = stream(connection())
     info.end_ns, info.log_type = START_NS + 1, "DownstreamEnd"
+    info.last_response_byte_ns = info.end_ns
     info.protocol, info.response_code, info.response_code_details = "HTTP/1.1", 404, "route_not_found"
     info.add_flag(ResponseFlag.NO_ROUTE_FOUND)
     info.request_headers = Headers.request(b"GET", b"/none", b"a.example", [], b"https")

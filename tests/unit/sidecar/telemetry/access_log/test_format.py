@@ -306,7 +306,7 @@ def test_environment_and_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_running_stream_has_lasted_until_now() -> None:
     info = proxied()
-    info.end_ns = 0
+    info.end_ns = info.last_response_byte_ns = 0
     assert int(compile_format("%DURATION%")(info)) > 0
     assert compile_format("%RESPONSE_TX_DURATION%")(info) == b"-"
 

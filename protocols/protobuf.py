@@ -1,0 +1,29 @@
+"""Protobuf's wire form, as far as messages are put together by hand (Protocol Buffers encoding)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_LENGTH_DELIMITED: Final = 2
+_FIXED64: Final = 1
+
+
+def varint(value: int) -> bytes:
+    """A number that is not negative, seven bits a byte."""
+    if value < 0x80:
+        return bytes((value,))
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def delimited(field: int, data: bytes) -> bytes:
+    """A string, bytes or a message as the field of that number."""
+    return varint(field << 3 | _LENGTH_DELIMITED) + varint(len(data)) + data
+
+
+def fixed64(field: int, value: int) -> bytes:
+    return varint(field << 3 | _FIXED64) + value.to_bytes(8, "little")

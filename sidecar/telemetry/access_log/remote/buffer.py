@@ -1,0 +1,94 @@
+"""Entries on their way to a service: gathered until there are enough of them or they have waited long enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from sidecar.stream_info import StreamInfo
+from sidecar.transport.timers import Cancellable, Timers
+from stats.families import RemoteAccessLogStats
+
+#: What may wait however large the configured buffer is; beyond it, entries are dropped and counted.
+MAX_WAITING_BYTES: Final = 1024 * 1024
+
+
+class Sender(Protocol):
+    """Sends batches, each of encoded entries."""
+
+    def send(self, entries: list[bytes]) -> bool:
+        """Whether they were taken; if not, they stay in the buffer (the service does not keep up)."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+class RemoteAccessLogger:
+    """Implements `AccessLogger`. Written and dropped entries are counted as in Envoy: when they are logged."""
+
+    __slots__ = (
+        "_encode",
+        "_entries",
+        "_full_at_bytes",
+        "_interval_s",
+        "_sender",
+        "_stats",
+        "_timer",
+        "_timers",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        encode: Callable[[StreamInfo], bytes],
+        sender: Sender,
+        stats: RemoteAccessLogStats,
+        timers: Timers,
+        *,
+        flush_interval_s: float,
+        buffer_bytes: int,
+    ) -> None:
+        """`buffer_bytes` 0: nothing waits."""
+        self._encode = encode
+        self._sender = sender
+        self._stats = stats
+        self._timers = timers
+        self._interval_s = flush_interval_s
+        self._full_at_bytes = min(buffer_bytes, MAX_WAITING_BYTES)
+        self._entries: list[bytes] = []
+        self._waiting = 0
+        self._timer: Cancellable | None = None
+
+    def log(self, info: StreamInfo) -> None:
+        if self._waiting >= (self._full_at_bytes or MAX_WAITING_BYTES):
+            self.flush()
+            if self._waiting:
+                self._stats.logs_dropped.inc()
+                return
+        entry = self._encode(info)
+        self._entries.append(entry)
+        self._waiting += len(entry)
+        self._stats.logs_written.inc()
+        if self._waiting >= self._full_at_bytes:
+            self.flush()
+        if self._waiting and self._timer is None:
+            self._timer = self._timers.after(self._interval_s, self._on_timer)
+
+    def flush(self) -> None:
+        if self._entries and self._sender.send(self._entries):
+            self._entries = []
+            self._waiting = 0
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.flush()
+        if self._waiting:
+            self._timer = self._timers.after(self._interval_s, self._on_timer)
+
+    def close(self) -> None:
+        """Send what waits, as far as that goes."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.flush()
+        self._sender.close()

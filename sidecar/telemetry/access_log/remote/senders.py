@@ -1,0 +1,187 @@
+"""How batches of entries travel: on one gRPC stream that stays open, as gRPC calls, or as HTTP requests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from config.model.services import GrpcServiceSpec, HttpServiceSpec
+from protocols.grpc.status import GrpcStatus
+from protocols.http.headers import Headers
+from sidecar.transport.async_client import AsyncClient, GrpcStream, RequestFailure
+from stats.families import RemoteAccessLogStats
+
+logger = logging.getLogger(__name__)
+
+#: Calls without an answer; the next batch waits in its buffer.
+MAX_IN_FLIGHT: Final = 8
+_OK: Final = 200
+
+
+class StreamSender:
+    """The stream to Envoy's access log service. Implements `Sender` and `StreamCallbacks`.
+
+    The first message of each stream says who we are. A stream that ended is opened again by the next batch.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        service: GrpcServiceSpec,
+        path: bytes,
+        message: Callable[[list[bytes], bool], bytes],
+        stats: RemoteAccessLogStats,
+    ) -> None:
+        """`message` makes one of entries; its second argument: it is the first on its stream."""
+        self._client = client
+        self._service = service
+        self._path = path
+        self._message = message
+        self._stats = stats
+        self._stream: GrpcStream | None = None
+
+    def send(self, entries: list[bytes]) -> bool:
+        stream = self._stream
+        first = stream is None or stream.is_over
+        if stream is None or first:
+            stream = self._stream = self._client.stream(self._service, self._path, self)
+        if stream.is_full:
+            return False
+        taken = stream.send(self._message(entries, first))
+        (self._stats.grpc_entries_flushed if taken else self._stats.grpc_entries_flush_failed).add(
+            len(entries)
+        )
+        return True
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def on_stream_headers(self, headers: Headers) -> None:
+        return None
+
+    def on_stream_message(self, message: bytes) -> None:
+        return None
+
+    def on_stream_writable(self) -> None:
+        return None
+
+    def on_stream_closed(self, status: int, message: str) -> None:
+        self._stream = None
+        if status != GrpcStatus.OK:
+            logger.debug("access log stream to %s ended: %d %s", self._service.cluster_name, status, message)
+
+
+class _Calls:
+    """Counts the batches that are under way."""
+
+    def __init__(self, stats: RemoteAccessLogStats) -> None:
+        self.stats: Final = stats
+        self.in_flight = 0
+
+    def begin(self) -> bool:
+        if self.in_flight >= MAX_IN_FLIGHT:
+            return False
+        self.in_flight += 1
+        return True
+
+    def end(self, count: int, problem: str) -> None:
+        self.in_flight -= 1
+        if problem:
+            self.stats.grpc_entries_flush_failed.add(count)
+            logger.debug("%d access log entries are lost: %s", count, problem)
+        else:
+            self.stats.grpc_entries_flushed.add(count)
+
+
+class _Call:
+    """One batch. Implements `UnaryCallbacks` and `RequestCallbacks`."""
+
+    __slots__ = ("_calls", "_count")
+
+    def __init__(self, calls: _Calls, count: int) -> None:
+        self._calls = calls
+        self._count = count
+
+    def on_reply(self, message: bytes) -> None:
+        self._calls.end(self._count, "")
+
+    def on_call_failed(self, status: int, message: str) -> None:
+        self._calls.end(self._count, f"gRPC status {status} {message}")
+
+    def on_response(self, headers: Headers, body: bytes) -> None:
+        self._calls.end(self._count, "" if headers.status == _OK else f"HTTP status {headers.status}")
+
+    def on_failure(self, failure: RequestFailure) -> None:
+        self._calls.end(self._count, failure.details)
+
+
+class CallSender:
+    """A gRPC call for each batch. Implements `Sender`."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        service: GrpcServiceSpec,
+        path: bytes,
+        message: Callable[[list[bytes]], bytes],
+        stats: RemoteAccessLogStats,
+    ) -> None:
+        self._client = client
+        self._service = service
+        self._path = path
+        self._message = message
+        self._calls = _Calls(stats)
+
+    def send(self, entries: list[bytes]) -> bool:
+        if not self._calls.begin():
+            return False
+        call = _Call(self._calls, len(entries))
+        self._client.unary(self._service, self._path, self._message(entries), call)
+        return True
+
+    def close(self) -> None:
+        return None
+
+
+class HttpSender:
+    """A POST for each batch. Implements `Sender`."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        service: HttpServiceSpec,
+        content_type: bytes,
+        message: Callable[[list[bytes]], bytes],
+        stats: RemoteAccessLogStats,
+    ) -> None:
+        self._client = client
+        self._service = service
+        self._content_type = content_type
+        self._message = message
+        self._calls = _Calls(stats)
+
+    def send(self, entries: list[bytes]) -> bool:
+        if not self._calls.begin():
+            return False
+        service = self._service
+        headers = Headers.request(
+            b"POST",
+            service.path.encode(),
+            service.authority.encode(),
+            [(b"content-type", self._content_type)],
+        )
+        for name, value in service.headers:
+            headers.set(name.lower().encode(), value.encode())
+        self._client.request(
+            service.cluster_name,
+            headers,
+            self._message(entries),
+            _Call(self._calls, len(entries)),
+            timeout_s=service.timeout_s,
+        )
+        return True
+
+    def close(self) -> None:
+        return None
