@@ -11,8 +11,17 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
-import config.proto.services  # noqa: F401 - declares its messages
-from config.proto import access_log, access_log_formats, bootstrap, cluster, http, listener, network, tls
+from config.proto import (
+    access_log,
+    access_log_formats,
+    bootstrap,
+    cluster,
+    http,
+    listener,
+    network,
+    tls,
+    tracing,
+)
 from config.proto.fields import POLICIES, FieldPolicy, Policy
 from config.proto.typed_config import ExtensionTable
 
@@ -26,6 +35,10 @@ EXTENSION_TABLES: Final[tuple[ExtensionTable[Any], ...]] = (
     http.HTTP_FILTERS,
     access_log.ACCESS_LOGS,
     access_log_formats.FORMATTERS,
+    http.REQUEST_IDS,
+    tracing.TRACERS,
+    tracing.RESOURCE_DETECTORS,
+    tracing.SAMPLERS,
     tls.DOWNSTREAM_SOCKETS,
     tls.UPSTREAM_SOCKETS,
     cluster.PROTOCOL_OPTIONS,

@@ -238,3 +238,22 @@ class GrpcMethods:
             scope = self._scope.scope(f"{service}.{method}", verbatim=True)
             found = self._methods[key] = GrpcStats(scope)
         return found
+
+
+class OpenTelemetryTracerStats(Family):
+    """`tracing.opentelemetry`."""
+
+    spans_dropped: Counter
+    spans_sent: Counter
+    timer_flushed: Counter
+
+
+class ZipkinTracerStats(Family):
+    """`tracing.zipkin`. A report is one request to the collector, with many spans."""
+
+    reports_dropped: Counter
+    reports_failed: Counter
+    reports_sent: Counter
+    reports_skipped_no_cluster: Counter
+    spans_sent: Counter
+    timer_flushed: Counter

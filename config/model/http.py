@@ -12,6 +12,7 @@ from config.model.grpc import GrpcStatsSpec, GrpcWebSpec
 from config.model.http2 import Http2Options
 from config.model.istio import AlpnOverrideSpec, IstioStatsSpec, PeerMetadataSpec
 from config.model.route import RouteConfiguration
+from config.model.tracing import TracingSpec
 
 
 class CodecType(enum.Enum):
@@ -76,9 +77,18 @@ class UpgradeConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class RouterSpec:
-    """`envoy.extensions.filters.http.router.v3.Router`."""
+class RequestIdSpec:
+    """`UuidRequestIdConfig`: whether the verdict of tracing stands in the request id, and whether the id has a say in it."""
 
+    pack_trace_reason: bool = True
+    use_request_id_for_trace_sampling: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSpec:
+    """`envoy.extensions.filters.http.router.v3.Router`. `start_child_span`: each attempt has a span of its own."""
+
+    start_child_span: bool = False
     suppress_envoy_headers: bool = False
     respect_expected_rq_timeout: bool = False
 
@@ -145,5 +155,7 @@ class HttpConnectionManagerSpec:
     strip_any_host_port: bool = False
     strip_trailing_host_dot: bool = False
     upgrade_configs: tuple[UpgradeConfig, ...] = ()
+    request_id: RequestIdSpec = RequestIdSpec()
+    tracing: TracingSpec | None = None
     access_log: tuple[AccessLogSpec, ...] = ()
     access_log_options: AccessLogOptions = LOGGED_AT_THE_END

@@ -17,6 +17,7 @@ from config.model.core import (
     RoutingPriority,
 )
 from config.model.matching import HeaderMatcher, QueryParameterMatcher
+from config.model.tracing import Decorator, RouteTracing
 
 
 class PathMatchKind(enum.Enum):
@@ -148,6 +149,8 @@ class RouteSpec:
     mutations: HeaderMutations = NO_MUTATIONS
     metadata: Metadata = EMPTY_METADATA
     stat_prefix: str = ""
+    decorator: Decorator | None = None
+    tracing: RouteTracing | None = None
 
 
 class TlsRequirement(enum.Enum):

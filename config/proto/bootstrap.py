@@ -33,6 +33,7 @@ from config.proto.telemetry import (
     translate_telemetry_options,
 )
 from config.proto.tls import translate_secret
+from config.proto.tracing import translate_tracer
 from config.proto.typed_config import ExtensionTable, value_to_plain
 
 BOOTSTRAP: Final = "envoy.config.bootstrap.v3.Bootstrap"
@@ -49,6 +50,7 @@ declare(
         "bootstrap_extensions": "none has an effect",
         "overload_manager": "the limit of downstream connections",
         "cluster_manager": "see the message",
+        "tracing": "for connection managers without a provider of their own",
     },
     no_effect={
         "node_context_params": "for control planes",
@@ -70,7 +72,6 @@ declare(
         "flags_path": "",
         "watchdog": "there are no worker threads to watch",
         "watchdogs": "there are no worker threads to watch",
-        "tracing": "nothing is traced",
         "stats_server_version_override": "",
         "use_tcp_for_dns_lookups": "the system resolver is used",
         "dns_resolution_config": "the system resolver is used",
@@ -398,6 +399,8 @@ def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
         translate_cluster(item, clusters_at.index(i)) for i, item in enumerate(resources.clusters)
     )
     _check_cluster_names(clusters, clusters_at)
+    if msg.tracing.HasField("http"):
+        at.context.tracer = translate_tracer(msg.tracing.http, at.field("tracing").field("http"))
     listeners = tuple(
         translate_listener(item, listeners_at.index(i)) for i, item in enumerate(resources.listeners)
     )

@@ -14,12 +14,14 @@ from config.model.http import (
     HttpFilterConfig,
     HttpFilterSpec,
     PathWithEscapedSlashesAction,
+    RequestIdSpec,
     RouterSpec,
     ServerHeaderTransformation,
     SetCurrentClientCertDetails,
     UpgradeConfig,
 )
 from config.model.route import RouteConfiguration
+from config.model.tracing import TracingSpec
 from config.proto import grpc
 from config.proto import istio_extensions as istio
 from config.proto.access_log import translate_access_logs
@@ -35,8 +37,8 @@ from config.proto.fields import declare
 from config.proto.http2 import translate_http2_options
 from config.proto.path import Path
 from config.proto.route import translate_route_configuration, warn_of_upgrade_type
+from config.proto.tracing import translate_tracing
 from config.proto.typed_config import ExtensionTable
-from config.proto.types import type_name
 
 HTTP_CONNECTION_MANAGER: Final = (
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -56,7 +58,7 @@ declare(
     "generate_request_id preserve_external_request_id always_set_request_id_in_response "
     "forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs "
     "normalize_path merge_slashes path_with_escaped_slashes_action strip_matching_host_port "
-    "strip_any_host_port strip_trailing_host_dot append_x_forwarded_port",
+    "strip_any_host_port strip_trailing_host_dot append_x_forwarded_port tracing",
     partly={
         "codec_type": "AUTO, HTTP1, HTTP2",
         "stream_error_on_invalid_http_message": "for HTTP/2; an HTTP/1 message that is not valid ends its connection",
@@ -69,7 +71,6 @@ declare(
     },
     ignored={
         "add_user_agent": "headers stay as they are",
-        "tracing": "nothing is traced",
         "stream_flush_timeout": "the stream idle timeout is used",
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "",
         "proxy_status_config": "no Proxy-Status header is written",
@@ -104,6 +105,7 @@ declare(
     refused={"config_discovery": "extension configuration by discovery needs a control plane"},
 )
 declare(f"{_PACKAGE}.RequestIDExtension", "typed_config")
+declare(_UUID, "pack_trace_reason use_request_id_for_trace_sampling")
 declare(
     "envoy.config.core.v3.HttpProtocolOptions",
     "idle_timeout max_connection_duration max_headers_count max_stream_duration "
@@ -122,18 +124,19 @@ declare(
 )
 declare(
     _ROUTER,
-    "suppress_envoy_headers respect_expected_rq_timeout",
+    "suppress_envoy_headers respect_expected_rq_timeout start_child_span",
     no_effect={
         "suppress_grpc_request_failure_code_stats": "",
         "dynamic_stats": "responses are always counted",
     },
-    ignored={"start_child_span": "nothing is traced", "upstream_log": "", "upstream_log_options": ""},
+    ignored={"upstream_log": "", "upstream_log_options": ""},
     refused="strict_check_headers upstream_http_filters",
 )
 
 
 def translate_router(msg: Any, at: Path) -> RouterSpec:
     return RouterSpec(
+        start_child_span=msg.start_child_span,
         suppress_envoy_headers=msg.suppress_envoy_headers,
         respect_expected_rq_timeout=msg.respect_expected_rq_timeout,
     )
@@ -221,13 +224,21 @@ def _codec_type(msg: Any, at: Path) -> CodecType:
     return codec
 
 
-def _check_request_id_extension(msg: Any, at: Path) -> None:
-    if msg.HasField("request_id_extension") and msg.request_id_extension.typed_config.type_url:
-        name = type_name(msg.request_id_extension.typed_config.type_url)
-        if name != _UUID:
-            at.field("request_id_extension").error(
-                f"refused: only UUID request ids are supported, not {name}"
-            )
+def _translate_uuid(msg: Any, at: Path) -> RequestIdSpec:
+    return RequestIdSpec(
+        wrapped_bool(msg, "pack_trace_reason", True),
+        wrapped_bool(msg, "use_request_id_for_trace_sampling", True),
+    )
+
+
+REQUEST_IDS: Final = ExtensionTable[RequestIdSpec]("a request id extension", {_UUID: _translate_uuid})
+
+
+def _translate_request_id(msg: Any, at: Path) -> RequestIdSpec:
+    if not msg.request_id_extension.typed_config.type_url:
+        return RequestIdSpec()
+    typed_at = at.field("request_id_extension").field("typed_config")
+    return REQUEST_IDS.translate(msg.request_id_extension.typed_config, typed_at) or RequestIdSpec()
 
 
 def _escaped_slashes(number: int) -> PathWithEscapedSlashesAction:
@@ -250,17 +261,25 @@ def _access_log_options(msg: Any, at: Path) -> AccessLogOptions:
     )
 
 
+def _optional_routes(msg: Any, at: Path) -> RouteConfiguration:
+    if not msg.HasField("route_config"):
+        return RouteConfiguration()
+    return translate_route_configuration(msg.route_config, at.field("route_config"))
+
+
+def _optional_tracing(msg: Any, at: Path) -> TracingSpec | None:
+    if not msg.HasField("tracing"):
+        return None
+    return translate_tracing(msg.tracing, at.field("tracing"), at.context.tracer)
+
+
 def translate_http_connection_manager(msg: Any, at: Path) -> HttpConnectionManagerSpec:
     common, common_at = msg.common_http_protocol_options, at.field("common_http_protocol_options")
-    _check_request_id_extension(msg, at)
     if msg.strip_matching_host_port and msg.strip_any_host_port:
         at.field("strip_any_host_port").error("cannot be set together with strip_matching_host_port")
-    route_config = RouteConfiguration()
-    if msg.HasField("route_config"):
-        route_config = translate_route_configuration(msg.route_config, at.field("route_config"))
     return HttpConnectionManagerSpec(
         stat_prefix=msg.stat_prefix,
-        route_config=route_config,
+        route_config=_optional_routes(msg, at),
         http_filters=_translate_filters(msg.http_filters, at.field("http_filters")),
         codec_type=_codec_type(msg, at),
         idle_timeout_s=positive_seconds(common, "idle_timeout", 3600.0, common_at),
@@ -306,6 +325,8 @@ def translate_http_connection_manager(msg: Any, at: Path) -> HttpConnectionManag
         strip_any_host_port=msg.strip_any_host_port,
         strip_trailing_host_dot=msg.strip_trailing_host_dot,
         upgrade_configs=_translate_upgrades(msg.upgrade_configs, at.field("upgrade_configs")),
+        request_id=_translate_request_id(msg, at),
+        tracing=_optional_tracing(msg, at),
         access_log=translate_access_logs(msg.access_log, at.field("access_log")),
         access_log_options=_access_log_options(msg, at),
     )

@@ -29,7 +29,8 @@ from config.proto.core import (
 from config.proto.fields import declare
 from config.proto.http import HTTP_CONNECTION_MANAGER, translate_http_connection_manager
 from config.proto.path import Path
-from config.proto.route import NO_SUBSETS, ClusterCheck, check_cluster
+from config.proto.references import ClusterCheck, check_cluster
+from config.proto.route import NO_SUBSETS
 from config.proto.typed_config import ExtensionTable
 
 _TCP_PROXY: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from config.errors import ConfigError, Position
+from config.model.tracing import TracerSpec
 
 #: A field name, an index of a repeated field, or a map key (`MapKey`).
 Step: TypeAlias = "str | int | MapKey"
@@ -64,6 +65,7 @@ class Context:
 
     `clusters` and the secrets are the static names (`None`: not known, references are not checked). `check_format`
     says what is wrong with a format string (`%PROTOCOL%`) and the types of its formatters, `None` if nothing is.
+    `tracer` is the bootstrap's.
     """
 
     problems: Problems = field(default_factory=Problems)
@@ -72,6 +74,7 @@ class Context:
     clusters: Collection[str] | None = None
     certificate_secrets: Collection[str] | None = None
     validation_secrets: Collection[str] | None = None
+    tracer: TracerSpec | None = None
 
 
 class Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Any, Final
 
 from config.model.core import RoutingPriority
@@ -43,7 +42,9 @@ from config.proto.matching import (
     translate_query_parameter,
     translate_regex,
 )
-from config.proto.path import Path, did_you_mean
+from config.proto.path import Path
+from config.proto.references import ClusterCheck, check_cluster
+from config.proto.tracing import optional_decorator, optional_route_tracing
 
 _ROUTE: Final = "envoy.config.route.v3"
 _MUTATIONS: Final = (
@@ -94,10 +95,9 @@ declare(
 )
 declare(
     f"{_ROUTE}.Route",
-    f"name match route redirect direct_response non_forwarding_action metadata stat_prefix {_MUTATIONS}",
-    no_effect={"decorator": "names spans; nothing is traced"},
+    "name match route redirect direct_response non_forwarding_action metadata stat_prefix decorator tracing "
+    f"{_MUTATIONS}",
     ignored={
-        "tracing": "nothing is traced",
         "per_request_buffer_limit_bytes": _UNLIMITED_BUFFER,
         "request_body_buffer_limit": _UNLIMITED_BUFFER,
     },
@@ -192,25 +192,6 @@ _CODES: Final = {
     4: RedirectCode.PERMANENT_REDIRECT,
 }
 _NOT_FOUND_CODES: Final = {0: 503, 1: 404, 2: 500}
-
-
-class ClusterCheck(enum.Enum):
-    """What to say about a cluster that the bootstrap does not define."""
-
-    ERROR = enum.auto()
-    WARNING = enum.auto()
-
-
-def check_cluster(name: str, at: Path, check: ClusterCheck) -> None:
-    """The static cluster `name` exists. With dynamic clusters nothing can be said."""
-    clusters = at.context.clusters
-    if not name or clusters is None or name in clusters:
-        return
-    reason = f"unknown cluster '{name}'{did_you_mean(name, clusters)}"
-    if check is ClusterCheck.ERROR:
-        at.error(reason)
-    else:
-        at.warning(reason)
 
 
 def translate_route_match(msg: Any, at: Path) -> RouteMatch:
@@ -421,6 +402,8 @@ def translate_route(msg: Any, at: Path, config: _Settings) -> RouteSpec:
         mutations=translate_header_mutations(msg, at),
         metadata=translate_metadata(msg.metadata, at.field("metadata")),
         stat_prefix=msg.stat_prefix,
+        decorator=optional_decorator(msg),
+        tracing=optional_route_tracing(msg, at),
     )
 
 

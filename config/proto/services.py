@@ -10,7 +10,7 @@ from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from config.proto.core import positive_seconds, translate_header_value_option
 from config.proto.fields import declare
 from config.proto.path import Path
-from config.proto.route import ClusterCheck, check_cluster
+from config.proto.references import ClusterCheck, check_cluster
 
 _NO_RETRIES: Final = {"retry_policy": "a call does not try again"}
 

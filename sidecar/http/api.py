@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from protocols.http.codec import HttpVersion
     from protocols.http.headers import Headers
     from sidecar.http.route import Route
+    from sidecar.http.stream_trace import StreamTrace
     from sidecar.stream_info import ConnectionInfo, StreamInfo
     from sidecar.upstream.api import Cluster
     from sidecar.upstream.services import FilterContext, Services
@@ -29,6 +30,7 @@ class Stream(Protocol):
     request_headers: Headers | None  # None: the head was never understood
     request_complete: bool  # its last byte has come
     downstream_version: HttpVersion
+    trace: StreamTrace | None  # None: no tracing is configured
     #: Terminal filter: set to be told when the client takes no more of the response (True), or takes again (False).
     on_response_full: Callable[[bool], None] | None
 

@@ -13,6 +13,7 @@ from sidecar.http.registry import build_http_filter
 from sidecar.http.request_headers import RequestRules
 from sidecar.http.response_headers import ResponseRules
 from sidecar.http.routing import RouteTable
+from sidecar.http.tracing import HttpTracing
 from sidecar.telemetry.access_log.schedule import LogSchedule
 from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.http2_keepalive import Http2Keepalive, Pinged
@@ -56,6 +57,7 @@ class ManagerConfig:
         "spec",
         "stats",
         "timers",
+        "tracing",
         "upgrades",
     )
 
@@ -67,7 +69,12 @@ class ManagerConfig:
         self.timers: Final = services.timers
         self.direction: Final = context.direction
         self.stats: Final = HttpStats(scope)
-        TracingStats(scope.scope("tracing"))
+        tracing_stats = TracingStats(scope.scope("tracing"))
+        self.tracing: Final = (
+            HttpTracing(spec.tracing, spec.request_id, context, tracing_stats)
+            if spec.tracing is not None
+            else None
+        )
         listener_scope = context.listener_scope
         self.listener_stats: Final = (
             ListenerHttpStats(listener_scope.scope(f"http.{spec.stat_prefix}"))

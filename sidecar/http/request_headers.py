@@ -14,7 +14,7 @@ from sidecar.http.client_address import (
     is_loopback,
 )
 from sidecar.http.forwarded_client_cert import compile_xfcc
-from sidecar.http.request_id import RequestIds
+from sidecar.http.request_id import RequestIds, TraceReason, reason_of, with_reason
 from sidecar.http.request_target import Refusal, TargetRules
 from sidecar.stream_info import StreamInfo
 
@@ -69,6 +69,7 @@ class RequestRules:
         "_ids",
         "_is_internal",
         "_local_ip",
+        "_packs_trace_reason",
         "_preserve_external_id",
         "_skip_xff_append",
         "_target",
@@ -89,6 +90,7 @@ class RequestRules:
         self._via = spec.via.encode()
         self._generate_request_id = spec.generate_request_id
         self._preserve_external_id = spec.preserve_external_request_id
+        self._packs_trace_reason = spec.request_id.pack_trace_reason
         self._ids = RequestIds()
         self._xfcc = compile_xfcc(spec.forward_client_cert_details, spec.set_current_client_cert_details)
 
@@ -131,10 +133,11 @@ class RequestRules:
             append_via(headers, self._via)
         if edge:
             _set_external_address(headers, client or connection.remote_address)
-        if self._generate_request_id and (
-            (edge and not self._preserve_external_id) or not headers.get(_REQUEST_ID)
-        ):
+        request_id = headers.get(_REQUEST_ID)
+        if self._generate_request_id and ((edge and not self._preserve_external_id) or not request_id):
             headers.set(_REQUEST_ID, self._ids.next())
+        elif edge and request_id and self._packs_trace_reason:
+            _forget_trace_reason(headers, request_id)
         self._xfcc(headers, connection.tls)
         return None
 
@@ -159,6 +162,12 @@ class RequestRules:
         if self._append_port and not self._trusted_hops:
             headers.remove(_XFPORT)  # not believed: set anew from the listener's address
         return client, may_be_internal
+
+
+def _forget_trace_reason(headers: Headers, request_id: bytes) -> None:
+    """A stranger does not decide what is traced."""
+    if reason_of(request_id) is not TraceReason.NOT_TRACEABLE:
+        headers.set(_REQUEST_ID, with_reason(request_id, TraceReason.NOT_TRACEABLE))
 
 
 def _set_forwarded_port(headers: Headers, local: Address) -> None:

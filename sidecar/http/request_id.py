@@ -1,7 +1,12 @@
-"""`x-request-id`: random UUIDs (version 4), made cheaply."""
+"""`x-request-id`: random UUIDs (version 4), made cheaply, and what Envoy writes into them.
+
+A digit of the id, the version of the UUID, says whether the request is traced and why, so that all proxies on its way decide alike;
+its first digits are the random number by which the first of them decides.
+"""
 
 from __future__ import annotations
 
+import enum
 import os
 from typing import Final
 
@@ -31,3 +36,41 @@ class RequestIds:
         text = pool[at : at + _BYTES].hex()
         variant = _VARIANT[pool[at] & 3]
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}".encode()
+
+
+class TraceReason(enum.Enum):
+    """Why a request is traced; the value is the digit."""
+
+    NOT_TRACEABLE = b"4"
+    SAMPLING = b"9"
+    SERVICE_FORCED = b"a"
+    CLIENT_FORCED = b"b"
+
+
+_UUID_LENGTH: Final = 36
+_REASON_AT: Final = 14
+_REASONS: Final = {reason.value: reason for reason in TraceReason if reason is not TraceReason.NOT_TRACEABLE}
+_NUMBER_DIGITS: Final = 8
+
+
+def reason_of(request_id: bytes) -> TraceReason:
+    """What an id says. Of anything that is not as long as a UUID: nothing."""
+    if len(request_id) != _UUID_LENGTH:
+        return TraceReason.NOT_TRACEABLE
+    return _REASONS.get(request_id[_REASON_AT : _REASON_AT + 1], TraceReason.NOT_TRACEABLE)
+
+
+def with_reason(request_id: bytes, reason: TraceReason) -> bytes:
+    """The id that says so; one that is not as long as a UUID stays."""
+    if len(request_id) != _UUID_LENGTH:
+        return request_id
+    return request_id[:_REASON_AT] + reason.value + request_id[_REASON_AT + 1 :]
+
+
+def random_number_of(request_id: bytes) -> int | None:
+    """Of the first 8 digits; None: there are not so many hexadecimal ones."""
+    digits = request_id[:_NUMBER_DIGITS]
+    try:
+        return int(digits, 16) if len(digits) == _NUMBER_DIGITS and digits.isalnum() else None
+    except ValueError:
+        return None

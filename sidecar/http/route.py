@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from config.model.core import EMPTY_METADATA, Metadata, RoutingPriority
 from config.model.route import ConnectConfig, RetryPolicy, RouteAction, WeightedCluster
+from config.model.tracing import Decorator, RouteTracing
 from protocols.grpc.status import has_grpc_content_type, parse_timeout_ms
 from protocols.http import names
 from protocols.http.headers import Headers
@@ -25,7 +26,16 @@ _SHORTEST_S: Final = 0.001
 class RouteInfo:
     """What all kinds of routes have, for statistics, logs and filters."""
 
-    __slots__ = ("metadata", "mutate_request", "mutate_response", "name", "stat_prefix", "virtual_host")
+    __slots__ = (
+        "decorator",
+        "metadata",
+        "mutate_request",
+        "mutate_response",
+        "name",
+        "stat_prefix",
+        "tracing",
+        "virtual_host",
+    )
 
     def __init__(
         self,
@@ -35,6 +45,8 @@ class RouteInfo:
         stat_prefix: str = "",
         mutate_request: Mutator = no_mutation,
         mutate_response: Mutator = no_mutation,
+        decorator: Decorator | None = None,
+        tracing: RouteTracing | None = None,
     ) -> None:
         self.name = name
         self.virtual_host = virtual_host
@@ -42,10 +54,12 @@ class RouteInfo:
         self.stat_prefix = stat_prefix
         self.mutate_request = mutate_request
         self.mutate_response = mutate_response
+        self.decorator = decorator
+        self.tracing = tracing
 
 
 class _Route:
-    __slots__ = ("_info", "metadata", "name", "stat_prefix", "virtual_host")
+    __slots__ = ("_info", "decorator", "metadata", "name", "stat_prefix", "tracing", "virtual_host")
 
     def __init__(self, info: RouteInfo) -> None:
         self._info = info
@@ -53,6 +67,8 @@ class _Route:
         self.virtual_host = info.virtual_host
         self.metadata = info.metadata
         self.stat_prefix = info.stat_prefix
+        self.decorator = info.decorator
+        self.tracing = info.tracing
 
     def finalize_response(self, headers: Headers, info: StreamInfo) -> None:
         """The configured response header edits. Formats read the response from `info.response_headers`."""

@@ -242,4 +242,6 @@ class _RouteBuilder:
             spec.stat_prefix,
             compile_request_mutations(levels),
             compile_response_mutations(levels),
+            spec.decorator,
+            spec.tracing,
         )

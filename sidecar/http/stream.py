@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sidecar.http.exchanges import Exchanges
     from sidecar.http.request_target import Refusal
     from sidecar.http.route import Route
+    from sidecar.http.stream_trace import StreamTrace
     from sidecar.transport.timers import Cancellable, IdleTimer
     from sidecar.upstream.api import Cluster
     from sidecar.upstream.failed_attempt import Failure
@@ -78,6 +79,7 @@ class ActiveStream:
         "response_started",
         "route",
         "services",
+        "trace",
     )
 
     def __init__(self, exchanges: Exchanges, stream_id: int) -> None:
@@ -98,6 +100,7 @@ class ActiveStream:
         self.finished = False
         self.idle_timer: IdleTimer | None = None
         self.on_response_full: Callable[[bool], None] | None = None
+        self.trace: StreamTrace | None = None
         self._filters: tuple[HttpFilter, ...] | None = None
         self._grpc = False  # the client understands gRPC, whatever filters make of its content-type (Envoy)
         self._request_hold: HeldMessage | None = None
@@ -137,6 +140,8 @@ class ActiveStream:
         route = self.route = config.routes.match(headers, self.random_value)
         if route is not None:
             self._take_route(route, headers)
+        if config.tracing is not None:
+            self.trace = config.tracing.begin(headers, info, route)
         if config.access_log.at_start:
             config.access_log.write(info, LogType.DOWNSTREAM_START)
         upgrade = self._asked_upgrade(headers)
@@ -421,6 +426,8 @@ class ActiveStream:
         """The last step of a final response head."""
         config, exchanges, info = self.config, self.exchanges, self.info
         config.response_rules.apply(headers, self.request_headers)
+        if self.trace is not None:
+            self.trace.on_response_headers(headers)
         codec = exchanges.codec
         if exchanges.ends_with(self, headers.status):
             codec.shutdown()
@@ -750,6 +757,8 @@ class ActiveStream:
         if answered:
             info.last_response_byte_ns = info.end_ns
             stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
+        if self.trace is not None:
+            self.trace.finish(info, self.cluster)
         config.access_log.write(info, LogType.DOWNSTREAM_END)
         if logger.isEnabledFor(logging.DEBUG):
             self._log_outcome()

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from protocols.http.codec import ResetReason
 from protocols.http.headers import Headers
+from sidecar.upstream import failed_attempt
 
 if TYPE_CHECKING:
+    from sidecar.http.stream_trace import AttemptSpan
     from sidecar.stream_info import UpstreamInfo
     from sidecar.upstream.api import Pending, UpstreamFailure, UpstreamStream
 
@@ -30,10 +32,20 @@ class UpstreamRequest:
     """Implements `UpstreamSink`.
 
     `reused`: the connection was idle in the pool, so its server may just be closing it. `started`: the head was
-    handed to the connection, `sent_ns`: when (monotonic). `responded`: a head of the response came, be it a 1xx.
+    handed to the connection, `sent_ns`: when (monotonic). `span`: of the attempt, if traced. `responded`: a head of the response came, be it a 1xx.
     """
 
-    __slots__ = ("_asking", "_owner", "pending", "responded", "reused", "sent_ns", "started", "upstream")
+    __slots__ = (
+        "_asking",
+        "_owner",
+        "pending",
+        "responded",
+        "reused",
+        "sent_ns",
+        "span",
+        "started",
+        "upstream",
+    )
 
     def __init__(self, owner: AttemptOwner) -> None:
         self._owner: AttemptOwner | None = owner
@@ -43,6 +55,7 @@ class UpstreamRequest:
         self.started = False
         self.sent_ns = 0
         self.responded = False
+        self.span: AttemptSpan | None = None
         self._asking = True
 
     def wait(self, pending: Pending) -> None:
@@ -60,6 +73,8 @@ class UpstreamRequest:
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.reset()
+        if self.span is not None:
+            self.span.cancel()
 
     # UpstreamSink
 
@@ -67,6 +82,8 @@ class UpstreamRequest:
         self.pending = None
         self.upstream = stream
         self.reused = self._asking and stream.is_alone  # answered at once: an open connection
+        if self.span is not None:
+            self.span.on_connected(stream.info, stream.version.value)
         owner = self._owner
         if owner is None:
             stream.reset()
@@ -78,6 +95,8 @@ class UpstreamRequest:
 
     def on_pool_failure(self, failure: UpstreamFailure, details: str, info: UpstreamInfo) -> None:
         self.pending = None
+        if self.span is not None:
+            self.span.fail(*failed_attempt.reason_of(failure), info)
         owner, self._owner = self._owner, None
         if owner is not None:
             try:
@@ -86,6 +105,10 @@ class UpstreamRequest:
                 owner.on_bug(error)
 
     def on_response_headers(self, headers: Headers, end: bool) -> None:
+        if self.span is not None:
+            self.span.on_headers(headers)
+            if end:
+                self.span.finish()
         owner = self._owner
         if owner is not None:
             try:
@@ -94,6 +117,8 @@ class UpstreamRequest:
                 owner.on_bug(error)
 
     def on_response_data(self, data: bytes, end: bool) -> None:
+        if end and self.span is not None:
+            self.span.finish()
         owner = self._owner
         if owner is not None:
             try:
@@ -102,6 +127,9 @@ class UpstreamRequest:
                 owner.on_bug(error)
 
     def on_response_trailers(self, trailers: Headers) -> None:
+        if self.span is not None:
+            self.span.on_trailers(trailers)
+            self.span.finish()
         owner = self._owner
         if owner is not None:
             try:
@@ -110,6 +138,8 @@ class UpstreamRequest:
                 owner.on_bug(error)
 
     def on_upstream_reset(self, reason: ResetReason, details: str) -> None:
+        if self.span is not None:
+            self.span.fail(*failed_attempt.reason_of(reason))
         owner, self._owner = self._owner, None
         self.upstream = None
         if owner is not None:

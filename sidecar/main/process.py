@@ -37,6 +37,8 @@ from sidecar.telemetry.access_log.api import AccessLogger
 from sidecar.telemetry.access_log.filters import FilterCompiler
 from sidecar.telemetry.access_log.format import FormatError
 from sidecar.telemetry.access_log.remote.build import RemoteAccessLogs
+from sidecar.telemetry.tracing.context import TracerContext
+from sidecar.telemetry.tracing.tracers import Tracers
 from sidecar.transport.drain import DrainState
 from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.local_address import local_address
@@ -64,6 +66,8 @@ _HOUSEKEEPING_S: Final = 1.0
 
 #: At the end connections are waited for this long: only for callbacks, not for peers.
 _LAST_TURNS_S: Final = 1.0
+#: So long may collectors take to answer the last spans.
+_LAST_SPANS_S: Final = 1.0
 
 
 def read_data_source(source: DataSource) -> bytes:
@@ -126,6 +130,7 @@ class Process:
         )
         self.services: Services | None = None
         self._stats_sinks: StatsSinks | None = None
+        self.tracers: Tracers | None = None
 
     # building
 
@@ -141,6 +146,18 @@ class Process:
         address = local_address(self.options.local_address_ip_version == "v6")
         client = AsyncClientImpl(clusters, self.timers, self.store.root, address, self._on_callback_failure)
         self.access_logs.remote = RemoteAccessLogs(client, self.bootstrap.node, self.timers, self.store.root)
+        self.tracers = Tracers(
+            TracerContext(
+                client,
+                self.timers,
+                self.store.root,
+                self.bootstrap.node,
+                address,
+                self.bootstrap.runtime,
+                os.environ,
+                self.random,
+            )
+        )
         self.services = services = Services(
             clusters=clusters,
             tls=tls,
@@ -151,6 +168,7 @@ class Process:
             read=read_data_source,
             access_logger=self.access_logs.get,
             async_client=client,
+            tracer=self.tracers.get,
             runtime=self.bootstrap.runtime,
             random=self.random,
             local_address=address,
@@ -303,6 +321,8 @@ class Process:
             listener.close_connections()
         if self._stats_sinks is not None:
             self._stats_sinks.close()
+        if self.tracers is not None:
+            await self.tracers.close(_LAST_SPANS_S)
         if self.services is not None:
             self.clusters.close()
         await self.until_idle(_LAST_TURNS_S)

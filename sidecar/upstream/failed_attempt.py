@@ -77,6 +77,17 @@ _RESETS: Final = {
 }
 
 
+def reason_of(failure: UpstreamFailure | ResetReason) -> tuple[str, int]:
+    """The words and the flags of why an attempt failed; the words are "" when no host was to be had."""
+    if isinstance(failure, ResetReason):
+        reset = _RESETS[failure]
+    elif failure is UpstreamFailure.NO_HEALTHY_HOST:
+        return "", NO_HEALTHY_UPSTREAM.flags
+    else:
+        reset = _FAILURES[failure]
+    return reset.text.decode(), reset.flags
+
+
 def pool_failure(failure: UpstreamFailure, transport_failure: str, retried: bool) -> Failure:
     """No connection was to be had. `retried`: earlier attempts failed too."""
     if failure is UpstreamFailure.NO_HEALTHY_HOST:

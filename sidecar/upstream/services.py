@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from config.model.access_log import AccessLogSpec
+    from config.model.tracing import TracerSpec
     from protocols.peer_metadata import PeerMetadata
     from sidecar.telemetry.access_log.api import AccessLogger
+    from sidecar.telemetry.tracing.span import Tracer
     from sidecar.transport.async_client import AsyncClient
     from sidecar.transport.drain import DrainState
     from sidecar.transport.timers import Timers
@@ -30,6 +32,7 @@ class Services:
     `scope` is the root scope. `runtime` holds the merged static layers. `read` gives the bytes of a DataSource (file,
     inline, environment). `access_logger` builds or shares the logger of a spec. `peer_lookup` finds the workload behind
     an address (workload discovery), or None. `async_client` makes requests of our own to clusters.
+    `tracer` builds or shares the tracer of a spec.
     `local_address` is this machine's, for clients on the loopback.
     """
 
@@ -42,6 +45,7 @@ class Services:
     read: Callable[[DataSource], bytes]
     access_logger: Callable[[AccessLogSpec], AccessLogger]
     async_client: AsyncClient
+    tracer: Callable[[TracerSpec], Tracer]
     runtime: Mapping[str, object] = field(default_factory=dict)
     peer_lookup: Callable[[str], PeerMetadata | None] | None = None
     random: random.Random = field(default_factory=random.Random)

@@ -66,6 +66,7 @@ class Proxy:
             read=_inline,
             access_logger=self._access_logger,
             async_client=cast("Any", None),
+            tracer=cast("Any", None),
             random=random.Random(1),
         )
         clusters.start(services)

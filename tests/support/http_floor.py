@@ -32,6 +32,8 @@ from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.filter_chain import FilterChain
 from sidecar.http.manager_config import ManagerConfig
 from sidecar.stream_info import ConnectionInfo, StreamInfo, TlsInfo
+from sidecar.telemetry.tracing.context import TracerContext
+from sidecar.telemetry.tracing.tracers import Tracers
 from sidecar.transport.connection import Connection
 from sidecar.transport.drain import DrainState
 from sidecar.transport.timers import Timers
@@ -218,6 +220,21 @@ class HttpFloor:
         self._accepted: dict[str, int] = {}
         self.managers: list[ConnectionManager] = []  # of the clients, in their order
         clusters = cast("Any", Clusters({name: fake.cluster for name, fake in self.fakes.items()}))
+        self.async_client = AsyncClientImpl(
+            clusters, self.timers, self.store.root, local_address, self.bugs.append
+        )
+        self.tracers = Tracers(
+            TracerContext(
+                self.async_client,
+                self.timers,
+                self.store.root,
+                node or Node(),
+                local_address,
+                runtime or {},
+                {},
+                random.Random(2),
+            )
+        )
         self.services = Services(
             clusters=clusters,
             tls=TlsContexts({}, lambda matchers: lambda certificate: True),
@@ -227,9 +244,8 @@ class HttpFloor:
             drain=self.drain,
             read=_inline,
             access_logger=self._access_logger,
-            async_client=AsyncClientImpl(
-                clusters, self.timers, self.store.root, local_address, self.bugs.append
-            ),
+            async_client=self.async_client,
+            tracer=self.tracers.get,
             runtime=runtime or {},
             peer_lookup=peer_lookup,
             random=random.Random(1),

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from config.bootstrap import Source, parse_bootstrap
 from config.workload import Identity, Inbound, Outbound, Workload, parse_workload
@@ -50,6 +51,19 @@ def test_the_picture_of_the_floors_is_the_contract() -> None:
     _, _, picture = ARCHITECTURE.partition("is exhaustive.\n\n")
     drawn = [line.strip() for line in picture.partition("\n\n")[0].splitlines() if "---" not in line]
     assert [re.split(r"\s{2,}", line)[0] for line in drawn] == floors["layers"]
+
+
+def test_the_bootstrap_on_the_tracing_page_is_accepted() -> None:
+    page = (ROOT / "docs" / "tracing.md").read_text(encoding="utf-8")
+    example, provider = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    parsed = parse_bootstrap([Source("tracing.yaml", example)])
+    assert parsed.warnings == ()
+    manager = yaml.safe_load(example)["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
+    manager["typed_config"]["tracing"].update(yaml.safe_load(provider))
+    content = yaml.safe_load(example)
+    content["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0] = manager
+    content["static_resources"]["clusters"][1]["name"] = "zipkin"
+    assert parse_bootstrap([Source("zipkin.json", json.dumps(content))]).bootstrap.listeners
 
 
 # README

@@ -149,6 +149,8 @@ class Router(PassThrough):
         self._timeout_ms, self._per_try_ms = timeouts
         self._take_retries(stream, route, cluster, headers)
         route.finalize_request(headers, stream.info, insert_original_path=factory.inserts_headers)
+        if stream.trace is not None:
+            stream.trace.inject(headers, factory.start_child_span)
         if self._timeout_ms and (self._upgrade or (end and not self._ends_connect)):
             self._timer = factory.timers.after(self._timeout_ms / 1000, self._on_timeout)
         self._start_attempt()
@@ -268,6 +270,8 @@ class Router(PassThrough):
         if route.include_request_attempt_count:
             set_attempt_count(headers, info.attempt_count)
         attempt = self._attempt = UpstreamRequest(self)
+        if stream.trace is not None:
+            attempt.span = stream.trace.begin_attempt(headers, info, cluster, self._factory.start_child_span)
         context = LbContext(stream.connection_info, headers, route.metadata_match, self._tried)
         if self._ends_connect:
             tcp = ConnectStream(attempt, self._factory.timers)
@@ -302,6 +306,10 @@ class Router(PassThrough):
             return
         ended = self._request_ended
         attempt.sent_ns = self._factory.now_ns()
+        if stream.trace is not None:
+            stream.trace.first_sent_ns = attempt.sent_ns
+            if attempt.span is not None:
+                attempt.span.sent_ns = attempt.sent_ns
         if ended:
             info.last_upstream_tx_byte_ns = attempt.sent_ns
         body, trailers = self._body, self._trailers
@@ -646,6 +654,7 @@ class RouterFactory:
         self.timers: Final = services.timers
         self.now_ns: Final = services.timers.now_ns
         self.inserts_headers: Final = not spec.suppress_envoy_headers
+        self.start_child_span: Final = spec.start_child_span
         self.respect_expected_rq_timeout: Final = spec.respect_expected_rq_timeout
         self._conditions: dict[ForwardRoute, RetryConditions | None] = {}
 

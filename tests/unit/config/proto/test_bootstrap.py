@@ -140,7 +140,7 @@ def test_log_format(flow: str, expected: ApplicationLogFormat) -> None:
     ("text", "path"),
     [
         ("dynamic_resources: {lds_config: {ads: {}}}", "dynamic_resources"),
-        ("tracing: {}", "tracing"),
+        ("flags_path: f", "flags_path"),
         ("cluster_manager: {load_stats_config: {}}", "cluster_manager.load_stats_config"),
         (
             "layered_runtime: {layers: [{name: a, disk_layer: {symlink_root: /x}}]}",

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import uuid
 
-from sidecar.http.request_id import RequestIds
+import pytest
+
+from sidecar.http.request_id import RequestIds, TraceReason, random_number_of, reason_of, with_reason
 
 
 def test_ids_are_random_uuids_and_do_not_repeat() -> None:
@@ -17,3 +19,40 @@ def test_ids_are_random_uuids_and_do_not_repeat() -> None:
 
 def test_two_sources_differ() -> None:
     assert RequestIds().next() != RequestIds().next()
+
+
+ID = b"b735dae1-93e0-%b054-ad3b-98dd912fe9bb"
+
+
+@pytest.mark.parametrize(
+    ("digit", "reason"),
+    [
+        (b"4", TraceReason.NOT_TRACEABLE),
+        (b"9", TraceReason.SAMPLING),
+        (b"a", TraceReason.SERVICE_FORCED),
+        (b"b", TraceReason.CLIENT_FORCED),
+        (b"c", TraceReason.NOT_TRACEABLE),
+    ],
+)
+def test_a_digit_says_why_it_is_traced(digit: bytes, reason: TraceReason) -> None:
+    assert reason_of(ID % digit) is reason
+    assert with_reason(ID % digit, TraceReason.SAMPLING) == ID % b"9"
+
+
+def test_what_is_not_as_long_as_a_uuid_says_nothing_and_stays() -> None:
+    assert reason_of(b"b735dae1-93e0-9") is TraceReason.NOT_TRACEABLE
+    assert with_reason(b"b735dae1-93e0-9", TraceReason.NOT_TRACEABLE) == b"b735dae1-93e0-9"
+
+
+@pytest.mark.parametrize(
+    ("request_id", "number"),
+    [
+        (ID % b"4", 0xB735DAE1),
+        (b"0000000f", 15),
+        (b"short", None),
+        (b"b735dae-93e0", None),
+        (b"notahexa", None),
+    ],
+)
+def test_the_number_in_it(request_id: bytes, number: int | None) -> None:
+    assert random_number_of(request_id) == number

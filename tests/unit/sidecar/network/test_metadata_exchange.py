@@ -60,6 +60,7 @@ class Side:
             read=lambda source: b"",
             access_logger=cast("Any", None),
             async_client=cast("Any", None),
+            tracer=cast("Any", None),
             peer_lookup=lookup.get if lookup is not None else None,
         )
         spec = MetadataExchangeSpec(PEER_EXCHANGE_ALPN, enable_discovery=lookup is not None)

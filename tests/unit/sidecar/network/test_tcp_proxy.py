@@ -61,6 +61,7 @@ class World:
             read=lambda source: source.inline or b"",
             access_logger=self._logger,
             async_client=cast("Any", None),
+            tracer=cast("Any", None),
             random=random.Random(1),
         )
         wanted = spec or TcpProxySpec("t", "app", access_log=(FileAccessLogSpec("log"),))

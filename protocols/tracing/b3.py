@@ -1,0 +1,107 @@
+"""B3 (https://github.com/openzipkin/b3-propagation): the `x-b3-*` headers, and the one header `b3`.
+
+Read as Envoy reads it: in either case, ids may be shorter than they should be, and of a trace id of more than 16 digits the last
+16 are the lower half. What cannot be understood counts as nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from protocols.http.headers import Headers
+from protocols.tracing.span import SPAN_ID_DIGITS, TRACE_ID_DIGITS, SpanContext
+
+SINGLE: Final = b"b3"
+TRACE_ID: Final = b"x-b3-traceid"
+SPAN_ID: Final = b"x-b3-spanid"
+PARENT_ID: Final = b"x-b3-parentspanid"
+SAMPLED: Final = b"x-b3-sampled"
+FLAGS: Final = b"x-b3-flags"
+
+_ID: Final = re.compile(r"[0-9a-fA-F]+")
+_ZERO: Final = "0"
+#: How the one header decides; `d` asks for debugging, which means sampled.
+_DECISIONS: Final = {"0": False, "1": True, "d": True}
+_TRUE: Final = (b"1", b"true")
+_DEBUG: Final = b"1"
+
+
+class Extracted(NamedTuple):
+    """What came. `context` None: no place in a trace; `sampled` None: no decision. `single`: by the one header."""
+
+    context: SpanContext | None
+    sampled: bool | None
+    single: bool
+
+
+def extract(headers: Headers) -> Extracted:
+    single = headers.get(SINGLE)
+    if single is not None:
+        return _of_single(single.decode("latin-1"))
+    sampled = _sampled(headers)
+    trace_id, span_id = headers.get(TRACE_ID), headers.get(SPAN_ID)
+    if trace_id is None or span_id is None:
+        return Extracted(None, sampled, False)
+    parent_id = headers.get(PARENT_ID) or b""
+    context = _context(
+        trace_id.decode("latin-1"), span_id.decode("latin-1"), parent_id.decode("latin-1"), sampled
+    )
+    return Extracted(context, sampled, False)
+
+
+def _sampled(headers: Headers) -> bool | None:
+    if headers.get(FLAGS) == _DEBUG:
+        return True
+    value = headers.get(SAMPLED)
+    return None if value is None else value in _TRUE
+
+
+def _of_single(value: str) -> Extracted:
+    """A decision alone, or `TRACE-SPAN`, `TRACE-SPAN-DECISION`, `TRACE-SPAN-DECISION-PARENT`."""
+    if value in _DECISIONS:
+        return Extracted(None, _DECISIONS[value], True)
+    trace_id, _, rest = value.partition("-")
+    span_id, _, rest = rest.partition("-")
+    decision, has_parent, parent_id = rest.partition("-")
+    sampled = _DECISIONS.get(decision)
+    if (decision and sampled is None) or (has_parent and not parent_id):
+        return Extracted(None, None, True)
+    return Extracted(_context(trace_id, span_id, parent_id, sampled), sampled, True)
+
+
+def _context(trace_id: str, span_id: str, parent_id: str, sampled: bool | None) -> SpanContext | None:
+    trace, span = _id(trace_id, TRACE_ID_DIGITS), _id(span_id, SPAN_ID_DIGITS)
+    parent = _id(parent_id, SPAN_ID_DIGITS) if parent_id else ""
+    if not trace or not span or parent is None:
+        return None
+    return SpanContext(trace, span, parent, sampled)
+
+
+def _id(text: str, max_digits: int) -> str | None:
+    """In the form that is handed on: lower case, filled with zeros, 16 digits if these are enough. None: not an id."""
+    if len(text) > max_digits or _ID.fullmatch(text) is None:
+        return None
+    digits = text.lower().lstrip(_ZERO)
+    if not digits:
+        return None
+    return digits.zfill(SPAN_ID_DIGITS if len(digits) <= SPAN_ID_DIGITS else TRACE_ID_DIGITS)
+
+
+def inject(headers: Headers, context: SpanContext, *, single: bool) -> None:
+    """Tell the next hop, by the one header or by many."""
+    sampled = b"1" if context.sampled else b"0"
+    trace_id, span_id, parent_id = (
+        each.encode() for each in (context.trace_id, context.span_id, context.parent_id)
+    )
+    if single:
+        value = b"%b-%b-%b" % (trace_id, span_id, sampled)
+        headers.set(SINGLE, value + b"-" + parent_id if parent_id else value)
+        return
+    headers.set(TRACE_ID, trace_id)
+    headers.set(SPAN_ID, span_id)
+    if parent_id:
+        headers.set(PARENT_ID, parent_id)
+    else:
+        headers.remove(PARENT_ID)
+    headers.set(SAMPLED, sampled)

@@ -1,0 +1,49 @@
+"""Spans for Zipkin: the JSON of its API, version 2 (https://zipkin.io/zipkin-api/)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from protocols.tracing.span import SpanKind, SpanRecord
+
+_NANOSECONDS_PER_US: Final = 1000
+#: How Envoy notes the end of a span: server send, client receive.
+_END_ANNOTATION: Final = {SpanKind.SERVER: "ss", SpanKind.CLIENT: "cr"}
+
+
+def encode(spans: Sequence[SpanRecord], service_name: str, ip: str) -> bytes:
+    """A list of spans. `ip`: the address of this proxy."""
+    endpoint: dict[str, object] = {
+        "serviceName": service_name,
+        "ipv6" if ":" in ip else "ipv4": ip,
+        "port": 0,
+    }
+    return json.dumps([_span(span, endpoint) for span in spans], separators=(",", ":")).encode()
+
+
+def _span(span: SpanRecord, endpoint: dict[str, object]) -> dict[str, object]:
+    context = span.context
+    end_us = span.end_ns // _NANOSECONDS_PER_US
+    annotations = [
+        {"timestamp": time_ns // _NANOSECONDS_PER_US, "value": name} for name, time_ns in span.events
+    ]
+    annotations.append({"timestamp": end_us, "value": _END_ANNOTATION[span.kind]})
+    start_us = span.start_ns // _NANOSECONDS_PER_US
+    message: dict[str, object] = {
+        "traceId": context.trace_id,
+        "id": context.span_id,
+        "name": span.name,
+        "kind": span.kind.name,
+        "timestamp": start_us,
+        "duration": max(1, end_us - start_us),
+        "localEndpoint": endpoint,
+        "annotations": annotations,
+        "tags": span.tags,
+    }
+    if context.parent_id:
+        message["parentId"] = context.parent_id
+    if span.shared:
+        message["shared"] = True
+    return message

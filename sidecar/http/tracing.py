@@ -1,0 +1,166 @@
+"""Which requests are traced, and how their spans are named and tagged: a connection manager's tracing, compiled.
+
+The decision is Envoy's: the request id says it if an earlier proxy has decided; else a client's `x-client-trace-id`, a service's
+`x-envoy-force-trace`, or the number in the id. What is decided is written into the id, for those that come after.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from config.model.core import TrafficDirection
+from config.model.http import RequestIdSpec
+from config.model.tracing import RouteTracing, Sampling, TracingSpec
+from protocols.http.headers import Headers
+from sidecar.http.request_id import TraceReason, random_number_of, reason_of, with_reason
+from sidecar.http.stream_trace import StreamTrace, TraceRules
+from sidecar.telemetry.access_log.format import compile_format
+from sidecar.telemetry.tracing.custom_tags import compile_tags, text_of
+
+if TYPE_CHECKING:
+    from sidecar.http.route import Route
+    from sidecar.stream_info import StreamInfo
+    from sidecar.upstream.services import FilterContext
+    from stats.families import TracingStats
+
+_REQUEST_ID: Final = b"x-request-id"
+_CLIENT_TRACE_ID: Final = b"x-client-trace-id"
+_FORCE_TRACE: Final = b"x-envoy-force-trace"
+
+#: Chances are in hundredths of a percent.
+_WHOLE: Final = 10_000
+_PERCENT: Final = 100
+
+
+class _Chances:
+    """`Sampling` with what the runtime says instead; `random` is a number below 10,000 that belongs to the request."""
+
+    __slots__ = ("_client", "_overall", "_random")
+
+    def __init__(self, sampling: Sampling, runtime: Mapping[str, object]) -> None:
+        self._client = _chance("tracing.client_enabled", sampling.client, runtime)
+        self._random = _chance("tracing.random_sampling", sampling.random, runtime)
+        self._overall = _chance("tracing.global_enabled", sampling.overall, runtime)
+
+    def client(self, random: int) -> bool:
+        return self._client(random)
+
+    def random(self, random: int) -> bool:
+        return self._random(random)
+
+    def overall(self, random: int) -> bool:
+        return self._overall(random)
+
+
+def _chance(key: str, ratio: float, runtime: Mapping[str, object]) -> Callable[[int], bool]:
+    """A whole number of the runtime is a percentage."""
+    value = runtime.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        percent = int(value)
+        return lambda random: random % _PERCENT < percent
+    limit = int(ratio * _WHOLE + 1e-6)
+    return lambda random: random < limit
+
+
+class HttpTracing:
+    """Compiled from one TracingSpec; shared by all connections of its connection manager."""
+
+    def __init__(
+        self, spec: TracingSpec, request_id: RequestIdSpec, context: FilterContext, stats: TracingStats
+    ) -> None:
+        """May raise FormatError."""
+        services = context.services
+        self._spec = spec
+        self._ids = request_id
+        self._runtime = services.runtime
+        self._random = services.random
+        self._node = services.node
+        self._outbound = context.direction is TrafficDirection.OUTBOUND
+        self._tracer = services.tracer(spec.provider) if spec.provider is not None else None
+        self._counters = {
+            TraceReason.NOT_TRACEABLE: stats.not_traceable,
+            TraceReason.SAMPLING: stats.random_sampling,
+            TraceReason.SERVICE_FORCED: stats.service_forced,
+            TraceReason.CLIENT_FORCED: stats.client_enabled,
+        }
+        self._chances = _Chances(spec.sampling, services.runtime)
+        self._rules = self._compile(None)
+        self._of_routes: dict[Route, tuple[_Chances, TraceRules]] = {}
+
+    def _compile(self, route: RouteTracing | None) -> TraceRules:
+        spec, node = self._spec, self._node
+        own_tags = route.custom_tags if route is not None else ()
+        operation = (route.operation if route is not None else "") or spec.operation
+        upstream_operation = (
+            route.upstream_operation if route is not None else ""
+        ) or spec.upstream_operation
+        return TraceRules(
+            node_id=node.id,
+            zone=node.locality.zone,
+            outbound=self._outbound,
+            verbose=spec.verbose,
+            max_path_tag_length=spec.max_path_tag_length,
+            spawn_upstream_span=spec.spawn_upstream_span,
+            custom_tags=compile_tags((*own_tags, *spec.custom_tags), os.environ),
+            operation=compile_format(operation) if operation else None,
+            upstream_operation=compile_format(upstream_operation) if upstream_operation else None,
+        )
+
+    def _of_route(self, route: Route) -> tuple[_Chances, TraceRules]:
+        """What a route says differently, compiled once."""
+        found = self._of_routes.get(route)
+        if found is None:
+            tracing = route.tracing
+            if tracing is None:
+                found = self._chances, self._rules
+            else:
+                found = _Chances(tracing.sampling, self._runtime), self._compile(tracing)
+            self._of_routes[route] = found
+        return found
+
+    def begin(self, headers: Headers, info: StreamInfo, route: Route | None) -> StreamTrace:
+        """A request was routed: decide, count, and begin its span."""
+        chances, rules = self._chances, self._rules
+        if route is not None and route.tracing is not None:
+            chances, rules = self._of_route(route)
+        reason = self._decide(headers, chances)
+        self._counters[reason].inc()
+        span = None
+        if self._tracer is not None:
+            host = text_of(headers.authority)
+            span = info.trace = self._tracer.start(
+                headers,
+                name=f"egress {host}" if self._outbound else "ingress",
+                host=host,
+                as_server=not self._outbound or rules.spawn_upstream_span,
+                traced=reason is not TraceReason.NOT_TRACEABLE,
+                start_ns=int(info.start_s * 1e9),
+            )
+        trace = StreamTrace(rules, span)
+        trace.decorate(headers, route.decorator if route is not None else None)
+        return trace
+
+    def _decide(self, headers: Headers, chances: _Chances) -> TraceReason:
+        if not self._ids.use_request_id_for_trace_sampling:
+            return TraceReason.SAMPLING
+        request_id = headers.get(_REQUEST_ID)
+        number = random_number_of(request_id) if request_id is not None else None
+        if request_id is None or number is None:
+            return TraceReason.NOT_TRACEABLE
+        number %= _WHOLE
+        packs = self._ids.pack_trace_reason
+        reason = was = reason_of(request_id) if packs else TraceReason.NOT_TRACEABLE
+        if reason is TraceReason.NOT_TRACEABLE:
+            if _CLIENT_TRACE_ID in headers and chances.client(self._random.randrange(_WHOLE)):
+                reason = TraceReason.CLIENT_FORCED
+            elif _FORCE_TRACE in headers:
+                reason = TraceReason.SERVICE_FORCED
+            elif chances.random(number):
+                reason = TraceReason.SAMPLING
+        if reason is not TraceReason.NOT_TRACEABLE and not chances.overall(number):
+            reason = TraceReason.NOT_TRACEABLE
+        if reason is not was and packs:
+            headers.set(_REQUEST_ID, with_reason(request_id, reason))
+        return reason

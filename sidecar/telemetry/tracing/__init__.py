@@ -1,0 +1,1 @@
+"""Tracing: spans of requests, and the exporters that tell collectors of them."""

@@ -1,0 +1,154 @@
+"""`envoy.tracers.opentelemetry`: W3C trace context in and out, spans to a collector by OTLP, over gRPC or HTTP."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from config.model.tracing import OpenTelemetrySpec, OtelSampler
+from protocols.http import names
+from protocols.http.headers import Headers
+from protocols.tracing import otlp, w3c
+from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
+from sidecar.telemetry.tracing.exporter import Exporter
+from sidecar.telemetry.tracing.identifiers import Identifiers
+from sidecar.telemetry.tracing.span import Span
+from sidecar.version import VERSION
+from stats.filter_families import OpenTelemetryTracerStats
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from config.model.services import GrpcServiceSpec
+    from sidecar.telemetry.tracing.context import TracerContext
+    from sidecar.transport.async_client import RequestFailure
+
+_USER_AGENT: Final = f"OTel-OTLP-Exporter-sidecar-proxy/{VERSION}"
+#: What the semantic conventions want to know of whoever makes spans.
+_SDK: Final = {
+    "telemetry.sdk.language": "python",
+    "telemetry.sdk.name": "sidecar-proxy",
+    "telemetry.sdk.version": VERSION,
+}
+_DEFAULT_FLUSH_INTERVAL_MS: Final = 5000
+_DEFAULT_MIN_FLUSH_SPANS: Final = 512
+_DEFAULT_SERVICE_NAME: Final = "unknown_service:envoy"
+
+
+class OpenTelemetryTracer:
+    """Implements `Tracer`."""
+
+    def __init__(self, spec: OpenTelemetrySpec, context: TracerContext) -> None:
+        self._sampler = spec.sampler
+        self._ids = Identifiers(context.random)
+        self.exporter: Final = OtlpExporter(spec, context)
+
+    def start(
+        self, headers: Headers, *, name: str, host: str, as_server: bool, traced: bool, start_ns: int
+    ) -> Span:
+        came = w3c.extract(headers)
+        parent_sampled = came.sampled if came is not None else None
+        sampled = self._samples(traced, parent_sampled)
+        if came is None:
+            context = SpanContext(self._ids.trace_id(), self._ids.span_id(), "", sampled)
+        else:
+            context = SpanContext(came.trace_id, self._ids.span_id(), came.span_id, sampled, came.state)
+        kind = SpanKind.SERVER if as_server else SpanKind.CLIENT
+        return Span(self, context, name, kind, start_ns, remote_parent=came is not None)
+
+    def _samples(self, traced: bool, parent_sampled: bool | None) -> bool:
+        """What the connection manager will not trace is not traced; the caller's no counts unless all is to be sampled."""
+        if not traced or self._sampler is OtelSampler.ALWAYS_ON:
+            return traced
+        return parent_sampled is not False
+
+    def child(self, parent: Span, name: str, start_ns: int) -> Span:
+        above = parent.context
+        context = SpanContext(above.trace_id, self._ids.span_id(), above.span_id, above.sampled, above.state)
+        return Span(self, context, name, SpanKind.CLIENT, start_ns)
+
+    def inject(self, span: Span, headers: Headers) -> None:
+        w3c.inject(headers, span.context)
+
+    def report(self, record: SpanRecord) -> None:
+        self.exporter.add(record)
+
+
+class OtlpExporter(Exporter):
+    """One request with all spans that wait. Implements `UnaryCallbacks` and `RequestCallbacks`."""
+
+    def __init__(self, spec: OpenTelemetrySpec, context: TracerContext) -> None:
+        super().__init__(
+            context.timers,
+            flush_interval_s=context.number(
+                "tracing.opentelemetry.flush_interval_ms", _DEFAULT_FLUSH_INTERVAL_MS
+            )
+            / 1000,
+            min_flush_spans=context.number("tracing.opentelemetry.min_flush_spans", _DEFAULT_MIN_FLUSH_SPANS),
+            max_waiting=spec.max_cache_size,
+        )
+        self._grpc = _with_user_agent(spec.grpc_service)
+        self._http = spec.http_service
+        self._client = context.async_client
+        self._resource = resource_of(spec, context.environ)
+        self._stats = OpenTelemetryTracerStats(context.scope.scope("tracing.opentelemetry"))
+
+    def export(self, spans: list[SpanRecord]) -> None:
+        self._stats.spans_sent.add(len(spans))
+        body = otlp.encode(spans, self._resource)
+        if self._grpc is not None:
+            self._client.unary(self._grpc, otlp.EXPORT_PATH, body, self)
+        elif self._http is not None:
+            http = self._http
+            headers = Headers.request(
+                b"POST",
+                http.path.encode(),
+                http.authority.encode(),
+                [(names.CONTENT_TYPE, otlp.CONTENT_TYPE), (names.USER_AGENT, _USER_AGENT.encode())],
+            )
+            for name, value in http.headers:
+                headers.set(name.encode(), value.encode())
+            self._client.request(http.cluster_name, headers, body, self, timeout_s=http.timeout_s)
+        else:
+            self.done()
+
+    def on_timer(self) -> None:
+        self._stats.timer_flushed.inc()
+
+    def on_dropped(self, count: int) -> None:
+        self._stats.spans_dropped.add(count)
+
+    def on_reply(self, message: bytes) -> None:
+        self.done()
+
+    def on_call_failed(self, status: int, message: str) -> None:
+        self.done()
+
+    def on_response(self, headers: Headers, body: bytes) -> None:
+        self.done()
+
+    def on_failure(self, failure: RequestFailure) -> None:
+        self.done()
+
+
+def _with_user_agent(service: GrpcServiceSpec | None) -> GrpcServiceSpec | None:
+    if service is None:
+        return None
+    return dataclasses.replace(
+        service, initial_metadata=(("user-agent", _USER_AGENT), *service.initial_metadata)
+    )
+
+
+def resource_of(spec: OpenTelemetrySpec, environ: Mapping[str, str]) -> dict[str, str]:
+    """The attributes that tell who makes the spans; the service name of the configuration counts more than a detected one."""
+    attributes = dict(_SDK)
+    if spec.from_environment:
+        for item in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
+            key, equals, value = item.partition("=")
+            if equals and key.strip():
+                attributes[key.strip()] = unquote(value.strip())
+    attributes.update(spec.attributes)
+    if spec.service_name or "service.name" not in attributes:
+        attributes["service.name"] = spec.service_name or _DEFAULT_SERVICE_NAME
+    return attributes

@@ -1,0 +1,51 @@
+"""All tracers of the process: one for each configuration, shared by all connection managers that have it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from config.model.tracing import TracerSpec, ZipkinSpec
+from sidecar.telemetry.tracing.opentelemetry import OpenTelemetryTracer
+from sidecar.telemetry.tracing.zipkin import ZipkinTracer
+
+if TYPE_CHECKING:
+    from sidecar.telemetry.tracing.context import TracerContext
+    from sidecar.telemetry.tracing.span import Tracer
+
+
+class Tracers:
+    """Made with the first connection manager that asks."""
+
+    def __init__(self, context: TracerContext) -> None:
+        self._context = context
+        self._tracers: dict[TracerSpec, OpenTelemetryTracer | ZipkinTracer] = {}
+
+    def get(self, spec: TracerSpec) -> Tracer:
+        tracer = self._tracers.get(spec)
+        if tracer is None:
+            if isinstance(spec, ZipkinSpec):
+                tracer = ZipkinTracer(spec, self._context)
+            else:
+                tracer = OpenTelemetryTracer(spec, self._context)
+            self._tracers[spec] = tracer
+        return tracer
+
+    async def close(self, timeout_s: float) -> None:
+        """Send what waits, and wait for the collectors, `timeout_s` at most."""
+        busy = len(self._tracers)
+        if not busy:
+            return
+        idle = asyncio.Event()
+
+        def on_idle() -> None:
+            nonlocal busy
+            busy -= 1
+            if not busy:
+                idle.set()
+
+        for tracer in self._tracers.values():
+            tracer.exporter.close(on_idle)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(idle.wait(), timeout_s)
