@@ -11,6 +11,8 @@ from protocols.http.headers import Headers
 from sidecar.http.request_headers import append_via
 
 _REQUEST_ID: Final = b"x-request-id"
+#: Who forces a trace wants to find it.
+_FORCE_TRACE: Final = b"x-envoy-force-trace"
 
 _DAYS: Final = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
@@ -74,7 +76,7 @@ class ResponseRules:
         self._copy_request_id(headers, request_headers)
 
     def _copy_request_id(self, headers: Headers, request_headers: Headers | None) -> None:
-        if self._sets_request_id and request_headers is not None:
+        if request_headers is not None and (self._sets_request_id or _FORCE_TRACE in request_headers):
             value = request_headers.get(_REQUEST_ID)
             if value:
                 headers.set(_REQUEST_ID, value)

@@ -321,7 +321,8 @@ class Process:
             listener.close_connections()
         if self._stats_sinks is not None:
             self._stats_sinks.close()
-        if self.tracers is not None:
+        if self.tracers is not None and self.tracers:
+            await self.until_idle(_LAST_TURNS_S)  # streams that were cut off have spans, too
             await self.tracers.close(_LAST_SPANS_S)
         if self.services is not None:
             self.clusters.close()

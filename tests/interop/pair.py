@@ -83,7 +83,7 @@ class SidecarPair:
     """Both sidecars, running. Istio's filters are configured only in a proxy of this project.
 
     An Envoy says who it is by constant header rules instead. `http` is the address of the application when it is not that
-    of `application`; `manager` goes into the connection managers of both.
+    of `application`; `manager` goes into the connection managers of both, `clusters` and `runtime` into their bootstraps.
     """
 
     def __init__(
@@ -97,12 +97,16 @@ class SidecarPair:
         *,
         http: tuple[str, int] | None = None,
         manager: Mapping[str, Any] | None = None,
+        clusters: Sequence[Json] = (),
+        runtime: Mapping[str, Any] | None = None,
     ) -> None:
         self._mesh = mesh
         self._application = application
         self._between = between
         self._http = http or application.http.address
         self._manager = dict(manager or {})
+        self._clusters = list(clusters)
+        self._runtime = runtime
         tcp_names = list(application.tcp)
         self._client_admin, self._server_admin, *ports = free_ports(4 + 2 * len(tcp_names))
         self.http_port, self._server_http_port = ports[:2]
@@ -158,7 +162,11 @@ class SidecarPair:
             )
             clusters.append(service_cluster(f"inbound-{name}", backend.address))
         return bootstrap(
-            self._server_admin, listeners, clusters, node=node("ratings", service_account="server")
+            self._server_admin,
+            listeners,
+            [*clusters, *self._clusters],
+            node=node("ratings", service_account="server"),
+            runtime=self._runtime,
         )
 
     def _client_bootstrap(self, with_istio: bool) -> str:
@@ -194,7 +202,11 @@ class SidecarPair:
                 )
             )
         return bootstrap(
-            self._client_admin, listeners, clusters, node=node("productpage", service_account="client")
+            self._client_admin,
+            listeners,
+            [*clusters, *self._clusters],
+            node=node("productpage", service_account="client"),
+            runtime=self._runtime,
         )
 
 

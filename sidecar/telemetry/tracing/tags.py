@@ -28,6 +28,7 @@ _SERVER_FAILED: Final = frozenset(
     {
         GrpcStatus.UNKNOWN,
         GrpcStatus.DEADLINE_EXCEEDED,
+        GrpcStatus.RESOURCE_EXHAUSTED,
         GrpcStatus.UNIMPLEMENTED,
         GrpcStatus.INTERNAL,
         GrpcStatus.UNAVAILABLE,

@@ -22,6 +22,9 @@ class Tracers:
         self._context = context
         self._tracers: dict[TracerSpec, OpenTelemetryTracer | ZipkinTracer] = {}
 
+    def __len__(self) -> int:
+        return len(self._tracers)
+
     def get(self, spec: TracerSpec) -> Tracer:
         tracer = self._tracers.get(spec)
         if tracer is None:

@@ -52,6 +52,13 @@ def test_server(
     assert fields(headers).get("server") == expected
 
 
+def test_who_forces_a_trace_is_told_the_request_id() -> None:
+    headers = Headers.response(200)
+    asked = Headers([(b"x-request-id", b"1"), (b"x-envoy-force-trace", b"1")])
+    rules().apply(headers, asked)
+    assert headers.get(b"x-request-id") == b"1"
+
+
 def test_via_and_request_id() -> None:
     configured = rules(via="proxy1", always_set_request_id_in_response=True)
     headers = Headers.response(200, [(b"via", b"1.1 a")])

@@ -28,9 +28,11 @@ def made() -> tuple[FakeAsyncClient, Tracers]:
 
 def test_one_for_each_configuration() -> None:
     _, tracers = made()
+    assert not tracers
     assert isinstance(tracers.get(OTEL), OpenTelemetryTracer)
     assert isinstance(tracers.get(ZIPKIN), ZipkinTracer)
     assert tracers.get(OpenTelemetrySpec(GrpcServiceSpec(CLUSTER))) is tracers.get(OTEL)
+    assert len(tracers) == 2
 
 
 def test_the_end_without_any() -> None:
