@@ -123,12 +123,13 @@ class Histogram:
     """
 
     __slots__ = (
+        "_listener",
+        "_watched",
         "bounds",
         "buckets",
         "count",
         "exemplars",
         "fine",
-        "listener",
         "name",
         "sum",
         "tag_extracted_name",
@@ -156,20 +157,29 @@ class Histogram:
         self.used = False
         self.exemplars: list[Exemplar | None] | None = None
         self.fine: dict[int, int] | None = None
-        #: hears of each value; None: nobody does
-        self.listener: HistogramListener | None = None
+        self._listener: HistogramListener | None = None
+        self._watched = False  # there is more to do with a value than to count it
 
     def record(self, value: float) -> None:
         self.buckets[bisect_left(self.bounds, value)] += 1
         self.sum += value
         self.count += 1
         self.used = True
+        if self._watched:
+            self._pass_on(value)
+
+    def _pass_on(self, value: float) -> None:
         fine = self.fine
         if fine is not None and value > ZERO_THRESHOLD:
             at = fine_bucket(value)
             fine[at] = fine.get(at, 0) + 1
-        if self.listener is not None:
-            self.listener(self, value)
+        if self._listener is not None:
+            self._listener(self, value)
+
+    def listen(self, listener: HistogramListener | None) -> None:
+        """`listener` hears of each value from now on."""
+        self._listener = listener
+        self._watched = listener is not None or self.fine is not None
 
     def record_traced(self, value: float, trace_id: str, span_id: str, time_s: float) -> None:
         """`record`, and the trace it belongs to as the exemplar of its bucket."""
@@ -192,6 +202,7 @@ class Histogram:
                 fine[at] = fine.get(at, 0) + count
             lower = upper
         self.fine = fine
+        self._watched = True
 
 
 class TextReadout:

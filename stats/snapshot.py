@@ -69,7 +69,7 @@ def _copy(stat: _S) -> _S:
         copy.buckets = list(copy.buckets)
         copy.exemplars = None if copy.exemplars is None else list(copy.exemplars)
         copy.fine = None if copy.fine is None else dict(copy.fine)
-        copy.listener = None
+        copy.listen(None)
     return copy
 
 

@@ -133,7 +133,7 @@ class Store:
         """Tell `listener` each value that is recorded from now on, also in histograms that are not made yet."""
         self._listener = listener
         for histogram in self.histograms.values():
-            histogram.listener = listener
+            histogram.listen(listener)
 
     def reset_counters(self) -> None:
         """Admin `/reset_counters`: all counters back to 0; they stay used, as in Envoy. Histograms go on."""
@@ -231,7 +231,8 @@ class Scope:
 
         def make(full: str, extracted: str, found: Tags) -> Histogram:
             histogram = Histogram(full, extracted, found, self.store._bounds_for(full), unit)
-            histogram.listener = self.store._listener
+            if self.store._listener is not None:
+                histogram.listen(self.store._listener)
             return histogram
 
         return self._obtain(Histogram, self.store.histograms, name, tags, make)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
@@ -25,7 +27,7 @@ from tests.support.http_client import Response, get
 from tests.support.istio_config import istio_stats_filter, node
 from tests.support.metric_family import read_delimited
 from tests.support.ports import free_ports
-from tests.support.process import ProxyCommand, sidecar_command, wait_until
+from tests.support.process import ChildProcess, ProxyCommand, sidecar_command, wait_until
 
 PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 #: What Prometheus 2.42 sends, and with native histograms.
@@ -289,3 +291,83 @@ def _fields(message: Any) -> Any:
         else:
             names[field.name] = [_fields(each) for each in value] if field.is_repeated else _fields(value)
     return names
+
+
+class ScrapingPrometheus:
+    """A real Prometheus that scrapes one proxy."""
+
+    def __init__(self, target: tuple[str, int], directory: Path, features: str, **params: str) -> None:
+        program = require_program("prometheus", "prometheus")
+        self.address = ("127.0.0.1", free_ports(1)[0])
+        job = {
+            "job_name": "proxy",
+            "metrics_path": "/stats/prometheus",
+            "params": {name: [value] for name, value in params.items()},
+            "static_configs": [{"targets": [f"{target[0]}:{target[1]}"]}],
+        }
+        config = {"global": {"scrape_interval": "200ms"}, "scrape_configs": [job]}
+        (directory / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
+        self._process = ChildProcess(
+            [
+                program,
+                f"--config.file={directory / 'prometheus.yml'}",
+                f"--storage.tsdb.path={directory / 'data'}",
+                f"--web.listen-address={self.address[0]}:{self.address[1]}",
+                f"--enable-feature={features}",
+            ],
+            directory / "prometheus.log",
+        )
+
+    def _ask(self, path: str) -> Any:
+        try:
+            return json.loads(get(self.address, path).body)["data"]
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def value(self, query: str) -> float:
+        """The value of a query that has one result, as soon as it has."""
+
+        def results() -> list[Any] | None:
+            data = self._ask(f"/api/v1/query?query={quote(query)}")
+            return (data and data["result"]) or None
+
+        found = wait_until(results, timeout_s=30, what=query)
+        return float(found[0]["value"][1])
+
+    def names(self) -> set[str]:
+        return set(self._ask("/api/v1/label/__name__/values"))
+
+    def close(self) -> None:
+        self._process.terminate()
+
+
+_NOT_OURS = re.compile(r"^(up|scrape_.*)$")
+
+
+def test_a_real_prometheus_asks_for_openmetrics_and_finds_the_same_names(
+    ours: Visited, tmp_path: Path
+) -> None:
+    prometheus = ScrapingPrometheus(ours.stage.proxy.admin_address, tmp_path, "exemplar-storage")
+    try:
+        assert prometheus.value("sum(istio_requests_total)") >= 2
+        assert prometheus.value("count(istio_request_bytes_bucket{le='10.0'})") >= 1  # canonical bounds
+        text = prometheus_text.parse(ours.page().body.decode())
+        samples = {sample.name for family in text.values() for sample in family.samples}
+        assert {name for name in prometheus.names() if not _NOT_OURS.match(name)} == samples
+    finally:
+        prometheus.close()
+
+
+def test_a_real_prometheus_reads_native_histograms(ours: Visited, tmp_path: Path) -> None:
+    prometheus = ScrapingPrometheus(
+        ours.stage.proxy.admin_address, tmp_path, "native-histograms", histogram_buckets="prometheusnative"
+    )
+    try:
+        requests = prometheus.value("sum(istio_requests_total)")
+        assert prometheus.value("histogram_count(sum(istio_request_duration_milliseconds))") == requests
+        half = prometheus.value("histogram_quantile(0.5, sum(istio_request_bytes))")
+        mean = prometheus.value("histogram_sum(sum(istio_request_bytes))") / requests
+        assert mean / 3 < half < 3 * mean
+        assert "istio_request_bytes_bucket" not in prometheus.names()
+    finally:
+        prometheus.close()
