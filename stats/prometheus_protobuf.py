@@ -23,7 +23,7 @@ CONTENT_TYPE: Final = (
 
 _COUNTER, _GAUGE, _SUMMARY, _HISTOGRAM = 0, 1, 2, 4
 #: Histograms that are written at once; each is some thirty times the work of a number.
-_SLICE_HISTOGRAMS: Final = 50
+_SLICE_HISTOGRAMS: Final = 20
 #: Native histograms cannot be coarser than this.
 _COARSEST_SCHEMA: Final = -4
 

@@ -31,7 +31,7 @@ CHUNK_SIZE: Final = 32 * 1024
 SLICE_ROWS: Final = 200
 
 #: So many stats are looked at (chosen, grouped, sorted) at once.
-BATCH_STATS: Final = 500
+BATCH_STATS: Final = 250
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,7 @@ REFUSALS = [
     ("/stats", "histogram_buckets=bogus", ""),
     ("/stats", "hidden=bogus", ""),
     ("/stats", "type=bogus", ""),
+    ("/stats", "format=bogus", ""),
 ]
 
 
@@ -245,6 +246,16 @@ def test_pages_have_the_lines_of_envoys(
 
     mine, theirs = names(ours), names(envoy)
     assert mine == theirs
+
+
+@pytest.mark.parametrize("shown", ["html", "active-html"])
+def test_html_has_the_lines_too(ours: Visited, envoy: Visited, shown: str) -> None:
+    for visited in (ours, envoy):
+        response = visited.page(f"format={shown}&{_STEADY}", "/stats")
+        assert response.values("content-type") == ["text/html; charset=UTF-8"]
+        assert response.body.startswith(b"<!DOCTYPE html>")
+        if shown == "html":  # Envoy's active page fetches its lines
+            assert b"http.http.downstream_cx_total: 2\n" in response.body
 
 
 def test_json_has_the_shape_of_envoys(ours: Visited, envoy: Visited) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from sidecar.main.admin import stats_html
 from sidecar.main.admin.api import JSON, AdminRequest, AdminResponse, Endpoint
 from sidecar.main.admin.negotiation import PageFormat, page_format
 from stats import admin_text, cardinality, openmetrics, prometheus, prometheus_protobuf
@@ -17,7 +18,7 @@ _COMMON: Final = {
     "filter": "only stats whose name matches (RE2)",
     "invert_filter": "only stats whose name does not match the filter",
 }
-_FORMATS: Final = "usage: /stats?format=(json|prometheus|text)\n\n"
+_FORMATS: Final = "usage: /stats?format=(html|active-html|json|prometheus|text)\n\n"
 _HIDDEN: Final = "usage: /stats?hidden=(include|only|exclude)\n\n"
 
 
@@ -30,7 +31,7 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
             return _cardinality(store, request, shown)
         if shown == "prometheus":
             return prometheus_page(request)
-        if shown not in ("text", "json"):
+        if shown not in ("text", "json", "html", "active-html"):
             return AdminResponse(_FORMATS, 400)
         try:
             selection = _selection(request)
@@ -41,7 +42,11 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
         refresh()
         if shown == "json":
             return AdminResponse(admin_text.render_json(store, selection, kind, mode), content_type=JSON)
-        return AdminResponse(admin_text.render_text(store, selection, kind, mode))
+        lines = admin_text.render_text(store, selection, kind, mode)
+        if shown == "text":
+            return AdminResponse(lines)
+        page = stats_html.render_html(lines, request.query, active=shown == "active-html")
+        return AdminResponse(page, content_type=stats_html.CONTENT_TYPE)
 
     def prometheus_page(request: AdminRequest) -> AdminResponse:
         page = page_format(request)
@@ -73,7 +78,7 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
             stats,
             parameters=_COMMON
             | {
-                "format": "text (default), json or prometheus",
+                "format": "text (default), json, prometheus, html or active-html (it loads itself again)",
                 "type": "All, Counters, Gauges, Histograms or TextReadouts",
                 "histogram_buckets": "summary (default), cumulative, disjoint or detailed",
                 "cardinality": "the metrics with the most series, and their labels (format: text or json)",

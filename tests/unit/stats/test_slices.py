@@ -59,7 +59,7 @@ PAGES: dict[str, Callable[[Store], Iterator[Any]]] = {
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("make", [one_family, many_families, many_histograms])
 def test_calls_between_two_pieces_are_bounded(page: str, make: Callable[[], Store]) -> None:
-    """A batch of stats and a slice of rows are some ten calls each for a stat or row; the whole page would be far more."""
+    """A batch of stats and a slice of rows have a bounded number of calls, whatever there is to show."""
     pieces = PAGES[page](make())
     calls = 0
 
@@ -81,8 +81,8 @@ def test_calls_between_two_pieces_are_bounded(page: str, make: Callable[[], Stor
         if piece is None:
             break
         assert len(piece) < CHUNK_SIZE + 4096
-    # A row of a histogram is one row with 21 lines.
-    bound = 40 * max(BATCH_STATS, SLICE_ROWS)
+    # A row of a histogram, with its bounds or quantiles, is up to a hundred calls.
+    bound = 100 * max(BATCH_STATS, SLICE_ROWS)
     assert most < bound, f"{most} of {total} calls at once"
     assert total > most
 
