@@ -11,7 +11,16 @@ import pytest
 from stats import admin_text, cardinality, openmetrics, prometheus, prometheus_protobuf
 from stats.metrics import Counter
 from stats.prometheus_families import HistogramMode, PageOptions
-from stats.render import BATCH_STATS, CHUNK_SIZE, SLICE_ROWS, Selection, compile_filter, in_order, in_slices
+from stats.render import (
+    BATCH_STATS,
+    CHUNK_SIZE,
+    SLICE_ROWS,
+    Selection,
+    compile_filter,
+    in_batches,
+    in_order,
+    in_slices,
+)
 from stats.store import Store
 
 SERIES = 6000
@@ -96,8 +105,9 @@ def test_slices() -> None:
 
 
 def test_order_without_sorting_all_at_once() -> None:
-    batches = [[Counter(f"{number * 7919 % 1000:04}", "", ()) for number in range(begin, begin + 250)] for begin in range(0, 1000, 250)]  # fmt: skip
-    found = list(in_order(batches, lambda stat: stat.name))
+    count = 4 * BATCH_STATS
+    stats = [Counter(f"{number * 7919 % count:05}", "", ()) for number in range(count)]
+    found = list(in_order(in_batches(stats), lambda stat: stat.name))
     names = [stat.name for stat in found if stat is not None]
-    assert names == [f"{number:04}" for number in range(1000)]
-    assert found.count(None) == 3 + 2  # three more batches, and twice in the merge of a thousand
+    assert names == [f"{number:05}" for number in range(count)]
+    assert found.count(None) == 3 + 4  # three more batches, and one after each batch of the merge
