@@ -180,6 +180,18 @@ def _is_expected(problem: str) -> bool:
     return "no help text" in problem or "use base unit" in problem
 
 
+def test_cardinality(ours: Visited) -> None:
+    text = ours.page("cardinality", "/stats").body.decode()
+    assert "istio_request_bytes" in text
+    found = json.loads(ours.page("cardinality&format=json&top=3&filter=istio_requests", "/stats").body)
+    assert found["max_label_sets"] == 2000
+    (metric,) = found["top"]
+    assert metric["name"] == "istio_requests_total"
+    assert metric["series"] == metric["label_sets"] >= 2
+    assert {"name": "request_protocol", "values": 2} in metric["labels"]
+    assert ours.page("cardinality&format=html", "/stats").status == 400
+
+
 def test_gzip(ours: Visited) -> None:
     response = ours.page("filter=^http", accept_encoding="gzip")
     assert response.values("content-encoding") == ["gzip"]

@@ -152,3 +152,24 @@ def test_lines_over_tcp(runs: tuple[Run, Run]) -> None:
         lines = received.decode().splitlines()
         assert sum(_values(lines, "envoy.http.web.downstream_rq_total:")) == REQUESTS
         assert "envoy.http.web.downstream_rq_active:0|g" in lines
+
+
+def test_flush_on_admin(tmp_path: Path) -> None:
+    """Nothing is sent until the admin port is asked for stats."""
+    receiver, stage = Receiver(), Stage(tmp_path)
+    sink = {"@type": f"{METRICS}StatsdSink", "address": receiver.address}
+    try:
+        proxy = stage.start(
+            [], [], stats_flush_on_admin=True, stats_sinks=[{"name": "s", "typed_config": sink}]
+        )
+        assert proxy.admin("/ready") == "LIVE\n"
+        assert not any("|c" in line for line in receiver.lines())
+        proxy.admin("/stats?filter=nothing")
+        wait_until(
+            lambda: any("envoy.server.live:1|g" in line for line in receiver.lines()),
+            timeout_s=10,
+            what="the stats were sent",
+        )
+    finally:
+        stage.close()
+        receiver.close()

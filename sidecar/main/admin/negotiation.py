@@ -55,17 +55,19 @@ def _weight(text: str) -> float:
 def page_format(request: AdminRequest) -> PageFormat:
     """The format that weighs most, of several the first; text if there is none.
 
-    OpenMetrics is not for Istio's agent: it hands on what Prometheus accepts, and puts what it gets in front of the application's
-    metrics, where an end-of-page mark or an exemplar would spoil the whole. It asks `localhost`, as the scraper it speaks for.
+    Istio's agent gets text: it hands on what Prometheus accepts, and puts what it gets in front of the application's metrics, where
+    bytes, an end-of-page mark or an exemplar would spoil the whole. It asks `localhost` in the name of the scraper.
+    Who asks for native histograms knows what comes.
     """
+    native = request.query.get("histogram_buckets") == "prometheusnative"
+    takes_all = not _for_agent(request)
     best, best_weight = PageFormat.TEXT, 0.0
     for value, parameters, weight in parse_choices(request.header(b"accept")):
         found = _FORMATS.get(value)
         if found is None or weight <= best_weight or not _offered(found, parameters):
             continue
-        if found is PageFormat.OPENMETRICS and _for_agent(request):
-            continue
-        best, best_weight = found, weight
+        if takes_all or found is PageFormat.TEXT or (native and found is PageFormat.PROTOBUF):
+            best, best_weight = found, weight
     return best
 
 

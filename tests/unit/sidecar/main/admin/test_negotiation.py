@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from protocols.http.headers import Headers
@@ -66,6 +68,12 @@ def test_two_fields_are_one_list() -> None:
 def test_istios_agent_gets_text() -> None:
     timeout = {"x_prometheus_scrape_timeout_seconds": b"10"}
     assert page_format(asked(PROMETHEUS_2, b"localhost:15090", **timeout)) is PageFormat.TEXT
+    assert page_format(asked(PROMETHEUS_NATIVE, b"localhost:15090", **timeout)) is PageFormat.TEXT
+    native = dataclasses.replace(
+        asked(PROMETHEUS_NATIVE, b"localhost:15090", **timeout),
+        query={"histogram_buckets": "prometheusnative"},
+    )
+    assert page_format(native) is PageFormat.PROTOBUF
     assert page_format(asked(PROMETHEUS_2, b"127.0.0.1:15090", **timeout)) is PageFormat.OPENMETRICS
     assert page_format(asked(PROMETHEUS_2, b"localhost:15090")) is PageFormat.OPENMETRICS
     assert page_format(AdminRequest("GET", "/stats/prometheus", {})) is PageFormat.TEXT
