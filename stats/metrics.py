@@ -38,6 +38,11 @@ Tags = tuple[tuple[str, str], ...]
 HistogramListener: TypeAlias = "Callable[[Histogram, float], None]"
 
 
+#: `used` of a stat is False until it is first touched, True when it was touched, and this when that was before the last sweep of
+#: what nobody uses (`stats.store.Scope.sweep`).
+USED_BEFORE: Final = 2
+
+
 class Counter:
     """Only goes up (but for admin `/reset_counters`, which sets `value` to 0)."""
 
@@ -48,7 +53,7 @@ class Counter:
         self.tag_extracted_name: Final = tag_extracted_name  # what Prometheus calls it
         self.tags: Final = tags
         self.value = 0
-        self.used = False
+        self.used: int = False
 
     def inc(self) -> None:
         self.value += 1
@@ -71,7 +76,7 @@ class Gauge:
         self.tags: Final = tags
         self.per_process: Final = per_process
         self.value = 0
-        self.used = False
+        self.used: int = False
 
     def inc(self) -> None:
         self.value += 1
@@ -154,7 +159,7 @@ class Histogram:
         self.buckets = [0] * (len(bounds) + 1)
         self.sum: float = 0
         self.count = 0
-        self.used = False
+        self.used: int = False
         self.exemplars: list[Exemplar | None] | None = None
         self.fine: dict[int, int] | None = None
         self._listener: HistogramListener | None = None
@@ -215,7 +220,7 @@ class TextReadout:
         self.tag_extracted_name: Final = tag_extracted_name
         self.tags: Final = tags
         self.value = ""
-        self.used = False
+        self.used: int = False
 
     def set(self, value: str) -> None:
         self.value = value

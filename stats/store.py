@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from stats.ceiling import MAX_SERIES, SeriesCeiling
-from stats.metrics import DEFAULT_BUCKETS, Counter, Gauge, Histogram, HistogramListener, Tags, TextReadout
+from stats.metrics import (
+    DEFAULT_BUCKETS,
+    USED_BEFORE,
+    Counter,
+    Gauge,
+    Histogram,
+    HistogramListener,
+    Tags,
+    TextReadout,
+)
 
 #: full stat name -> (tag-extracted name, tags). See `stats.tags`.
 TagExtractor = Callable[[str], tuple[str, Tags]]
@@ -280,7 +289,8 @@ class Scope:
     def forget_use(self) -> None:
         """From now on it counts whether a stat is used."""
         for stat in self._own.values():
-            stat.used = False
+            if stat.used:
+                stat.used = USED_BEFORE
 
     def evict_unused(self) -> None:
         """`sweep`, all at once."""
@@ -290,15 +300,15 @@ class Scope:
     def sweep(self) -> Iterator[None]:
         """Take off the list what was not touched since the last sweep (or `forget_use`), some stats at each step.
 
-        As in Envoy the `used` mark is the memory between two sweeps. What others hold is to be asked for anew when
+        The `used` mark is the memory between two sweeps; but for `usedonly` what was used stays used. What others hold is to be asked for anew when
         `generation` has gone up.
         """
         stats = list(self._own.items())
         for begin in range(0, len(stats), _SWEEP_STATS):
             evicted = False
             for key, stat in stats[begin : begin + _SWEEP_STATS]:
-                if stat.used:
-                    stat.used = False
+                if stat.used is True:
+                    stat.used = USED_BEFORE
                 elif self._own.get(key) is stat:
                     del self._own[key]
                     self.store._release(stat)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from stats.metrics import Tags
+from stats.metrics import USED_BEFORE, Tags
+from stats.render import Selection
 from stats.store import Store, sanitize
 
 
@@ -164,7 +165,8 @@ def test_evict_unused() -> None:
     used.inc()
     scope.evict_unused()
     assert list(store) == [used]
-    assert not used.used
+    assert used.used == USED_BEFORE
+    assert Selection(used_only=True).of([used]) == [used]
     assert scope.generation == 1
     scope.evict_unused()
     assert list(store) == []
