@@ -15,7 +15,7 @@ from config.model.tracing import (
     RequestHeaderTag,
 )
 from sidecar.telemetry.access_log.format import compile_format
-from sidecar.telemetry.access_log.metadata_operators import json_bytes
+from sidecar.telemetry.access_log.json_values import json_bytes
 
 if TYPE_CHECKING:
     from config.model.core import Metadata
