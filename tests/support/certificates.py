@@ -226,16 +226,17 @@ class Mesh:
         self.root.write_bytes(self.authority.certificate_pem)
         self._issued: dict[str, LeafFiles] = {}
 
-    def leaf(self, service_account: str) -> LeafFiles:
-        """The files of the certificate of `service_account` in the namespace default."""
-        if service_account not in self._issued:
+    def leaf(self, service_account: str, namespace: str = "default") -> LeafFiles:
+        """The files of the certificate of a service account."""
+        name = service_account if namespace == "default" else f"{service_account}.{namespace}"
+        if name not in self._issued:
             leaf = self.authority.issue(
-                [spiffe(service_account)],
-                dns=[f"{service_account}.default.svc.cluster.local"],
+                [spiffe(service_account, namespace)],
+                dns=[f"{service_account}.{namespace}.svc.cluster.local"],
                 ips=["127.0.0.1"],
             )
-            self._issued[service_account] = leaf.write(self.directory, service_account)
-        return self._issued[service_account]
+            self._issued[name] = leaf.write(self.directory, name)
+        return self._issued[name]
 
     def server_context(
         self, service_account: str, *, alpn: Sequence[str] = (), mutual: bool = True
