@@ -10,19 +10,17 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
-from config.errors import ConfigError, ConfigErrors
-from config.proto.document import DocumentLocator, Source, read_document
-from config.proto.path import Context, Path, Problems, did_you_mean
+from config.proto.document import Source
+from config.proto.path import Path, Problems
+from config.sections import Section, flag, list_of, one_of, read_file, text, texts
 
 PROTOCOLS: Final = ("http", "http2", "grpc", "tcp")
 MTLS_MODES: Final = ("strict", "permissive", "disabled")
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +91,7 @@ class Workload:
     log_level: str = "info"
     access_log: str = ""  # a path; "" : none
     access_log_format: str = ""  # "" : Envoy's default format
+    workload_discovery: str = ""  # the file of workloads that have no sidecar; "" : none
 
     @property
     def canonical_name(self) -> str:
@@ -120,92 +119,7 @@ def is_workload_file(text: str) -> bool:
 
 def parse_workload(source: Source) -> Workload:
     """Raises ConfigErrors with every problem."""
-    problems = Problems()
-    root = Path(Context(problems))
-    document = read_document(source, problems, root)
-    if document is None:
-        raise ConfigErrors(problems.errors)
-    problems.locate = DocumentLocator([document])
-    workload = _read_workload(_Section(document.value, root, problems), problems, root)
-    if problems.errors:
-        raise ConfigErrors(sorted(problems.errors, key=_place))
-    assert workload is not None, "nothing was wrong"
-    return workload
-
-
-def _place(problem: ConfigError) -> tuple[int, int]:
-    return (problem.position.line, problem.position.column) if problem.position else (0, 0)
-
-
-class _Section:
-    """One mapping of the file: every key is asked for once, what is left over is unknown."""
-
-    def __init__(self, value: object, at: Path, problems: Problems) -> None:
-        self.at = at
-        self.problems = problems
-        self.values: dict[str, object] = {}
-        self._known: list[str] = []
-        if isinstance(value, dict):
-            self.values = dict(value)
-        elif value is not None:
-            problems.error(at, f"must be a mapping, not {_kind(value)}")
-
-    def take(self, name: str, read: Callable[[Path, object, Problems], T | None], default: T) -> T:
-        """The value of `name`, or `default` when it is not there or wrong (then a problem has been noted)."""
-        self._known.append(name)
-        if name not in self.values:
-            return default
-        found = read(self.at.field(name), self.values.pop(name), self.problems)
-        return default if found is None else found
-
-    def need(self, name: str, read: Callable[[Path, object, Problems], T | None]) -> T | None:
-        if name not in self.values:
-            self._known.append(name)
-            self.problems.error(self.at.field(name), "is missing")
-            return None
-        return self.take(name, read, None)
-
-    def finish(self) -> None:
-        for name in self.values:
-            self.problems.error(
-                self.at.field(name), f"unknown field{did_you_mean(name, self._known)}", of_key=True
-            )
-
-
-def _kind(value: object) -> str:
-    names = {
-        dict: "a mapping",
-        list: "a list",
-        str: "text",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-    }
-    return names.get(type(value), "nothing" if value is None else type(value).__name__)
-
-
-def _text(at: Path, value: object, problems: Problems) -> str | None:
-    if isinstance(value, str) and value:
-        return value
-    problems.error(at, f"must be text, not {_kind(value) if value != '' else 'empty'}")
-    return None
-
-
-def _flag(at: Path, value: object, problems: Problems) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    problems.error(at, f"must be true or false, not {_kind(value)}")
-    return None
-
-
-def _one_of(choices: tuple[str, ...]) -> Callable[[Path, object, Problems], str | None]:
-    def read(at: Path, value: object, problems: Problems) -> str | None:
-        if isinstance(value, str) and value in choices:
-            return value
-        problems.error(at, f"must be one of {', '.join(choices)}{did_you_mean(str(value), choices)}")
-        return None
-
-    return read
+    return read_file(source, _read_workload)
 
 
 def _endpoint(at: Path, value: object, problems: Problems) -> Endpoint | None:
@@ -236,41 +150,19 @@ def _some_endpoints(at: Path, value: object, problems: Problems) -> tuple[Endpoi
     if value == []:
         problems.error(at, "needs at least one ADDRESS:PORT")
         return None
-    return _list_of(_endpoint)(at, value, problems)
+    return list_of(_endpoint)(at, value, problems)
 
 
-def _list_of(
-    read: Callable[[Path, object, Problems], T | None],
-) -> Callable[[Path, object, Problems], tuple[T, ...] | None]:
-    def read_all(at: Path, value: object, problems: Problems) -> tuple[T, ...] | None:
-        if not isinstance(value, list):
-            problems.error(at, f"must be a list, not {_kind(value)}")
-            return None
-        found = [read(at.index(index), item, problems) for index, item in enumerate(value)]
-        return tuple(item for item in found if item is not None)
-
-    return read_all
-
-
-def _labels(at: Path, value: object, problems: Problems) -> dict[str, str] | None:
-    if not isinstance(value, dict):
-        problems.error(at, f"must be a mapping, not {_kind(value)}")
-        return None
-    for key, each in value.items():
-        if not isinstance(each, str):
-            problems.error(at.key(str(key)), f"must be text, not {_kind(each)} (quote it)")
-    return {str(key): each for key, each in value.items() if isinstance(each, str)}
-
-
-def _read_workload(top: _Section, problems: Problems, root: Path) -> Workload | None:
-    who = _Section(
+def _read_workload(top: Section) -> Workload:
+    problems, root = top.problems, top.at
+    who = Section(
         top.take("workload", lambda at, value, problems: value, None), root.field("workload"), problems
     )
-    name = who.need("name", _text)
-    namespace = who.take("namespace", _text, "default")
-    cluster = who.take("cluster", _text, "Kubernetes")
-    trust_domain = who.take("trust_domain", _text, "cluster.local")
-    labels: dict[str, str] = who.take("labels", _labels, {})
+    name = who.need("name", text)
+    namespace = who.take("namespace", text, "default")
+    cluster = who.take("cluster", text, "Kubernetes")
+    trust_domain = who.take("trust_domain", text, "cluster.local")
+    labels: dict[str, str] = who.take("labels", texts, {})
     who.finish()
     has_identity = "identity" in top.values
     inbound = functools.partial(_inbound, has_identity=has_identity)
@@ -282,12 +174,13 @@ def _read_workload(top: _Section, problems: Problems, root: Path) -> Workload | 
         trust_domain,
         labels,
         identity=top.take("identity", _identity, None),
-        inbound=top.take("inbound", _list_of(inbound), ()),
-        outbound=top.take("outbound", _list_of(outbound), ()),
+        inbound=top.take("inbound", list_of(inbound), ()),
+        outbound=top.take("outbound", list_of(outbound), ()),
         admin=top.take("admin", _listen_address, None),
-        log_level=top.take("log_level", _one_of(LOG_LEVELS), "info"),
-        access_log=top.take("access_log", _text, ""),
-        access_log_format=top.take("access_log_format", _text, ""),
+        log_level=top.take("log_level", one_of(LOG_LEVELS), "info"),
+        access_log=top.take("access_log", text, ""),
+        access_log_format=top.take("access_log_format", text, ""),
+        workload_discovery=top.take("workload_discovery", text, ""),
     )
     top.finish()
     if not problems.errors:
@@ -296,21 +189,21 @@ def _read_workload(top: _Section, problems: Problems, root: Path) -> Workload | 
 
 
 def _identity(at: Path, value: object, problems: Problems) -> Identity | None:
-    section = _Section(value, at, problems)
-    certificate, key, ca = (section.need(name, _text) for name in ("certificate", "private_key", "ca"))
+    section = Section(value, at, problems)
+    certificate, key, ca = (section.need(name, text) for name in ("certificate", "private_key", "ca"))
     section.finish()
     return Identity(certificate, key, ca) if certificate and key and ca else None
 
 
 def _inbound(at: Path, value: object, problems: Problems, *, has_identity: bool) -> Inbound | None:
-    section = _Section(value, at, problems)
+    section = Section(value, at, problems)
     listen = section.need("listen", _listen_address)
     application = section.need("application", _endpoint)
     if listen is not None and listen == application:
         problems.error(at.field("application"), "is the port of the sidecar itself")
-    protocol = section.take("protocol", _one_of(PROTOCOLS), "http")
-    service = section.take("service", _text, "")
-    mtls = section.take("mtls", _one_of(MTLS_MODES), "")
+    protocol = section.take("protocol", one_of(PROTOCOLS), "http")
+    service = section.take("service", text, "")
+    mtls = section.take("mtls", one_of(MTLS_MODES), "")
     if mtls in ("strict", "permissive") and not has_identity:
         problems.error(at.field("mtls"), f"{mtls} needs an identity section")
     section.finish()
@@ -318,15 +211,15 @@ def _inbound(at: Path, value: object, problems: Problems, *, has_identity: bool)
 
 
 def _outbound(at: Path, value: object, problems: Problems, *, has_identity: bool) -> Outbound | None:
-    section = _Section(value, at, problems)
-    service = section.need("service", _text)
+    section = Section(value, at, problems)
+    service = section.need("service", text)
     listen = section.need("listen", _listen_address)
     endpoints = section.need("endpoints", _some_endpoints)
-    protocol = section.take("protocol", _one_of(PROTOCOLS), "http")
-    mtls = section.take("mtls", _flag, has_identity)
+    protocol = section.take("protocol", one_of(PROTOCOLS), "http")
+    mtls = section.take("mtls", flag, has_identity)
     if mtls and not has_identity:
         problems.error(at.field("mtls"), "needs an identity section")
-    identities: tuple[str, ...] = section.take("identities", _list_of(_text), ())
+    identities: tuple[str, ...] = section.take("identities", list_of(text), ())
     if identities and not mtls:
         problems.error(at.field("identities"), "can only be judged with mTLS")
     section.finish()

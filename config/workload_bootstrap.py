@@ -72,9 +72,21 @@ class _Expansion:
                 "clusters": list({str(each["name"]): each for each in clusters}.values()),
             },
         }
+        if workload.workload_discovery:
+            bootstrap["bootstrap_extensions"] = [self._workload_discovery()]
         if workload.admin is not None:
             bootstrap["admin"] = {"address": _address(workload.admin)}
         return bootstrap
+
+    def _workload_discovery(self) -> Json:
+        source = {"path_config_source": {"path": self._file(self._workload.workload_discovery)}}
+        return {
+            "name": "envoy.bootstrap.workload_discovery",
+            "typed_config": {
+                "@type": "type.googleapis.com/istio.workload.BootstrapExtension",
+                "config_source": source,
+            },
+        }
 
     def _node_metadata(self) -> Json:
         workload = self._workload
@@ -390,7 +402,8 @@ def _typed_struct(type_name: str, value: Json) -> Json:
 
 def _metadata_exchange() -> Json:
     return _typed_struct(
-        "envoy.tcp.metadataexchange.config.MetadataExchange", {"protocol": "istio-peer-exchange"}
+        "envoy.tcp.metadataexchange.config.MetadataExchange",
+        {"protocol": "istio-peer-exchange", "enable_discovery": True},
     )
 
 
@@ -400,7 +413,10 @@ def _peer_metadata(side: str) -> Json:
         "name": "istio.metadata_exchange",
         "typed_config": _typed_struct(
             "io.istio.http.peer_metadata.Config",
-            {f"{side}_discovery": [headers], f"{side}_propagation": [headers]},
+            {
+                f"{side}_discovery": [headers, {"workload_discovery": {}}],
+                f"{side}_propagation": [headers],
+            },
         ),
     }
 

@@ -257,3 +257,9 @@ class ZipkinTracerStats(Family):
     reports_skipped_no_cluster: Counter
     spans_sent: Counter
     timer_flushed: Counter
+
+
+class WorkloadDiscoveryStats(Family):
+    """`workload_discovery`: Istio's index of workloads by address."""
+
+    total: Gauge

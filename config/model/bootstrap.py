@@ -13,6 +13,7 @@ from config.model.matching import StringMatcher
 from config.model.stats_sink import StatsdSinkSpec
 from config.model.telemetry import NO_OPTIONS, TelemetryOptions
 from config.model.tls import Secret
+from config.model.workload_discovery import WorkloadDiscoverySpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +83,4 @@ class Bootstrap:
     runtime: Mapping[str, object] = field(default_factory=dict)
     global_max_downstream_connections: int | None = None
     log_format: ApplicationLogFormat = ApplicationLogFormat()
+    workload_discovery: WorkloadDiscoverySpec | None = None

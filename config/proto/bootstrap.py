@@ -20,10 +20,12 @@ from config.model.bootstrap import (
 from config.model.cluster import ClusterSpec
 from config.model.listener import ListenerSpec
 from config.model.tls import Secret
+from config.model.workload_discovery import WorkloadDiscoverySpec
 from config.proto.access_log import translate_access_logs
 from config.proto.cluster import translate_cluster
 from config.proto.core import duration_s, seconds, translate_address, translate_node, wrapped_bool
 from config.proto.fields import declare
+from config.proto.istio_extensions import WORKLOAD_DISCOVERY, translate_workload_discovery
 from config.proto.listener import translate_listener
 from config.proto.matching import translate_string_matcher, translate_string_matchers
 from config.proto.path import Path, did_you_mean
@@ -47,7 +49,7 @@ declare(
     "admin application_log_config stats_flush_on_admin",
     partly={
         "stats_sinks": "StatsD, DogStatsD, Graphite; others are skipped",
-        "bootstrap_extensions": "none has an effect",
+        "bootstrap_extensions": "workload discovery",
         "overload_manager": "the limit of downstream connections",
         "cluster_manager": "see the message",
         "tracing": "for connection managers without a provider of their own",
@@ -171,14 +173,13 @@ RESOURCE_MONITORS: Final = ExtensionTable[int](
     {_CONNECTION_LIMIT: _translate_connection_limit},
     skip_others="only the limit of downstream connections is watched",
 )
-BOOTSTRAP_EXTENSIONS: Final = ExtensionTable[object](
+BOOTSTRAP_EXTENSIONS: Final = ExtensionTable[WorkloadDiscoverySpec](
     "a bootstrap extension",
-    {},
+    {WORKLOAD_DISCOVERY: translate_workload_discovery},
     skipped={
         "envoy.extensions.bootstrap.internal_listener.v3.InternalListener": "there are no internal listeners",
-        "istio.workload.BootstrapExtension": "workload discovery needs a control plane",
     },
-    skip_others="bootstrap extensions are not supported",
+    skip_others="only workload discovery has an effect",
 )
 
 
@@ -385,14 +386,21 @@ def _check_stats_intervals(msg: Any, at: Path) -> None:
             at.field("stats_eviction_interval").error("must be a multiple of stats_flush_interval")
 
 
+def _translate_extensions(messages: Any, at: Path) -> WorkloadDiscoverySpec | None:
+    """The one bootstrap extension with an effect: workload discovery."""
+    found: WorkloadDiscoverySpec | None = None
+    for index, extension in enumerate(messages):
+        extension_at = at.index(index)
+        spec = BOOTSTRAP_EXTENSIONS.translate(extension.typed_config, extension_at.field("typed_config"))
+        if spec is not None and found is not None:
+            extension_at.error("there is workload discovery already")
+        found = found or spec
+    return found
+
+
 def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
     _know_names(msg, at)
     resources, resources_at = msg.static_resources, at.field("static_resources")
-    extensions_at = at.field("bootstrap_extensions")
-    for index, extension in enumerate(msg.bootstrap_extensions):
-        BOOTSTRAP_EXTENSIONS.translate(
-            extension.typed_config, extensions_at.index(index).field("typed_config")
-        )
     secrets = _translate_secrets(resources.secrets, resources_at.field("secrets"))
     clusters_at, listeners_at = resources_at.field("clusters"), resources_at.field("listeners")
     clusters = tuple(
@@ -425,5 +433,6 @@ def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
         stats_eviction_interval_s=duration_s(eviction) if msg.HasField("stats_eviction_interval") else None,
         runtime=runtime,
         global_max_downstream_connections=limit if limit is not None else _runtime_limit(runtime),
+        workload_discovery=_translate_extensions(msg.bootstrap_extensions, at.field("bootstrap_extensions")),
         log_format=_translate_log_format(msg.application_log_config, at.field("application_log_config")),
     )

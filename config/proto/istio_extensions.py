@@ -18,6 +18,7 @@ from config.model.istio import (
     Reporter,
     WorkloadDiscoveryMethod,
 )
+from config.model.workload_discovery import WorkloadDiscoverySpec
 from config.proto.core import check_duration, enum_of, seconds
 from config.proto.fields import declare, noted
 from config.proto.path import Path
@@ -27,7 +28,9 @@ PEER_METADATA: Final = "io.istio.http.peer_metadata.Config"
 METADATA_EXCHANGE: Final = "envoy.tcp.metadataexchange.config.MetadataExchange"
 ALPN: Final = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
 _NO_EXPRESSIONS: Final = "CEL expressions are not evaluated"
-_NO_CONTROL_PLANE: Final = "finds nobody: workloads are told by a control plane"
+WORKLOAD_DISCOVERY: Final = "istio.workload.BootstrapExtension"
+_BY_BOOTSTRAP: Final = "finds those of the file that the bootstrap extension names"
+_NO_DISCOVERY: Final = "workloads are read from a file (path_config_source) only"
 
 declare(
     STATS,
@@ -50,12 +53,24 @@ declare(
 declare(
     f"{PEER_METADATA}.DiscoveryMethod",
     "istio_headers",
-    partly={"workload_discovery": _NO_CONTROL_PLANE},
+    partly={"workload_discovery": _BY_BOOTSTRAP},
     ignored=noted("baggage upstream_filter_state", "this way of discovery is skipped"),
 )
 declare(f"{PEER_METADATA}.PropagationMethod", "istio_headers", ignored={"baggage": "no baggage is written"})
 declare(f"{PEER_METADATA}.IstioHeaders", "skip_external_clusters")
-declare(METADATA_EXCHANGE, "protocol additional_labels", partly={"enable_discovery": _NO_CONTROL_PLANE})
+declare(METADATA_EXCHANGE, "protocol additional_labels", partly={"enable_discovery": _BY_BOOTSTRAP})
+declare(WORKLOAD_DISCOVERY, "config_source")
+declare(
+    "envoy.config.core.v3.ConfigSource",
+    "path path_config_source",
+    no_effect=noted("authorities initial_fetch_timeout resource_api_version", "for control planes"),
+    ignored=noted("api_config_source ads self", _NO_DISCOVERY),
+)
+declare(
+    "envoy.config.core.v3.PathConfigSource",
+    "path",
+    no_effect={"watched_directory": "the file is looked at every second"},
+)
 declare(ALPN, "alpn_override")
 declare(f"{ALPN}.AlpnOverride", "upstream_protocol alpn_override")
 
@@ -117,6 +132,15 @@ def translate_metadata_exchange(msg: Any, at: Path) -> MetadataExchangeSpec:
     if not msg.protocol:
         at.field("protocol").error("must not be empty")
     return MetadataExchangeSpec(msg.protocol, msg.enable_discovery, tuple(msg.additional_labels))
+
+
+def translate_workload_discovery(msg: Any, at: Path) -> WorkloadDiscoverySpec | None:
+    source, source_at = msg.config_source, at.field("config_source")
+    if source.WhichOneof("config_source_specifier") is None:
+        source_at.error("says where workloads are told, and is missing")
+        return None
+    path = source.path or source.path_config_source.path
+    return WorkloadDiscoverySpec(path) if path else None
 
 
 def translate_alpn_override(msg: Any, at: Path) -> AlpnOverrideSpec:

@@ -32,9 +32,6 @@ _RANGES: Final = {
     Kind.CPPTYPE_UINT32: (0, 2**32 - 1, "uint32"),
     Kind.CPPTYPE_UINT64: (0, 2**64 - 1, "uint64"),
 }
-#: Istio extensions of the bootstrap whose schema is not public API: kept as they are written.
-OPAQUE_TYPES: Final = frozenset({"istio.workload.BootstrapExtension"})
-_TYPED_STRUCT: Final = "udpa.type.v1.TypedStruct"
 
 
 class Unfit(Exception):
@@ -380,9 +377,6 @@ def _load_any(value: Plain, message: Any, at: Path) -> None:
         at.context.problems.taint(at)
         return
     rest = {key: item for key, item in value.items() if key != "@type"}
-    if name in OPAQUE_TYPES:
-        rest = {"type_url": type_url, "value": rest}
-        type_url, name = f"type.googleapis.com/{_TYPED_STRUCT}", _TYPED_STRUCT
     message_class = types.message_class(name)
     if message_class is None:
         from config.proto.typed_config import known_types

@@ -24,6 +24,7 @@ ISTIO_MODULES: Final = {
     "stats.PluginConfig": "config.proto.istio.stats_pb2",
     "io.istio.http.peer_metadata.Config": "config.proto.istio.peer_metadata_pb2",
     "envoy.tcp.metadataexchange.config.MetadataExchange": "config.proto.istio.metadata_exchange_pb2",
+    "istio.workload.BootstrapExtension": "config.proto.istio.workload_discovery_pb2",
     "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig": "config.proto.istio.alpn_pb2",
 }
 #: Messages of Envoy's that the installed API has in an older form.

@@ -30,6 +30,7 @@ from sidecar.main.standing_stats import Watchdog, make_standing_stats
 from sidecar.main.start_error import StartError
 from sidecar.main.stats_config import build_store
 from sidecar.main.stats_sinks import StatsSinks
+from sidecar.main.workload_file import WorkloadFile
 from sidecar.network.connection import FilterChain
 from sidecar.network.registry import build_network_filter
 from sidecar.policy.san import compile_san_matchers
@@ -39,6 +40,7 @@ from sidecar.telemetry.access_log.format import FormatError
 from sidecar.telemetry.access_log.remote.build import RemoteAccessLogs
 from sidecar.telemetry.tracing.context import TracerContext
 from sidecar.telemetry.tracing.tracers import Tracers
+from sidecar.telemetry.workload_directory import WorkloadDirectory
 from sidecar.transport.drain import DrainState
 from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.local_address import local_address
@@ -57,6 +59,7 @@ from stats.families import (
     SslSocketFactoryStats,
     TlsStats,
 )
+from stats.filter_families import WorkloadDiscoveryStats
 from stats.store import Store, sanitize
 
 logger = logging.getLogger(__name__)
@@ -131,6 +134,7 @@ class Process:
         self.services: Services | None = None
         self._stats_sinks: StatsSinks | None = None
         self.tracers: Tracers | None = None
+        self.workload_file: WorkloadFile | None = None
 
     # building
 
@@ -158,6 +162,7 @@ class Process:
                 self.random,
             )
         )
+        directory = self._make_workload_directory(problems)
         self.services = services = Services(
             clusters=clusters,
             tls=tls,
@@ -172,6 +177,7 @@ class Process:
             runtime=self.bootstrap.runtime,
             random=self.random,
             local_address=address,
+            peer_lookup=directory.find if directory is not None else None,
         )
         for spec in self.bootstrap.listeners:
             try:
@@ -198,6 +204,21 @@ class Process:
     def _on_callback_failure(self, error: Exception) -> None:
         """Of a request of our own: to where everything goes that escapes from a callback."""
         self.loop.call_exception_handler({"message": "callback failed", "exception": error})
+
+    def _make_workload_directory(self, problems: list[str]) -> WorkloadDirectory | None:
+        """None: nobody tells of workloads."""
+        spec = self.bootstrap.workload_discovery
+        if spec is None:
+            return None
+        network = self.bootstrap.node.metadata.get("NETWORK")
+        total = WorkloadDiscoveryStats(self.store.root.scope("workload_discovery")).total
+        directory = WorkloadDirectory(total, network if isinstance(network, str) else "")
+        self.workload_file = WorkloadFile(spec.path, directory)
+        try:
+            self.workload_file.load()
+        except StartError as error:
+            problems += error.problems
+        return directory
 
     def _make_clusters(self, specs: tuple[ClusterSpec, ...], tls: TlsContexts) -> ClusterManagerImpl:
         return ClusterManagerImpl(
@@ -286,6 +307,8 @@ class Process:
         self.spawn(self._housekeeping(), "housekeeping")
         if self._stats_sinks is not None and not self.bootstrap.stats_flush_on_admin:
             self.spawn(self._flush_stats_at_intervals(self._stats_sinks), "stats sinks")
+        if self.workload_file is not None:
+            self.spawn(self.workload_file.watch(), "workload file")
         self.state.enter(ServerState.LIVE)
         logger.info("all dependencies initialized, %d listeners accept connections", active)
 

@@ -225,6 +225,29 @@ def test_environment_variable_that_is_not_set(tmp_path: Path) -> None:
     assert lines == ["listener l: environment variable NOT_SET_ANYWHERE is not set"]
 
 
+def test_workload_discovery(tmp_path: Path) -> None:
+    """Mistakes in the file of workloads have their places in it."""
+    path = tmp_path / "workloads.yaml"
+    config = bootstrap(
+        free_port(),
+        bootstrap_extensions=[
+            {
+                "name": "discovery",
+                "typed_config": {
+                    "@type": "type.googleapis.com/istio.workload.BootstrapExtension",
+                    "config_source": {"path_config_source": {"path": str(path)}},
+                },
+            }
+        ],
+    )
+    assert refused(tmp_path, config) == [f"{path}: No such file or directory"]
+    path.write_text("workloads:\n- name: a\n  adresses: [10.0.0.1]\n")
+    assert refused(tmp_path, config, "--mode", "validate") == [
+        f"{path}:2:3: workloads[0].addresses: is missing",
+        f"{path}:3:3: workloads[0].adresses: unknown field; did you mean 'addresses'?",
+    ]
+
+
 def test_validate_opens_no_sockets(tmp_path: Path) -> None:
     admin_port, port = free_ports(2)
     with socket.create_server(("127.0.0.1", admin_port)), socket.create_server(("127.0.0.1", port)):

@@ -17,7 +17,8 @@ PEER_EXCHANGE_MAGIC = 0x3D230467
 _TYPED_STRUCT = "type.googleapis.com/udpa.type.v1.TypedStruct"
 
 
-def _extension(name: str, type_url: str, value: Mapping[str, Any]) -> Json:
+def extension(name: str, type_url: str, value: Mapping[str, Any]) -> Json:
+    """An extension of Istio as istiod writes it: a TypedStruct."""
     return {
         "name": name,
         "typed_config": {
@@ -32,7 +33,7 @@ def peer_metadata_filter(*, inbound: bool) -> Json:
     """The HTTP filter that exchanges metadata in headers, for an inbound or an outbound listener."""
     side = "downstream" if inbound else "upstream"
     methods: list[Json] = [{"istio_headers": {}}]
-    return _extension(
+    return extension(
         "envoy.filters.http.peer_metadata",
         "io.istio.http.peer_metadata.Config",
         {f"{side}_discovery": methods, f"{side}_propagation": methods},
@@ -41,12 +42,12 @@ def peer_metadata_filter(*, inbound: bool) -> Json:
 
 def istio_stats_filter(**value: Any) -> Json:
     """The metrics filter; the same for HTTP and for network filter chains."""
-    return _extension("istio.stats", "stats.PluginConfig", value)
+    return extension("istio.stats", "stats.PluginConfig", value)
 
 
 def metadata_exchange_filter(protocol: str = PEER_EXCHANGE_ALPN) -> Json:
     """The network filter that exchanges metadata before the bytes of the application."""
-    return _extension(
+    return extension(
         "envoy.filters.network.metadata_exchange",
         "envoy.tcp.metadataexchange.config.MetadataExchange",
         {"protocol": protocol},

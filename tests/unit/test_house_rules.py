@@ -29,6 +29,7 @@ TESTED_ELSEWHERE = {
     "config/proto/redaction.py": "tests/unit/config/test_redaction.py",
     "config/proto/rules.py": "tests/unit/config/test_verdicts.py",
     "config/proto/types.py": "tests/unit/config/proto/test_fields.py",
+    "config/sections.py": "tests/unit/config/test_workload.py",
     "config/workload_bootstrap.py": "tests/unit/config/test_workload.py",
     "protocols/errors.py": "tests/unit/protocols/http/test_head.py",
     "protocols/http/codec.py": "tests/unit/protocols/http/test_h1_server.py",

@@ -127,13 +127,18 @@ class MetadataExchangeFactory:
         lookup = self._lookup
         if lookup is None:
             return None
-        return lambda: _look_up(lookup, _peer_address(connection))
+        return lambda: _discover(lookup, connection)
 
 
-def _peer_address(connection: Connection) -> Address | None:
-    if connection.info is not None:
-        return connection.info.remote_address
-    return connection.upstream.host_address if connection.upstream is not None else None
+def _discover(lookup: Callable[[str], PeerMetadata | None], connection: Connection) -> PeerMetadata | None:
+    """The peer by its address. On a listener also, for a waypoint, the peer behind a host that is chosen already."""
+    info = connection.info
+    if info is None:
+        return _look_up(lookup, connection.upstream.host_address if connection.upstream is not None else None)
+    upstream = connection.session.upstream if connection.session is not None else None
+    if upstream is not None:
+        info.upstream_peer = _look_up(lookup, upstream.host_address)
+    return _look_up(lookup, info.remote_address)
 
 
 def _look_up(lookup: Callable[[str], PeerMetadata | None], address: Address | None) -> PeerMetadata | None:

@@ -10,6 +10,7 @@ from config.model.bootstrap import Bootstrap
 from config.model.cluster import UpstreamHttpProtocol
 from config.model.http import CodecType, HttpConnectionManagerSpec
 from config.model.route import RouteAction
+from config.model.workload_discovery import WorkloadDiscoverySpec
 from config.workload import Endpoint, is_workload_file, parse_workload
 from config.workload_bootstrap import expand
 
@@ -262,6 +263,12 @@ def test_tcp_has_no_http_in_it() -> None:
         for each in chain.filters
     ]
     assert HttpConnectionManagerSpec not in filters
+
+
+def test_workload_discovery() -> None:
+    bootstrap = expanded("workload: {name: w}\nworkload_discovery: workloads.yaml")
+    assert bootstrap.workload_discovery == WorkloadDiscoverySpec("/certs/workloads.yaml")
+    assert expanded("workload: {name: w}").workload_discovery is None
 
 
 def expanded(text: str) -> Bootstrap:

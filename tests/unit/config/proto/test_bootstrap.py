@@ -16,7 +16,8 @@ from config.model.bootstrap import (
 )
 from config.model.core import Locality, Node, SocketAddress
 from config.model.matching import StringMatcher, StringMatchKind
-from tests.unit.config.bootstraps import EXTENSIONS, parse
+from config.model.workload_discovery import WorkloadDiscoverySpec
+from tests.unit.config.bootstraps import EXTENSIONS, parse, problems
 
 LIMIT = (
     "{name: envoy.resource_monitors.global_downstream_max_connections, typed_config: "
@@ -136,6 +137,24 @@ def test_log_format(flow: str, expected: ApplicationLogFormat) -> None:
     assert translate(f"application_log_config: {{log_format: {{{flow}}}}}").log_format == expected
 
 
+DISCOVERY = '"@type": type.googleapis.com/istio.workload.BootstrapExtension'
+
+
+@pytest.mark.parametrize("flow", ["path_config_source: {path: /w.yaml}", "path: /w.yaml"])
+def test_workload_discovery(flow: str) -> None:
+    extension = f"{{name: x, typed_config: {{{DISCOVERY}, config_source: {{{flow}}}}}}}"
+    assert translate(f"bootstrap_extensions: [{extension}]").workload_discovery == WorkloadDiscoverySpec(
+        "/w.yaml"
+    )
+    (problem,) = problems(f"bootstrap_extensions: [{extension}, {extension}]")
+    assert problem.endswith(": bootstrap_extensions[1]: there is workload discovery already")
+
+
+def test_workload_discovery_from_nowhere() -> None:
+    (problem,) = problems(f"bootstrap_extensions: [{{name: x, typed_config: {{{DISCOVERY}}}}}]")
+    assert problem.endswith(": says where workloads are told, and is missing")
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [
@@ -151,7 +170,7 @@ def test_log_format(flow: str, expected: ApplicationLogFormat) -> None:
                 'bootstrap_extensions: [{name: x, typed_config: {"@type": type.googleapis.com/istio.workload.BootstrapExtension, '
                 "config_source: {ads: {}}}}]"
             ),
-            "bootstrap_extensions[0].typed_config",
+            "bootstrap_extensions[0].typed_config.config_source.ads",
         ),
         (
             (
