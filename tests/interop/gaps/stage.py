@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -181,8 +182,10 @@ class GapStage:
     def http_backend(self, host: str = "127.0.0.1") -> HttpBackend:
         return self._add(HttpBackend(self._loop).start(host))
 
-    def tcp_backend(self, mode: str = "line_echo", host: str = "127.0.0.1") -> TcpBackend:
-        return self._add(TcpBackend(self._loop, mode, prefix="app").start(host))
+    def tcp_backend(
+        self, mode: str = "line_echo", host: str = "127.0.0.1", context: ssl.SSLContext | None = None
+    ) -> TcpBackend:
+        return self._add(TcpBackend(self._loop, mode, prefix="app").start(host, context=context))
 
     def _add(self, backend: _B) -> _B:
         self._backends.append(backend)
