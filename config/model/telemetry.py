@@ -20,11 +20,19 @@ class HistogramPreset(enum.Enum):
 class TelemetryOptions:
     """Every opt-in. Off, none of them changes a label or a series.
 
+    - `gateway_destination_reporter`: a gateway also reports its callers, as their destination, and exchanges metadata with
+      them over HTTP.
+    - `tcp_peer_wait_s`: a TCP connection whose peer is not known after so long is reported without. None: not before its end.
+    - `unmatched_destination_service`: TCP to no known service has its SNI, or its address, for a destination_service.
+
     `series_expiry_s`: Istio's series that nobody has used for so long go away; 0: never. A `stats_eviction_interval` counts in its
     place. `max_series`: the most series of an Istio metric; what is new then is counted in one for all.
     """
 
     histogram_preset: HistogramPreset = HistogramPreset.ENVOY
+    gateway_destination_reporter: bool = False
+    tcp_peer_wait_s: float | None = None
+    unmatched_destination_service: bool = False
     series_expiry_s: float = 3600.0
     max_series: int = 2000
 

@@ -42,11 +42,20 @@ def _count(value: object) -> int:
     return int(value)
 
 
+def _flag(value: object) -> bool:
+    """`true` or `false`; in environments also as text."""
+    words = {"true": True, "false": False}
+    return value if isinstance(value, bool) else words[str(value).lower()]
+
+
 #: key -> (field of TelemetryOptions, reader that raises ValueError, what is expected)
 _READERS: Final[dict[str, tuple[str, Callable[[object], object], str]]] = {
     "histogram_preset": ("histogram_preset", _preset, "'envoy' or 'mixer'"),
     "series_expiry": ("series_expiry_s", _seconds, "a duration such as '3600s'"),
     "max_series": ("max_series", _count, "a whole number greater than 0"),
+    "gateway_destination_reporter": ("gateway_destination_reporter", _flag, "true or false"),
+    "tcp_peer_wait": ("tcp_peer_wait_s", _seconds, "a duration such as '10s'"),
+    "unmatched_destination_service": ("unmatched_destination_service", _flag, "true or false"),
 }
 
 
@@ -77,7 +86,7 @@ def translate_telemetry_options(metadata: Mapping[str, object], at: Path) -> Tel
         name, read, expected = _READERS[key]
         try:
             found[name] = read(value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             options_at.field(key).warning(f"must be {expected}: the default is used")
     return dataclasses.replace(NO_OPTIONS, **found)  # type: ignore[arg-type]
 

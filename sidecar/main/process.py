@@ -178,6 +178,7 @@ class Process:
             random=self.random,
             local_address=address,
             peer_lookup=directory.find if directory is not None else None,
+            telemetry=self.bootstrap.telemetry,
         )
         for spec in self.bootstrap.listeners:
             try:

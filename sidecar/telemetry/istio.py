@@ -48,16 +48,20 @@ _SPECIAL_CLUSTERS: Final = frozenset(
     }
 )
 
+#: Where TCP goes that no service of the mesh matches.
+_UNMATCHED_CLUSTERS: Final = frozenset({"BlackHoleCluster", "PassthroughCluster"})
+
 #: What is remembered; beyond this many everything is forgotten and computed again.
 _MAX_REMEMBERED: Final = 4096
 
 
 class ReporterSide(enum.Enum):
-    """The value of the label `reporter`."""
+    """Who reports. But for GATEWAY, whose `reporter` is `destination`, the value is that label."""
 
     SOURCE = "source"
     DESTINATION = "destination"
     WAYPOINT = "waypoint"
+    GATEWAY = "gateway"  # what a gateway reports of its callers, beside what it reports as a source
 
 
 def side_of(reporter: Reporter, direction: TrafficDirection) -> ReporterSide:
@@ -178,6 +182,7 @@ class LabelRules:
     """From a stream to its `Series`, for one filter configuration."""
 
     __slots__ = (
+        "_destination",
         "_generation",
         "_local",
         "_metrics",
@@ -195,7 +200,9 @@ class LabelRules:
         local: LocalWorkload,
         side: ReporterSide,
         disable_host_header_fallback: bool = False,
+        unmatched_destination_service: bool = False,
     ) -> None:
+        """`unmatched_destination_service`: a source names TCP to no known service by its SNI or address."""
         self._metrics = metrics
         self._local = local
         self._side = side
@@ -206,6 +213,11 @@ class LabelRules:
         self._peers_by_values: dict[tuple[str, ...], _Peer] = {}
         self._services: dict[int, tuple[object, _Service]] = {}
         self._series: dict[tuple[object, ...], Series] = {}
+        self._destination = self._named_destination
+        if side is ReporterSide.GATEWAY:
+            self._destination = self._gateway_destination
+        elif side is ReporterSide.SOURCE and unmatched_destination_service:
+            self._destination = self._unmatched_destination
 
     def http(self, stream: StreamInfo) -> Series:
         """The series of an HTTP stream, with what is known about its peers now."""
@@ -306,7 +318,7 @@ class LabelRules:
         self._services[id(metadata)] = metadata, service
         return service
 
-    def _destination(self, stream: StreamInfo) -> tuple[str, str, str]:
+    def _named_destination(self, stream: StreamInfo) -> tuple[str, str, str]:
         """(service_host, service_name, service_namespace); what is not known is empty."""
         host = name = ""
         if self._use_host_header and stream.request_headers is not None:
@@ -327,6 +339,26 @@ class LabelRules:
         if service.host is not None:
             host = service.host
         return host, host.partition(".")[0] if service.name is None else service.name, service.namespace
+
+    def _unmatched_destination(self, stream: StreamInfo) -> tuple[str, str, str]:
+        """The same; TCP to no known service is named by what it asked for. There is no bound to such names."""
+        host, name, namespace = self._named_destination(stream)
+        if not host and name in _UNMATCHED_CLUSTERS:
+            connection = stream.connection
+            host = connection.requested_server_name or str(connection.local_address)
+        return host, name, namespace
+
+    def _gateway_destination(self, stream: StreamInfo) -> tuple[str, str, str]:
+        """The same as the gateway's series as a source has, and as whole."""
+        host, name, namespace = self._named_destination(stream)
+        if not namespace:
+            upstream = stream.upstream
+            state = upstream.connection_state if upstream is not None else None
+            stored = stream.upstream_peer or (state.upstream_peer if state is not None else None)
+            peer = self._source_peer(stored, upstream)
+            principal, _ = _source_principals(upstream.tls if upstream is not None else None, peer)
+            namespace = principal_namespace(principal) or peer.namespace
+        return host, name, namespace
 
     def _find(
         self, stream: StreamInfo, peer: _Peer, up: _Peer, peer_principal: str, local_principal: str
@@ -351,6 +383,8 @@ class LabelRules:
             return self._metrics.series(values, UNKNOWN)
         if self._side is ReporterSide.WAYPOINT:
             values = _waypoint_values(peer, up, peer_principal, service)
+        elif self._side is ReporterSide.GATEWAY:
+            values = _gateway_values(self._local, peer, peer_principal, local_principal, service)
         else:
             values = _destination_values(self._local, peer, peer_principal, local_principal, service)
         return self._metrics.series(values, "mutual_tls" if peer_principal and local_principal else "none")
@@ -432,6 +466,31 @@ def _destination_values(
         local.canonical_revision,
         name or local.canonical_name,
         local.namespace,
+        local.cluster,
+    )
+
+
+def _gateway_values(
+    local: LocalWorkload,
+    peer: _Peer,
+    peer_principal: str,
+    local_principal: str,
+    service: tuple[str, str, str],
+) -> tuple[str, ...]:
+    """A gateway is the destination of its callers; the service they want is behind it."""
+    host, name, namespace = service
+    return (
+        *_calling_peer("destination", peer, peer_principal),
+        local.workload,
+        local.namespace,
+        local_principal or UNKNOWN,
+        local.app,
+        local.version,
+        host or UNKNOWN,
+        local.canonical_name,
+        local.canonical_revision,
+        name or UNKNOWN,
+        namespace or UNKNOWN,
         local.cluster,
     )
 

@@ -25,9 +25,10 @@ class Expressions(Protocol):
 class MessageReport:
     """What was reported of the gRPC messages of one stream; `tick` and `end` of `HttpReporter` report what is new."""
 
-    __slots__ = ("_extra", "_requests", "_responses", "series")
+    __slots__ = ("_extra", "_requests", "_responses", "of_callers", "series")
 
     def __init__(self) -> None:
+        self.of_callers: MessageReport | None = None  # at a gateway that reports its callers too
         self.series: Series | None = None  # labels are computed once, at the first effective report
         self._extra: tuple[str, ...] = NO_EXTRA
         self._requests = 0
@@ -153,9 +154,9 @@ class TcpReporter:
         self._sent = 0
         self._received = 0
 
-    def tick(self) -> None:
-        """A reporting interval is over."""
-        if self._series is not None or self._rules.tcp_peer_known(self._stream):
+    def tick(self, waited: bool = False) -> None:
+        """A reporting interval is over. `waited`: it is no longer waited for the peer."""
+        if self._series is not None or waited or self._rules.tcp_peer_known(self._stream):
             self._report()
 
     def close(self) -> None:
@@ -180,3 +181,61 @@ class TcpReporter:
         handles.add_bytes(stream.bytes_sent - self._sent, stream.bytes_received - self._received)
         self._sent, self._received = stream.bytes_sent, stream.bytes_received
         return handles
+
+
+class HttpReporting(Protocol):
+    """What the HTTP filter drives: one `HttpReporter`, or two."""
+
+    def tick(self, stream: StreamInfo, report: MessageReport) -> None: ...
+
+    def end(self, stream: StreamInfo, report: MessageReport | None = None) -> None: ...
+
+
+class GatewayHttpReporter:
+    """The streams of a gateway: what it asked for as a source, and as the destination of its callers."""
+
+    __slots__ = ("_of_callers", "_own")
+
+    def __init__(self, own: HttpReporter, of_callers: HttpReporter) -> None:
+        self._own = own
+        self._of_callers = of_callers
+
+    def tick(self, stream: StreamInfo, report: MessageReport) -> None:
+        """See `HttpReporter.tick`."""
+        if report.of_callers is None:
+            report.of_callers = MessageReport()
+        self._own.tick(stream, report)
+        self._of_callers.tick(stream, report.of_callers)
+
+    def end(self, stream: StreamInfo, report: MessageReport | None = None) -> None:
+        """See `HttpReporter.end`."""
+        self._own.end(stream, report)
+        self._of_callers.end(stream, report.of_callers if report is not None else None)
+
+
+class TcpReporting(Protocol):
+    """What the TCP filter drives: one `TcpReporter`, or two."""
+
+    def tick(self, waited: bool = False) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class GatewayTcpReporter:
+    """A connection of a gateway; see `GatewayHttpReporter`."""
+
+    __slots__ = ("_of_callers", "_own")
+
+    def __init__(self, own: TcpReporter, of_callers: TcpReporter) -> None:
+        self._own = own
+        self._of_callers = of_callers
+
+    def tick(self, waited: bool = False) -> None:
+        """See `TcpReporter.tick`."""
+        self._own.tick(waited)
+        self._of_callers.tick(waited)
+
+    def close(self) -> None:
+        """See `TcpReporter.close`."""
+        self._own.close()
+        self._of_callers.close()

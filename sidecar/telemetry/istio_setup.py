@@ -3,26 +3,68 @@
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from config.model.core import Node, TrafficDirection
 from config.model.istio import IstioStatsSpec
-from sidecar.telemetry.istio import LabelRules, LocalWorkload, plans_of, side_of
+from config.model.telemetry import NO_OPTIONS, TelemetryOptions
+from sidecar.stream_info import StreamInfo
+from sidecar.telemetry.istio import LabelRules, LocalWorkload, ReporterSide, plans_of, side_of
+from sidecar.telemetry.istio_report import (
+    GatewayHttpReporter,
+    GatewayTcpReporter,
+    HttpReporter,
+    HttpReporting,
+    TcpReporter,
+    TcpReporting,
+)
 from stats.istio import NAMESPACE, IstioMetrics, set_build
 from stats.store import Rotation, Scope
 
 logger = logging.getLogger(__name__)
 
 
+#: How the ids of gateways' nodes begin (Istio).
+_GATEWAY_NODE: Final = "router~"
+
+
 class IstioStatsSetup(NamedTuple):
-    """Where to count, and how labels are found."""
+    """Where to count, and how labels are found. `caller_rules`: of a gateway that reports its callers, too."""
 
     metrics: IstioMetrics
     rules: LabelRules
+    caller_rules: LabelRules | None
+
+    def http_reporter(self) -> HttpReporting:
+        """For all streams of the filter."""
+        own = HttpReporter(self.metrics, self.rules)
+        if self.caller_rules is None:
+            return own
+        return GatewayHttpReporter(own, HttpReporter(self.metrics, self.caller_rules))
+
+    def tcp_reporter(self, stream: StreamInfo) -> TcpReporting:
+        """For one connection."""
+        own = TcpReporter(self.metrics, self.rules, stream)
+        if self.caller_rules is None:
+            return own
+        return GatewayTcpReporter(own, TcpReporter(self.metrics, self.caller_rules, stream))
+
+
+def reports_callers(options: TelemetryOptions, node: Node, direction: TrafficDirection) -> bool:
+    """Whether a listener is one of a gateway that tells its callers apart (the opt-in `gateway_destination_reporter`)."""
+    return (
+        options.gateway_destination_reporter
+        and node.id.startswith(_GATEWAY_NODE)
+        and direction is not TrafficDirection.INBOUND
+    )
 
 
 def set_up_istio_stats(
-    spec: IstioStatsSpec, root: Scope, node: Node, direction: TrafficDirection
+    spec: IstioStatsSpec,
+    root: Scope,
+    node: Node,
+    direction: TrafficDirection,
+    options: TelemetryOptions = NO_OPTIONS,
 ) -> IstioStatsSetup:
     """One for each configured filter. Loading a configuration is what sets `istio_build`."""
     scope = root.scope(NAMESPACE, evictable=True)
@@ -35,13 +77,13 @@ def set_up_istio_stats(
     )
     version = node.metadata.get("ISTIO_VERSION")
     set_build(root.scope(NAMESPACE), version if isinstance(version, str) else "")
-    rules = LabelRules(
-        metrics,
-        LocalWorkload.from_node(node),
-        side_of(spec.reporter, direction),
-        spec.disable_host_header_fallback,
-    )
-    return IstioStatsSetup(metrics, rules)
+    local, side = LocalWorkload.from_node(node), side_of(spec.reporter, direction)
+    no_host_header = spec.disable_host_header_fallback
+    rules = LabelRules(metrics, local, side, no_host_header, options.unmatched_destination_service)
+    caller_rules = None
+    if side is ReporterSide.SOURCE and reports_callers(options, node, direction):
+        caller_rules = LabelRules(metrics, local, ReporterSide.GATEWAY, no_host_header)
+    return IstioStatsSetup(metrics, rules, caller_rules)
 
 
 def _warn_of_ceiling(root: Scope) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from config.model.core import DataSource, Node, TrafficDirection
+from config.model.telemetry import NO_OPTIONS, TelemetryOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ class Services:
     `scope` is the root scope. `runtime` holds the merged static layers. `read` gives the bytes of a DataSource (file,
     inline, environment). `access_logger` builds or shares the logger of a spec. `peer_lookup` finds the workload behind
     an address (workload discovery), or None. `async_client` makes requests of our own to clusters.
-    `tracer` builds or shares the tracer of a spec.
+    `tracer` builds or shares the tracer of a spec. `telemetry` are the opt-ins.
     `local_address` is this machine's, for clients on the loopback.
     """
 
@@ -48,6 +49,7 @@ class Services:
     tracer: Callable[[TracerSpec], Tracer]
     runtime: Mapping[str, object] = field(default_factory=dict)
     peer_lookup: Callable[[str], PeerMetadata | None] | None = None
+    telemetry: TelemetryOptions = NO_OPTIONS
     random: random.Random = field(default_factory=random.Random)
     local_address: str = "127.0.0.1"
 

@@ -9,7 +9,7 @@ from config.model.istio import IstioStatsSpec
 from protocols.grpc.status import is_grpc_request, may_become_grpc
 from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.istio_report import HttpReporter, MessageReport
+from sidecar.telemetry.istio_report import HttpReporting, MessageReport
 from sidecar.telemetry.istio_setup import set_up_istio_stats
 from sidecar.transport.timers import Cancellable, Timers
 from sidecar.upstream.services import FilterContext
@@ -20,7 +20,7 @@ class IstioStats(PassThrough):
 
     __slots__ = ("_reporter",)
 
-    def __init__(self, reporter: HttpReporter) -> None:
+    def __init__(self, reporter: HttpReporting) -> None:
         self._reporter = reporter
 
     def on_stream_end(self, stream: Stream) -> None:
@@ -32,7 +32,7 @@ class GrpcIstioStats(IstioStats):
 
     __slots__ = ("_info", "_interval_s", "_report", "_timer", "_timers")
 
-    def __init__(self, reporter: HttpReporter, info: StreamInfo, timers: Timers, interval_s: float) -> None:
+    def __init__(self, reporter: HttpReporting, info: StreamInfo, timers: Timers, interval_s: float) -> None:
         super().__init__(reporter)
         self._info = info
         self._report = MessageReport()
@@ -62,8 +62,8 @@ class IstioStatsFactory:
 
     def __init__(self, spec: IstioStatsSpec, context: FilterContext) -> None:
         services = context.services
-        setup = set_up_istio_stats(spec, services.scope, services.node, context.direction)
-        self._reporter = HttpReporter(setup.metrics, setup.rules)
+        setup = set_up_istio_stats(spec, services.scope, services.node, context.direction, services.telemetry)
+        self._reporter = setup.http_reporter()
         self._shared = IstioStats(self._reporter)
         self._timers = services.timers
         self._interval_s = spec.tcp_reporting_duration_s

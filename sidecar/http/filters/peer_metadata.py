@@ -6,6 +6,7 @@ Propagation puts our own in. What was found is for metrics and logs only, never 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -26,6 +27,7 @@ from protocols.peer_metadata import (
     peer_from_node,
 )
 from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
+from sidecar.telemetry.istio_setup import reports_callers
 from sidecar.transport.flow import CONTINUE, Flow
 from sidecar.upstream.services import FilterContext
 
@@ -87,7 +89,7 @@ class PeerMetadataFilter(PassThrough):
                 headers.remove(METADATA_HEADER)
         propagation = factory.downstream_propagation
         if propagation is not None and (self._has_id or self._has_metadata):
-            if _skips(propagation, stream.cluster):
+            if not factory.reports_callers and _skips(propagation, stream.cluster):
                 return CONTINUE
             if self._has_id:
                 headers.set(METADATA_ID_HEADER, factory.own_id)
@@ -118,6 +120,21 @@ def _skips(method: IstioHeadersMethod, cluster: Cluster | None) -> bool:
     )
 
 
+def _with_callers(spec: PeerMetadataSpec) -> PeerMetadataSpec:
+    """A gateway's exchange, with its callers as well: as inbound, and no headers leave for who is not of the mesh."""
+    if spec.downstream_discovery:
+        return spec  # somebody has said how
+    return dataclasses.replace(
+        spec,
+        downstream_discovery=(IstioHeadersMethod(), WorkloadDiscoveryMethod()),
+        downstream_propagation=(IstioHeadersMethod(),),
+        upstream_propagation=tuple(
+            IstioHeadersMethod(skip_external_clusters=True) if isinstance(each, IstioHeadersMethod) else each
+            for each in spec.upstream_propagation
+        ),
+    )
+
+
 def _principal(tls: TlsInfo | None) -> str:
     """Who the peer proved to be; "" without mTLS."""
     if tls is None or tls.peer is None:
@@ -133,6 +150,10 @@ class PeerMetadataFactory:
 
     def __init__(self, spec: PeerMetadataSpec, context: FilterContext) -> None:
         services = context.services
+        #: a gateway that is a destination too: the cluster behind it says nothing about its callers
+        self.reports_callers: Final = reports_callers(services.telemetry, services.node, context.direction)
+        if self.reports_callers:
+            spec = _with_callers(spec)
         self._lookup = services.peer_lookup
         self._cache: Final = PeerCache(spec.additional_labels)
         own = peer_from_node(services.node.metadata, spec.additional_labels)

@@ -179,8 +179,8 @@ class GapStage:
         self._backends: list[Backend] = []
         self._proxies: list[Proxy] = []
 
-    def http_backend(self, host: str = "127.0.0.1") -> HttpBackend:
-        return self._add(HttpBackend(self._loop).start(host))
+    def http_backend(self, host: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> HttpBackend:
+        return self._add(HttpBackend(self._loop).start(host, context=context))
 
     def tcp_backend(
         self, mode: str = "line_echo", host: str = "127.0.0.1", context: ssl.SSLContext | None = None
