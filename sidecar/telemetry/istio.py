@@ -31,7 +31,7 @@ from stats.istio import (
 if TYPE_CHECKING:
     from config.model.core import Metadata, Node
     from protocols.peer_metadata import PeerMetadata
-    from sidecar.stream_info import ConnectionInfo, StreamInfo, TlsInfo, UpstreamInfo
+    from sidecar.stream_info import ConnectionInfo, StreamInfo, UpstreamInfo
 
 UNKNOWN: Final = "unknown"
 _LATEST: Final = "latest"
@@ -223,10 +223,8 @@ class LabelRules:
         """The series of an HTTP stream, with what is known about its peers now."""
         connection = stream.connection
         if self._side is ReporterSide.SOURCE:
-            upstream = stream.upstream
-            peer = self._source_peer(_first(connection.upstream_peer, stream.upstream_peer), upstream)
-            tls = upstream.tls if upstream is not None else None
-            return self._find(stream, peer, _NO_PEER, *_source_principals(tls, peer))
+            peer = self._http_source_peer(stream)
+            return self._find(stream, peer, _NO_PEER, *_source_principals(stream.upstream, peer))
         peer = self._peer(_first(connection.downstream_peer, stream.downstream_peer))
         up = _NO_PEER
         if self._side is ReporterSide.WAYPOINT:
@@ -237,11 +235,8 @@ class LabelRules:
         """The series of a TCP connection: as `http`, but what the upstream connection found out is the source's peer."""
         connection = stream.connection
         if self._side is ReporterSide.SOURCE:
-            upstream = stream.upstream
-            state = upstream.connection_state if upstream is not None else None
-            peer = self._source_peer(state.upstream_peer if state is not None else None, upstream)
-            tls = upstream.tls if upstream is not None else None
-            return self._find(stream, peer, _NO_PEER, *_source_principals(tls, peer))
+            peer = self._tcp_source_peer(stream)
+            return self._find(stream, peer, _NO_PEER, *_source_principals(stream.upstream, peer))
         up = self._peer(connection.upstream_peer) if self._side is ReporterSide.WAYPOINT else _NO_PEER
         return self._find(
             stream, self._peer(connection.downstream_peer), up, *_downstream_principals(connection)
@@ -292,6 +287,16 @@ class LabelRules:
             peer = self._peers_by_values[values] = _Peer(values)
         self._peers[id(key)] = key, peer
         return peer
+
+    def _http_source_peer(self, stream: StreamInfo) -> _Peer:
+        return self._source_peer(
+            _first(stream.connection.upstream_peer, stream.upstream_peer), stream.upstream
+        )
+
+    def _tcp_source_peer(self, stream: StreamInfo) -> _Peer:
+        upstream = stream.upstream
+        state = upstream.connection_state if upstream is not None else None
+        return self._source_peer(state.upstream_peer if state is not None else None, upstream)
 
     def _source_peer(self, stored: PeerMetadata | None, upstream: UpstreamInfo | None) -> _Peer:
         """The stored peer; only when nothing is stored, what the endpoint's metadata says."""
@@ -352,11 +357,9 @@ class LabelRules:
         """The same as the gateway's series as a source has, and as whole."""
         host, name, namespace = self._named_destination(stream)
         if not namespace:
-            upstream = stream.upstream
-            state = upstream.connection_state if upstream is not None else None
-            stored = stream.upstream_peer or (state.upstream_peer if state is not None else None)
-            peer = self._source_peer(stored, upstream)
-            principal, _ = _source_principals(upstream.tls if upstream is not None else None, peer)
+            is_tcp = stream.request_headers is None
+            peer = self._tcp_source_peer(stream) if is_tcp else self._http_source_peer(stream)
+            principal, _ = _source_principals(stream.upstream, peer)
             namespace = principal_namespace(principal) or peer.namespace
         return host, name, namespace
 
@@ -410,8 +413,9 @@ def _first_uri(sans: tuple[str, ...] | None) -> str:
     return sans[0] if sans else ""
 
 
-def _source_principals(tls: TlsInfo | None, peer: _Peer) -> tuple[str, str]:
+def _source_principals(upstream: UpstreamInfo | None, peer: _Peer) -> tuple[str, str]:
     """(peer, local): first URI SANs of the upstream connection; a peer without one may be known by its identity."""
+    tls = upstream.tls if upstream is not None else None
     if tls is None:
         return peer.identity, ""
     found = _first_uri(tls.peer.uri_sans) if tls.peer is not None else ""

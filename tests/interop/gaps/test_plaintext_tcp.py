@@ -40,7 +40,7 @@ from tests.support.bootstraps import (
     uri_san,
 )
 from tests.support.certificates import spiffe
-from tests.support.istio_config import PEER_EXCHANGE_ALPN
+from tests.support.istio_config import PEER_EXCHANGE_ALPN, exchange_frame, node_metadata
 from tests.support.ports import free_port
 from tests.support.process import Proxy, wait_until
 
@@ -357,3 +357,43 @@ def test_frames_are_not_counted(stage: GapStage, mtls: bool) -> None:
         }
     wait_for_tcp(pair.client, at_client(destination, **more_at_client), sent=10_004, received=10_000)
     wait_for_tcp(pair.server, at_server(source, **more_at_server), sent=10_004, received=10_000)
+
+
+@rule("TCP-6")
+@pytest.mark.parametrize("waits", [True, False], ids=["on", "off"])
+def test_a_peer_is_not_waited_for_longer_than_asked(stage: GapStage, waits: bool) -> None:
+    """Nobody has spoken yet: the exchange has not begun. What is then reported stays, also when it is done later."""
+    backend = stage.tcp_backend()
+    port = free_port()
+    sans = [uri_san(prefix="spiffe://cluster.local/")]
+    tls = downstream_tls(stage.mesh.leaf("ratings"), stage.mesh.root, alpn=[PEER_EXCHANGE_ALPN], sans=sans)
+    server = start_server(
+        stage, port, backend.address, tls, telemetry={"tcp_peer_wait": "0.3s"} if waits else None
+    )
+    proven = {"destination_principal": spiffe("ratings"), "connection_security_policy": "mutual_tls"}
+    spoken = exchange_frame(node_metadata("productpage"), "productpage-id") + b"hello\n"
+    late = at_server(of_node("source", "productpage", principal=spiffe("productpage")), **proven)
+    early = at_server(side("source", principal=spiffe("productpage"), namespace="default"), **proven)
+    context = stage.mesh.client_context("productpage", alpn=[PEER_EXCHANGE_ALPN])
+    with tls_client(port, context) as connection:
+        if waits:
+            wait_for_series(server, OPENED, early, 1)
+            wait_for_series(server, SENT, early, 0)
+        else:
+            wait_until(lambda: backend.connections_open, timeout_s=10, what="a connection to the application")
+            with tls_client(port, context) as another:  # when its interval is over, so is the first one's
+                another.sendall(spoken)
+                wait_for_series(server, RECEIVED, late, 6)
+            wait_for_series(server, CLOSED, late, 1)
+            assert series_of(server, OPENED) == [(late, 1)]
+        connection.sendall(spoken)
+        while b"app hello\n" not in connection.recv(4096):
+            pass
+    connections = 1 if waits else 2
+    wait_for_tcp(
+        server,
+        early if waits else late,
+        sent=10 * connections,
+        received=6 * connections,
+        connections=connections,
+    )

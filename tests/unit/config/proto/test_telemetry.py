@@ -29,7 +29,14 @@ def read_annotation(value: object) -> tuple[tuple[HistogramBuckets, ...], list[s
     return buckets, [str(warning) for warning in context.problems.warnings]
 
 
-EVERYTHING = {"histogram_preset": "mixer", "series_expiry": "1.5s", "max_series": 50}
+EVERYTHING = {
+    "histogram_preset": "mixer",
+    "gateway_destination_reporter": True,
+    "tcp_peer_wait": "1.5s",
+    "unmatched_destination_service": True,
+    "series_expiry": "1.5s",
+    "max_series": 50,
+}
 
 
 def test_nothing_is_on_by_itself() -> None:
@@ -41,7 +48,27 @@ def test_nothing_is_on_by_itself() -> None:
 
 @pytest.mark.parametrize("value", [EVERYTHING, json.dumps(EVERYTHING)])
 def test_all_options_as_an_object_and_as_its_text(value: object) -> None:
-    assert read(value) == (TelemetryOptions(HistogramPreset.MIXER, 1.5, 50), [])
+    assert read(value) == (TelemetryOptions(HistogramPreset.MIXER, True, 1.5, True, 1.5, 50), [])
+
+
+def test_values_as_environments_write_them() -> None:
+    options, warnings = read(
+        {
+            "gateway_destination_reporter": "true",
+            "tcp_peer_wait": 10.0,
+            "unmatched_destination_service": "False",
+        }
+    )
+    assert options == TelemetryOptions(gateway_destination_reporter=True, tcp_peer_wait_s=10.0)
+    assert warnings == []
+
+
+@pytest.mark.parametrize("value", ["soon", "-1s", -1, True, None, [], "nans", "infs", ""])
+def test_a_wait_that_is_no_time(value: object) -> None:
+    assert read({"tcp_peer_wait": value}) == (
+        TelemetryOptions(),
+        ["SIDECAR_TELEMETRY.tcp_peer_wait: must be a duration such as '10s': the default is used"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,6 +85,7 @@ def test_all_options_as_an_object_and_as_its_text(value: object) -> None:
         ({"max_series": 0}, "SIDECAR_TELEMETRY.max_series: must be a whole number greater than 0: the default is used"),
         ({"max_series": 1.5}, "SIDECAR_TELEMETRY.max_series: must be a whole number greater than 0: the default is used"),
         ({"max_series": "9"}, "SIDECAR_TELEMETRY.max_series: must be a whole number greater than 0: the default is used"),
+        ({"unmatched_destination_service": 1.0}, "SIDECAR_TELEMETRY.unmatched_destination_service: must be true or false: the default is used"),
         ({"histogram_preset": "mix"}, "SIDECAR_TELEMETRY.histogram_preset: must be 'envoy' or 'mixer': the default is used"),
     ],
 )  # fmt: skip

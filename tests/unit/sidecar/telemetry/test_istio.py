@@ -8,7 +8,7 @@ from config.model.core import Metadata, Node, TrafficDirection
 from config.model.istio import IstioStatsSpec, MetricConfig, MetricDefinition, MetricType, Reporter
 from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata
-from sidecar.stream_info import GrpcMessages, UpstreamInfo
+from sidecar.stream_info import GrpcMessages, UpstreamConnectionState, UpstreamInfo
 from sidecar.telemetry import istio
 from sidecar.telemetry.istio import (
     LabelRules,
@@ -23,7 +23,7 @@ from sidecar.telemetry.istio import (
 from sidecar.telemetry.istio_report import HttpReporter, TcpReporter
 from stats.istio import NAMESPACE, PEER_LABELS, IstioMetrics, MetricKind
 from stats.store import Store
-from tests.unit.sidecar.telemetry.istio_streams import new_stream, rules_of, stream_of
+from tests.unit.sidecar.telemetry.istio_streams import new_stream, rules_of, stream_of, tls_info
 from tests.vectors import load_vectors
 
 VECTORS = load_vectors("istio_stats_labels.json")
@@ -207,3 +207,65 @@ def test_waypoint_tcp() -> None:
     assert (values[0], values[1]) == ("waypoint", "a")
     assert label(values, "destination_workload") == "b"
     assert label(values, "destination_principal") == "spiffe://td/ns/x/sa/y"
+
+
+GATEWAY_UPSTREAM = PeerMetadata(workload="behind", namespace="peers")
+
+
+@pytest.mark.parametrize("over_tcp", [False, True])
+@pytest.mark.parametrize(
+    ("uri", "namespace"),
+    [("", "peers"), ("spiffe://td/ns/certified/sa/y", "certified")],
+    ids=["peer", "certificate"],
+)
+def test_a_gateway_names_the_service_as_its_source_series_does(
+    over_tcp: bool, uri: str, namespace: str
+) -> None:
+    metrics = IstioMetrics(Store().scope(NAMESPACE))
+    local = LocalWorkload("gw", "here", "k", "app", "v", "gateways", "r")
+    stream = new_stream()
+    stream.connection.downstream_peer = PeerMetadata(workload="caller")
+    upstream = stream.upstream = UpstreamInfo()
+    upstream.tls = tls_info([uri] if uri else [], [])
+    if over_tcp:
+        state = upstream.connection_state = UpstreamConnectionState()
+        state.upstream_peer = GATEWAY_UPSTREAM
+    else:
+        stream.upstream_peer = GATEWAY_UPSTREAM
+        stream.request_headers = Headers.request(b"GET", b"/", b"host", [])
+    found = {}
+    for side in (ReporterSide.SOURCE, ReporterSide.GATEWAY):
+        rules = LabelRules(metrics, local, side)
+        found[side] = (rules.tcp(stream) if over_tcp else rules.http(stream)).values
+    for name in ("destination_service", "destination_service_name", "destination_service_namespace"):
+        assert label(found[ReporterSide.GATEWAY], name) == label(found[ReporterSide.SOURCE], name)
+    assert label(found[ReporterSide.GATEWAY], "destination_service_namespace") == namespace
+    assert label(found[ReporterSide.GATEWAY], "reporter") == "destination"
+    assert label(found[ReporterSide.GATEWAY], "source_workload") == "caller"
+    assert label(found[ReporterSide.GATEWAY], "destination_workload") == "gw"
+    assert label(found[ReporterSide.GATEWAY], "destination_cluster") == "k"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "sni", "service"),
+    [
+        ("BlackHoleCluster", "a.example", "a.example"),
+        ("PassthroughCluster", "", "127.0.0.1:80"),
+        ("InboundPassthroughCluster", "a.example", "unknown"),
+        ("outbound|80||x", "a.example", "unknown"),
+    ],
+)
+def test_unmatched_tcp_is_named_on_request(cluster: str, sni: str, service: str) -> None:
+    metrics = IstioMetrics(Store().scope(NAMESPACE))
+    stream = new_stream()
+    stream.cluster_name = cluster
+    stream.connection.requested_server_name = sni
+    for opted_in, expected in ((True, service), (False, "unknown")):
+        rules = LabelRules(
+            metrics, LocalWorkload(), ReporterSide.SOURCE, unmatched_destination_service=opted_in
+        )
+        assert label(rules.tcp(stream).values, "destination_service") == expected
+    inbound = LabelRules(
+        metrics, LocalWorkload(), ReporterSide.DESTINATION, unmatched_destination_service=True
+    )
+    assert label(inbound.tcp(stream).values, "destination_service") == ""

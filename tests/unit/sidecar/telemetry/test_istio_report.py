@@ -86,6 +86,20 @@ def test_peer_not_found_lets_ticks_report(side: ReporterSide) -> None:
     assert totals(store) == {"opened": 1, "sent": 0, "received": 0}
 
 
+def test_a_peer_may_be_waited_for_long_enough() -> None:
+    """What is then reported stays."""
+    store = Store()
+    metrics, rules = make(store)
+    stream = new_stream()
+    reporter = TcpReporter(metrics, rules, stream)
+    reporter.tick(waited=True)
+    stream.connection.downstream_peer = PeerMetadata(workload="late")
+    reporter.tick()
+    reporter.close()
+    assert totals(store) == {"opened": 1, "closed": 1, "sent": 0, "received": 0}
+    assert {dict(counter.tags)["source_workload"] for counter in store.counters.values()} == {"unknown"}
+
+
 def test_tcp_labels_stay_as_they_were_first() -> None:
     store = Store()
     metrics, rules = make(store)

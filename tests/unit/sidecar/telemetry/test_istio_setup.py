@@ -8,9 +8,14 @@ import pytest
 
 from config.model.core import Node, TrafficDirection
 from config.model.istio import IstioStatsSpec
-from sidecar.telemetry.istio_setup import set_up_istio_stats
+from config.model.telemetry import TelemetryOptions
+from protocols.http.headers import Headers
+from sidecar.stream_info import GrpcMessages
+from sidecar.telemetry.istio_report import MessageReport
+from sidecar.telemetry.istio_setup import reports_callers, set_up_istio_stats
 from stats.istio import PEER_LABELS
 from stats.store import Rotation, Store
+from tests.unit.sidecar.telemetry.istio_streams import new_stream
 
 
 def test_all_filters_share_one_ceiling_and_one_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -44,3 +49,57 @@ def test_rotation_and_what_is_never_evicted() -> None:
         store.evict_unused()
     (build,) = store.gauges.values()
     assert (build.tag_extracted_name, build.value) == ("istiocustom.istio_build", 1)
+
+
+@pytest.mark.parametrize(
+    ("opted_in", "node_id", "direction", "expected"),
+    [
+        (True, "router~1.2.3.4~egress.x~x", TrafficDirection.OUTBOUND, True),
+        (True, "router~1.2.3.4~egress.x~x", TrafficDirection.UNSPECIFIED, True),
+        (True, "router~1.2.3.4~egress.x~x", TrafficDirection.INBOUND, False),
+        (True, "sidecar~1.2.3.4~a.x~x", TrafficDirection.OUTBOUND, False),
+        (False, "router~1.2.3.4~egress.x~x", TrafficDirection.OUTBOUND, False),
+    ],
+)
+def test_who_reports_callers(
+    opted_in: bool, node_id: str, direction: TrafficDirection, expected: bool
+) -> None:
+    options, node = TelemetryOptions(gateway_destination_reporter=opted_in), Node(id=node_id)
+    assert reports_callers(options, node, direction) is expected
+    setup = set_up_istio_stats(IstioStatsSpec(), Store().root, node, direction, options)
+    assert (setup.caller_rules is not None) is expected
+
+
+def test_a_gateway_counts_everything_twice() -> None:
+    """As a source and as a destination, at ticks and at the end."""
+    store = Store()
+    options = TelemetryOptions(gateway_destination_reporter=True)
+    direction = TrafficDirection.OUTBOUND
+    setup = set_up_istio_stats(IstioStatsSpec(), store.root, Node(id="router~"), direction, options)
+    stream, report = new_stream(), MessageReport()
+    stream.request_headers = Headers.request(
+        b"POST", b"/a.B/c", b"a", [(b"content-type", b"application/grpc")]
+    )
+    stream.connection.peer_not_found = True
+    messages = stream.grpc_messages = GrpcMessages()
+    messages.requests.count = 3
+    setup.http_reporter().tick(stream, report)
+    setup.http_reporter().end(stream, report)
+    connection = new_stream()
+    connection.bytes_sent = 5
+    tcp = setup.tcp_reporter(connection)
+    tcp.tick(waited=True)
+    tcp.close()
+    for name, value in {
+        "requests_total": 1,
+        "request_messages_total": 3,
+        "tcp_connections_opened_total": 1,
+        "tcp_connections_closed_total": 1,
+        "tcp_sent_bytes_total": 5,
+    }.items():
+        found = {
+            dict(each.tags)["reporter"]: each.value
+            for each in store.counters.values()
+            if each.tag_extracted_name == f"istiocustom.istio_{name}"
+        }
+        assert found == {"source": value, "destination": value}
