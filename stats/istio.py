@@ -321,7 +321,7 @@ class Series:
         self._policy = policy
         self._generation = metrics.generation
         self._http: dict[tuple[str, int, str, str, tuple[str, ...]], HttpHandles] = {}
-        self._tcp: dict[tuple[str, tuple[str, ...]], TcpHandles] = {}
+        self._tcp: dict[tuple[str, tuple[str, ...], str], TcpHandles] = {}
         self._messages: dict[tuple[str, ...], MessageHandles] = {}
 
     def current(self) -> Series:
@@ -346,14 +346,15 @@ class Series:
                 self._http[key] = handles
         return handles
 
-    def tcp(self, flags: str, extra: tuple[str, ...] = NO_EXTRA) -> TcpHandles:
-        key = flags, extra
+    def tcp(self, flags: str, extra: tuple[str, ...] = NO_EXTRA, protocol: str = "tcp") -> TcpHandles:
+        """`protocol` `http`: a stream that was upgraded."""
+        key = flags, extra, protocol
         handles = self._tcp.get(key)
         if handles is None:
             if len(self._tcp) >= _MAX_REMEMBERED:
                 self._tcp.clear()
             handles = self._tcp[key] = self._metrics.make_tcp(
-                (*self.values, "tcp", flags, self._policy), extra
+                (*self.values, protocol, flags, self._policy), extra
             )
         return handles
 

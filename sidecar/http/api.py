@@ -34,6 +34,14 @@ class Stream(Protocol):
     #: Terminal filter: set to be told when the client takes no more of the response (True), or takes again (False).
     on_response_full: Callable[[bool], None] | None
 
+    @property
+    def wants_tunnel(self) -> bool:
+        """An upgrade or a CONNECT, granted or not."""
+
+    @property
+    def is_upgraded(self) -> bool:
+        """A tunnel: one that was granted."""
+
     def reply(
         self,
         status: int,

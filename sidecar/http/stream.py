@@ -178,6 +178,11 @@ class ActiveStream:
             and 200 <= self.info.response_code < 300
         )
 
+    @property
+    def is_upgraded(self) -> bool:
+        """A tunnel: an upgrade or a CONNECT that was granted."""
+        return self._upgrading and (self.info.response_code == 101 or self.is_connected)
+
     def _asked_upgrade(self, headers: Headers) -> bytes | None:
         """What the request wants to become, where there is a route for it (Envoy); CONNECT counts as an upgrade."""
         if self.route is None:

@@ -119,7 +119,7 @@ def _traced(stream: StreamInfo) -> tuple[str, str, float] | None:
 
 
 class TcpReporter:
-    """Reports one TCP connection: `tick` every reporting interval, `close` once.
+    """Reports one TCP connection, or HTTP stream that was upgraded: `tick` every reporting interval, `close` once.
 
     Reads the totals `stream.bytes_received` and `stream.bytes_sent` (towards downstream) and adds what is new. Nothing is
     reported before it is known who the peer is, except at the close. Labels, response flags included, are computed once.
@@ -130,6 +130,7 @@ class TcpReporter:
         "_extra",
         "_flags",
         "_metrics",
+        "_protocol",
         "_received",
         "_rules",
         "_sent",
@@ -143,11 +144,15 @@ class TcpReporter:
         rules: LabelRules,
         stream: StreamInfo,
         expressions: Expressions | None = None,
+        *,
+        upgraded: bool = False,
     ) -> None:
+        """`upgraded`: the labels, and the `request_protocol`, are those of an HTTP stream."""
         self._metrics = metrics
         self._rules = rules
         self._expressions = expressions
         self._stream = stream
+        self._protocol = "http" if upgraded else "tcp"
         self._series: Series | None = None
         self._flags = ""
         self._extra: tuple[str, ...] = NO_EXTRA
@@ -162,7 +167,7 @@ class TcpReporter:
     def close(self) -> None:
         """The connection is closed; call once, with the last totals in place."""
         self._report().count_closed()
-        if self._metrics.plans.custom:
+        if self._metrics.plans.custom and self._protocol == "tcp":  # else they are counted as the request's
             self._metrics.record_custom(self._extra)
 
     def _report(self) -> TcpHandles:
@@ -170,12 +175,12 @@ class TcpReporter:
         series = self._series
         first = series is None
         if series is None:
-            series = self._rules.tcp(stream)
+            series = self._rules.tcp(stream) if self._protocol == "tcp" else self._rules.http(stream)
             self._flags = stream.flag_names or "-"
             if self._expressions is not None:
                 self._extra = self._expressions.evaluate(stream, ended=False)
         self._series = series = series.current()
-        handles = series.tcp(self._flags, self._extra)
+        handles = series.tcp(self._flags, self._extra, self._protocol)
         if first:
             handles.count_opened()
         handles.add_bytes(stream.bytes_sent - self._sent, stream.bytes_received - self._received)

@@ -42,12 +42,13 @@ class IstioStatsSetup(NamedTuple):
             return own
         return GatewayHttpReporter(own, HttpReporter(self.metrics, self.caller_rules))
 
-    def tcp_reporter(self, stream: StreamInfo) -> TcpReporting:
-        """For one connection."""
-        own = TcpReporter(self.metrics, self.rules, stream)
+    def tcp_reporter(self, stream: StreamInfo, *, upgraded: bool = False) -> TcpReporting:
+        """For one connection, or for one HTTP stream that was upgraded."""
+        own = TcpReporter(self.metrics, self.rules, stream, upgraded=upgraded)
         if self.caller_rules is None:
             return own
-        return GatewayTcpReporter(own, TcpReporter(self.metrics, self.caller_rules, stream))
+        of_callers = TcpReporter(self.metrics, self.caller_rules, stream, upgraded=upgraded)
+        return GatewayTcpReporter(own, of_callers)
 
 
 def reports_callers(options: TelemetryOptions, node: Node, direction: TrafficDirection) -> bool:

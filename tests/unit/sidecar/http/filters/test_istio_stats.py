@@ -10,7 +10,7 @@ import pytest
 from config.model.cluster import UpstreamHttpOptions
 from config.model.core import Metadata, Node, TrafficDirection
 from config.model.grpc import GrpcStatsSpec, GrpcWebSpec
-from config.model.http import HttpFilterSpec, RouterSpec
+from config.model.http import HttpFilterSpec, RouterSpec, UpgradeConfig
 from config.model.istio import IstioHeadersMethod, IstioStatsSpec, PeerMetadataSpec
 from protocols.grpc.framing import frame
 from protocols.http.headers import Headers
@@ -39,6 +39,7 @@ def floor_of(*filters: HttpFilterSpec, interval_s: float = 5.0, **fields: object
         filters=[INBOUND, *filters, stats, RouterSpec()],
         node=NODE,
         direction=TrafficDirection.INBOUND,
+        **fields,
     )
 
 
@@ -237,4 +238,79 @@ class TestGrpc:
 def stream_with(content_type: str) -> Stream:
     """As much of a stream as a factory looks at."""
     headers = Headers([(b"content-type", content_type.encode())])
-    return cast("Stream", SimpleNamespace(request_headers=headers, info=None))
+    return cast("Stream", SimpleNamespace(request_headers=headers, info=None, wants_tunnel=False))
+
+
+# Upgrades
+
+UPGRADE = ("connection: upgrade", "upgrade: websocket")
+SWITCHED = b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+
+
+def tunnel_totals(floor: HttpFloor) -> dict[str, int]:
+    """The TCP metrics, each of one series; empty when there is none."""
+    return {
+        stat.tag_extracted_name.removeprefix("istiocustom.istio_tcp_"): stat.value
+        for stat in floor.store.counters.values()
+        if ".istio_tcp_" in stat.tag_extracted_name
+    }
+
+
+def tunnel_labels(floor: HttpFloor) -> list[dict[str, str]]:
+    found = [stat.tags for stat in floor.store.counters.values() if ".istio_tcp_" in stat.tag_extracted_name]
+    return [dict(tags) for tags in dict.fromkeys(found)]
+
+
+class TestUpgrades:
+    def upgraded(self, interval_s: float = 5.0) -> tuple[HttpFloor, Client, Server]:
+        floor = floor_of(interval_s=interval_s, upgrade_configs=(UpgradeConfig("websocket"),))
+        client = floor.connect()
+        client.send(request("GET", "/", PEER, *UPGRADE))
+        return floor, client, floor.server()
+
+    def test_a_tunnel_is_reported_as_tcp_is(self) -> None:
+        floor, client, server = self.upgraded()
+        floor.advance(5.5)
+        assert tunnel_totals(floor) == {}  # not granted yet
+        server.send(SWITCHED + b"hello")
+        client.send(b"abc")
+        floor.advance(5)
+        moved = {"connections_opened_total": 1, "sent_bytes_total": 5, "received_bytes_total": 3}
+        assert tunnel_totals(floor) == moved
+        assert requests_total(floor) == []
+        client.send(b"defg")
+        floor.advance(5)
+        assert tunnel_totals(floor) == moved | {"received_bytes_total": 7}
+        server.send(b"!")
+        client.lose()
+        ended = {"sent_bytes_total": 6, "received_bytes_total": 7, "connections_closed_total": 1}
+        assert tunnel_totals(floor) == moved | ended
+        ((labels, count),) = requests_total(floor)
+        assert (count, labels["response_code"], labels["request_protocol"]) == (1, "101", "http")
+        (own,) = tunnel_labels(floor)
+        assert own["request_protocol"] == "http"
+        same = ("source_workload", "destination_service", "destination_service_name", "reporter")
+        assert [own[name] for name in same] == [labels[name] for name in same]
+        floor.advance(60)
+        assert tunnel_totals(floor) == moved | ended
+
+    def test_an_interval_of_0_reports_at_the_end_only(self) -> None:
+        floor, client, server = self.upgraded(interval_s=0)
+        server.send(SWITCHED + b"hello")
+        floor.advance(60)
+        assert tunnel_totals(floor) == {}
+        client.lose()
+        assert tunnel_totals(floor) == {
+            "connections_opened_total": 1,
+            "connections_closed_total": 1,
+            "sent_bytes_total": 5,
+            "received_bytes_total": 0,
+        }
+
+    def test_what_is_not_granted_is_a_request_only(self) -> None:
+        floor, _, server = self.upgraded()
+        server.send(response(403, body=b"no"))
+        floor.advance(6)
+        assert tunnel_totals(floor) == {}
+        ((labels, _),) = requests_total(floor)
+        assert labels["response_code"] == "403"
