@@ -22,17 +22,15 @@ from typing import Any, Final
 
 import pytest
 
-from config.bootstrap import Source
-from config.workload import parse_workload
-from config.workload_bootstrap import expand
 from tests.support.backends import HttpBackend, LoopThread, RecordedRequest, Script, Send, TcpBackend
 from tests.support.certificates import Mesh, spiffe
 from tests.support.grpc_client import GrpcClient
 from tests.support.grpc_echo import GrpcServer
 from tests.support.http_client import RawClient
 from tests.support.ports import free_port, free_ports
-from tests.support.process import Proxy, sidecar_command, start_proxy, wait_until
+from tests.support.process import Proxy, wait_until
 from tests.support.prometheus_server import PrometheusServer, QueryResult, has_number
+from tests.support.workloads import start_workload, workload_file
 
 SCRAPE_INTERVAL_S: Final = 0.5
 RATE_INTERVAL: Final = "5s"
@@ -190,11 +188,7 @@ class SmallMesh:
 
     def start(self) -> None:
         for name in PROXIES:
-            text = json.dumps(expand(parse_workload(Source(name, json.dumps(self._workload(name))))))
-            admin_port = json.loads(text)["admin"]["address"]["socket_address"]["port_value"]
-            self.proxies[name] = start_proxy(
-                sidecar_command(), text, self._directory, admin_port, name=name, drain_time_s=0
-            )
+            self.proxies[name] = start_workload(self._workload(name), self._directory)
         self._thread.start()
         wait_until(
             lambda: self.rounds or self._failure, timeout_s=DEADLINE_S, what="the first round of traffic"
@@ -218,24 +212,13 @@ class SmallMesh:
         self._loop.close()
 
     def _workload(self, name: str) -> dict[str, Any]:
-        app = name.removesuffix("-v1")
-        namespace = "istio-system" if name == GATEWAY else "default"
-        leaf = self._mesh.leaf(app, namespace)
-        return {
-            "workload": {
-                "name": name,
-                "namespace": namespace,
-                "cluster": f"cluster-of-{app}",
-                "labels": {"app": app, "version": "v1"},
-            },
-            "identity": {
-                "certificate": str(leaf.certificate),
-                "private_key": str(leaf.key),
-                "ca": str(self._mesh.root),
-            },
-            "admin": f"127.0.0.1:{free_port()}",
+        return workload_file(
+            self._mesh,
+            name,
+            namespace="istio-system" if name == GATEWAY else "default",
+            cluster=f"cluster-of-{name.removesuffix('-v1')}",
             **(self._inbound() if name == "reviews-v1" else self._outbound(name)),
-        }
+        )
 
     def _inbound(self) -> dict[str, Any]:
         ports = {

@@ -29,15 +29,18 @@ class QueryResult:
 
 
 class PrometheusServer:
-    """A running server with its own data directory. `config` is its configuration file as plain values or text."""
+    """A running server with its own data directory. `config` is its configuration file, or what is to stand in it."""
 
-    def __init__(self, config: Mapping[str, Any] | str, directory: Path, *, port: int | None = None) -> None:
+    def __init__(self, config: Mapping[str, Any] | Path, directory: Path, *, port: int | None = None) -> None:
         program = require_program("prometheus", "prometheus")
         self.port = port or free_port()
         home = directory / f"prometheus-{self.port}"
         home.mkdir()
-        file = home / "prometheus.yml"
-        file.write_text(config if isinstance(config, str) else yaml.safe_dump(dict(config)), encoding="utf-8")
+        if isinstance(config, Path):
+            file = config
+        else:
+            file = home / "prometheus.yml"
+            file.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
         self._process = ChildProcess(
             [
                 program,
