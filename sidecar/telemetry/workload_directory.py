@@ -33,7 +33,7 @@ def peer_of(workload: DiscoveredWorkload) -> PeerMetadata:
 
 
 class WorkloadDirectory:
-    """Peers by their addresses. `total` (`workload_discovery.total`) is the number of workloads.
+    """Peers by their addresses. `total` (`workload_discovery.total`) is the number of addresses.
 
     Addresses of other networks than `network` are other machines than the ones we can reach there: such workloads are
     left out; "" on either side fits all.
@@ -62,7 +62,7 @@ class WorkloadDirectory:
         self._peers, self._addresses = {}, {}
         for workload in workloads:
             self._add(workload, known)
-        self._total.set(len(self._addresses))
+        self._total.set(len(self._peers))
 
     def update(self, changed: Iterable[DiscoveredWorkload], removed: Iterable[str] = ()) -> None:
         """What is new: workloads told for the first time or again, and the uids of those that are gone."""
@@ -71,7 +71,7 @@ class WorkloadDirectory:
         for workload in changed:
             self._remove(workload.uid)
             self._add(workload, {})
-        self._total.set(len(self._addresses))
+        self._total.set(len(self._peers))
 
     def _add(self, workload: DiscoveredWorkload, known: dict[PeerMetadata, PeerMetadata]) -> None:
         if self._network and workload.network and workload.network != self._network:
