@@ -17,7 +17,7 @@ from config.model.core import EMPTY_METADATA, Address, Metadata, TrafficDirectio
 from protocols.grpc.framing import MessageCounter
 
 if TYPE_CHECKING:
-    from protocols.http.codec import StreamMeter
+    from protocols.http.codec import HttpVersion, StreamMeter
     from protocols.http.headers import Headers
     from protocols.peer_metadata import PeerMetadata
     from protocols.tls.certificate import PeerCertificate
@@ -258,6 +258,15 @@ class UpstreamConnectionState:
         self.peer_not_found = False
 
 
+class UpstreamExchange(Protocol):
+    """A request on its way to an upstream, as those see it who report on it."""
+
+    meter: StreamMeter
+
+    @property
+    def version(self) -> HttpVersion: ...
+
+
 class GrpcMessages:
     """The messages of a gRPC stream in both directions, counted by whoever sees them (`grpc_stats`)."""
 
@@ -284,7 +293,7 @@ class StreamInfo:
     """One HTTP stream, or one TCP proxy session.
 
     `bytes_received` / `bytes_sent` are body bytes (HTTP) or payload bytes (TCP) of the downstream side; `meter` has the wire
-    bytes of an HTTP stream, `upstream_wire_*` those of the upstream side. All `*_ns` times are monotonic, 0 when the thing
+    bytes of an HTTP stream, `upstream_exchange` those of the upstream side. All `*_ns` times are monotonic, 0 when the thing
     has not happened. `trace` is None where nothing is traced. `connection` is None only for the admin server's own streams.
     """
 
@@ -298,9 +307,11 @@ class StreamInfo:
         "connection",
         "downstream_peer",
         "dynamic_metadata",
+        "earlier_exchanges",
         "end_ns",
         "first_response_byte_ns",
         "first_upstream_rx_byte_ns",
+        "first_upstream_tx_byte_ns",
         "flag_names",
         "grpc_messages",
         "last_request_byte_ns",
@@ -324,9 +335,8 @@ class StreamInfo:
         "start_s",
         "trace",
         "upstream",
+        "upstream_exchange",
         "upstream_peer",
-        "upstream_wire_received",
-        "upstream_wire_sent",
         "virtual_host_name",
     )
 
@@ -337,6 +347,7 @@ class StreamInfo:
         self.end_ns = 0
         self.last_request_byte_ns = 0
         self.last_upstream_tx_byte_ns = 0
+        self.first_upstream_tx_byte_ns = 0
         self.first_upstream_rx_byte_ns = 0
         self.last_upstream_rx_byte_ns = 0
         self.first_response_byte_ns = 0
@@ -356,8 +367,10 @@ class StreamInfo:
         self.meter: StreamMeter | None = None
         #: `envoy.filters.http.grpc_stats`, from the first message on; None also where nobody emits it
         self.grpc_messages: GrpcMessages | None = None
-        self.upstream_wire_received = 0
-        self.upstream_wire_sent = 0
+        #: the last attempt that got a connection
+        self.upstream_exchange: UpstreamExchange | None = None
+        #: the sum of those before it
+        self.earlier_exchanges: StreamMeter | None = None
         self.route_name = ""
         self.virtual_host_name = ""
         self.route_metadata: Metadata | None = None

@@ -107,7 +107,8 @@ class StreamMeter:
     """Bytes of one stream on this side of the proxy, as the codec saw them (Envoy's BytesMeter). TLS not included.
 
     `wire` counts everything of the message: start line, fields, separators, chunk framing, body, trailers;
-    `header` only the heads; body bytes alone are counted by the hall.
+    `header` only the fields of heads, counted as Envoy does: in HTTP/1 without start line, empty line and the blanks behind received
+    names. Body bytes alone are counted by the hall.
     """
 
     __slots__ = ("header_received", "header_sent", "wire_received", "wire_sent")
@@ -117,6 +118,13 @@ class StreamMeter:
         self.header_sent = 0
         self.wire_received = 0
         self.wire_sent = 0
+
+
+def sum_of(one: StreamMeter | None, other: StreamMeter) -> StreamMeter:
+    total = StreamMeter()
+    for name in StreamMeter.__slots__:
+        setattr(total, name, getattr(other, name) + (getattr(one, name) if one is not None else 0))
+    return total
 
 
 class CodecSink(Protocol):

@@ -192,8 +192,9 @@ class Http1(ABC):
     def _write_head(self, text: bytes) -> None:
         self._output.append(text)
         meter = self._meter
-        meter.header_sent += len(text)
-        meter.wire_sent += len(text)
+        size = len(text)
+        meter.header_sent += size - text.find(b"\n") - 3  # neither the first line nor the empty one
+        meter.wire_sent += size
 
     def _die(self) -> None:
         self._reading = DEAD

@@ -19,7 +19,7 @@ from protocols.http.h1 import (
     BodyReaders,
     Http1,
 )
-from protocols.http.head import CODEC_ERROR, UNTIL_CLOSE, read_response_head
+from protocols.http.head import CODEC_ERROR, UNTIL_CLOSE, fields_size, read_response_head
 from protocols.http.head_writer import write_request_head
 from protocols.http.headers import Headers
 
@@ -96,7 +96,7 @@ class Http1Client(Http1):
             return b""
         size = head.size
         meter = self._meter
-        meter.header_received += size
+        meter.header_received += fields_size(data, size)
         meter.wire_received += size
         self._version = head.version
         surplus = data[size:] if len(data) > size else b""

@@ -19,7 +19,7 @@ from protocols.http.h1 import (
     BodyReaders,
     Http1,
 )
-from protocols.http.head import UNTIL_CLOSE, read_request_head
+from protocols.http.head import UNTIL_CLOSE, fields_size, read_request_head
 from protocols.http.head_writer import write_response_head
 from protocols.http.headers import Headers
 
@@ -103,7 +103,8 @@ class Http1Server(Http1):
         size = head.size
         self._stream_id += 1
         self._meter = meter = StreamMeter()
-        meter.header_received = meter.wire_received = size
+        meter.header_received = fields_size(data, size)
+        meter.wire_received = size
         self._sending = UNSENT
         self._version = head.version
         self._keep_alive = head.keep_alive

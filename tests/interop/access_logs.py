@@ -33,6 +33,7 @@ from tests.support.backends import (
     TcpBackend,
 )
 from tests.support.http_client import RawClient
+from tests.support.log_collector import LogCollector
 from tests.support.ports import free_ports
 from tests.support.process import ProxyCommand, start_proxy, wait_until
 
@@ -127,6 +128,24 @@ class Surroundings:
             )
             for each in configured
         }
+
+    def run_services(self, command: ProxyCommand, collector: LogCollector) -> None:
+        """All exchanges, logged to both gRPC services of the collector and to its OpenTelemetry service over HTTP."""
+        directory = self.directory / f"{command.name}-services"
+        directory.mkdir()
+        bootstrap = self._bootstrap(directory, [])
+        _log_to_services(bootstrap, collector)
+        proxy = start_proxy(
+            command, json.dumps(bootstrap), directory, self.admin_port, extra=_FLUSH_ARGUMENTS
+        )
+        try:
+            for number, exchange in enumerate(EXCHANGES, 1):
+                exchange(self)
+                _await_lines(directory / _PROBE, number)
+            collector.await_entries(len(EXCHANGES))
+            collector.await_records(2 * len(EXCHANGES))
+        finally:
+            proxy.terminate()
 
     def run_early(self, command: ProxyCommand) -> dict[str, list[str]]:
         """The lines of one log of streams (`filter`) and one of connections (`listener`), with entries before the end."""
@@ -230,6 +249,8 @@ EXCHANGES: Sequence[Callable[[Surroundings], None]] = (
     lambda at: at.request("GET", "/chunked", [("x-envoy-force-trace", "true"), ("x-empty", "")]),
     lambda at: at.request("POST", "/grpc/7", _GRPC, b"\0\0\0\0\0"),
     lambda at: at.request("GET", "/healthz"),
+    lambda at: at.request("GET", "/rst"),
+    lambda at: at.request("GET", "/retry"),
     lambda at: at.upgrade(),
     lambda at: at.tunnel(at.tcp_port, b"one\ntwo\n"),
     lambda at: at.tunnel(at.lost_port, b""),
@@ -271,6 +292,64 @@ def _log_early(bootstrap: Json, log: Json, connections: Json) -> None:
         config["access_log_options"] = options
 
 
+def _log_to_services(bootstrap: Json, collector: LogCollector) -> None:
+    h2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    grpc = _cluster("collector", collector.port)
+    grpc["typed_extension_protocol_options"] = {options: {"@type": f"type.googleapis.com/{options}", **h2}}
+    bootstrap["static_resources"]["clusters"] += [grpc, _cluster("http-collector", collector.http_port)]
+    service = {"envoy_grpc": {"cluster_name": "collector"}}
+    common = {
+        "log_name": "als",
+        "transport_api_version": "V3",
+        "grpc_service": service,
+        "buffer_flush_interval": "0.2s",
+    }
+    als_http = _logger(
+        "grpc.v3.HttpGrpcAccessLogConfig",
+        common_config=common,
+        additional_request_headers_to_log=["X-Two", "x-quote", "nope"],
+        additional_response_headers_to_log=["x-resp", "x-two"],
+        additional_response_trailers_to_log=["x-trailer"],
+    )
+    als_tcp = _logger("grpc.v3.TcpGrpcAccessLogConfig", common_config=common)
+    record: Json = {
+        "buffer_flush_interval": "0.2s",
+        "body": {"string_value": "%REQ(:PATH)% %RESPONSE_CODE% %REQ(X-TWO)%"},
+        "attributes": {
+            "values": [
+                {"key": "code", "value": {"string_value": "%RESPONSE_CODE%"}},
+                {"key": "none", "value": {"string_value": "%REQ(NOPE)%"}},
+                {
+                    "key": "nested",
+                    "value": {
+                        "kvlist_value": {"values": [{"key": "p", "value": {"string_value": "%PROTOCOL%"}}]}
+                    },
+                },
+                {
+                    "key": "list",
+                    "value": {"array_value": {"values": [{"string_value": "a%METADATA(ROUTE:istio:l)%"}]}},
+                },
+            ]
+        },
+        "resource_attributes": {"values": [{"key": "region", "value": {"string_value": "cn"}}]},
+    }
+    uri = {"uri": "http://logs.example/v1/logs", "cluster": "http-collector", "timeout": "1s"}
+    kind = "open_telemetry.v3.OpenTelemetryAccessLogConfig"
+    otlp = [
+        _logger(kind, grpc_service=service, log_name="otlp", **record),
+        _logger(kind, http_service={"http_uri": uri}, log_name="otlp-http", **record),
+    ]
+    for listener in bootstrap["static_resources"]["listeners"]:
+        config = listener["filter_chains"][0]["filters"][0]["typed_config"]
+        als = als_tcp if "TcpProxy" in config["@type"] else als_http
+        config["access_log"] = [*config["access_log"], als, *otlp]
+
+
+def _logger(kind: str, **fields: Any) -> Json:
+    return {"name": kind, "typed_config": {"@type": f"{_EXTENSIONS}.access_loggers.{kind}", **fields}}
+
+
 def _read_to_end(connection: socket.socket) -> None:
     try:
         while connection.recv(65536):
@@ -293,6 +372,8 @@ def _answer(request: RecordedRequest) -> Script:
     headers = "x-resp: RV\r\nx-two: a\r\nx-two: b\r\nserver: backend\r\n"
     if target.startswith("/close"):
         return [Do("close")]
+    if target.startswith("/rst"):
+        return [Do("rst")]
     if target.startswith("/upgrade"):
         head = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
         return [Send(head.encode() + _TUNNEL_GREETING), Do("close")]
@@ -307,6 +388,8 @@ def _answer(request: RecordedRequest) -> Script:
             Sleep(2.5 * _EARLY_INTERVAL_S),
             Send(f"HTTP/1.1 200 OK\r\n{headers}content-length: 0\r\n\r\n".encode()),
         ]
+    if target.startswith("/retry"):
+        return [Send(f"HTTP/1.1 503 Text\r\n{headers}content-length: 0\r\n\r\n".encode())]
     status = int(target.rpartition("/")[2]) if target.startswith("/status/") else 200
     answer = f"HTTP/1.1 {status} Text\r\n{headers}content-length: {len(body)}\r\n\r\n".encode()
     answer += b"" if request.method == "HEAD" else body
@@ -389,9 +472,16 @@ def _manager(access_logs: list[Json]) -> Json:
             },
             "http_filters": [
                 {
+                    "name": "envoy.filters.http.grpc_stats",
+                    "typed_config": {
+                        "@type": f"{_EXTENSIONS}.filters.http.grpc_stats.v3.FilterConfig",
+                        "emit_filter_state": True,
+                    },
+                },
+                {
                     "name": "envoy.filters.http.router",
                     "typed_config": {"@type": f"{_EXTENSIONS}.filters.http.router.v3.Router"},
-                }
+                },
             ],
         },
     }
@@ -435,6 +525,8 @@ def _routes() -> list[Json]:
         route("/rewrite", prefix_rewrite="/rewritten"),
         route("/closed", cluster="closed"),
         route("/close"),
+        route("/rst"),
+        route("/retry", retry_policy={"retry_on": "5xx", "num_retries": 2}),
         route("/slow", timeout="0.2s"),
         *map(route, ("/status", "/wait", "/chunked", "/grpc", "/upgrade", "/healthz")),
     ]

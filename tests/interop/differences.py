@@ -92,5 +92,10 @@ CONNECT = {
 }
 """The same for CONNECT."""
 
-ACCESS_LOG_LINES: dict[tuple[str, int], str] = {}
+ACCESS_LOG_LINES: dict[tuple[str, int], str] = {
+    ("decompressed-header-bytes", 12): "of a repeated request Envoy counts what it received twice",
+}
 """(log, number of the line) to the reason why the line differs."""
+
+ACCESS_LOG_ENTRY_FIELDS: dict[str, str] = {}
+"""Fields of entries for the access log service that are not compared, and why."""

@@ -13,7 +13,7 @@ from tests.support.envoy import require_envoy
 from tests.support.process import sidecar_command
 
 _LOGS = {each.name: each for each in logs()}
-_MINIMUM_LOGS = 50
+_MINIMUM_LOGS = 60
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
@@ -56,6 +57,44 @@ class LogCollector:
         )
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
+        self.posts: list[tuple[str, dict[str, str]]] = []  # path and headers of requests over HTTP
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.http_port: int = self._http.server_address[1]
+        self._http_thread = threading.Thread(target=self._http.serve_forever, name="log collector http")
+        self._http_thread.start()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self._body()
+                request = logs_service_pb2.ExportLogsServiceRequest.FromString(body)
+                with collector._lock:
+                    collector.posts.append(
+                        (self.path, {key.lower(): value for key, value in self.headers.items()})
+                    )
+                    collector.otlp.append(request)
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def _body(self) -> bytes:
+                if "content-length" in self.headers:
+                    return self.rfile.read(int(self.headers["content-length"]))
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
+
+            def log_message(self, *args: object) -> None:
+                return None
+
+        return Handler
 
     def _stream(self, messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
         with self._lock:
@@ -100,6 +139,9 @@ class LogCollector:
         )
 
     def stop(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._http_thread.join()
         self._server.stop(None).wait()
         self._pool.shutdown()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from config.model.http import RouterSpec
 from protocols.http import names
-from protocols.http.codec import HttpVersion, ResetReason
+from protocols.http.codec import HttpVersion, ResetReason, sum_of
 from protocols.http.headers import Headers
 from sidecar.http import local_reply
 from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
@@ -51,7 +51,7 @@ from stats.families import RouterStats
 if TYPE_CHECKING:
     from sidecar.stream_info import StreamInfo, UpstreamHost, UpstreamInfo
     from sidecar.transport.timers import Cancellable
-    from sidecar.upstream.api import Cluster, UpstreamStream
+    from sidecar.upstream.api import Cluster
     from sidecar.upstream.services import FilterContext
 
 _SERVICE_TIME: Final = b"x-envoy-upstream-service-time"
@@ -293,6 +293,9 @@ class Router(PassThrough):
         assert stream is not None and upstream is not None
         info, headers = stream.info, self._headers
         info.upstream = upstream.info
+        if info.upstream_exchange is not None and info.attempt_count > 1:
+            info.earlier_exchanges = sum_of(info.earlier_exchanges, info.upstream_exchange.meter)
+        info.upstream_exchange = upstream
         route = self._route
         if route.auto_host_rewrite:
             route.set_upstream_host(
@@ -300,12 +303,13 @@ class Router(PassThrough):
             )
         attempt.started = True
         if self._awaits_grant:
+            info.first_upstream_tx_byte_ns = self._factory.now_ns()
             upstream.send_headers(headers, False)
             if self._per_try_ms and (self._upgrade or self._request_ended):
                 self._arm_per_try()
             return
         ended = self._request_ended
-        attempt.sent_ns = self._factory.now_ns()
+        attempt.sent_ns = info.first_upstream_tx_byte_ns = self._factory.now_ns()
         if stream.trace is not None:
             stream.trace.first_sent_ns = attempt.sent_ns
             if attempt.span is not None:
@@ -589,7 +593,6 @@ class Router(PassThrough):
         attempt, self._attempt = self._attempt, None
         assert stream is not None
         if attempt is not None:
-            self._count_wire(stream.info, attempt.upstream)
             attempt.give_up()
         stream.info.add_flag(flags)
         fields: tuple[tuple[bytes, bytes], ...] = ()
@@ -612,11 +615,6 @@ class Router(PassThrough):
         if info.upstream is not None and info.upstream.host is not None:
             info.upstream.host.rq_timeout += 1
 
-    def _count_wire(self, info: StreamInfo, upstream: UpstreamStream | None) -> None:
-        if upstream is not None:
-            info.upstream_wire_received = upstream.meter.wire_received
-            info.upstream_wire_sent = upstream.meter.wire_sent
-
     # --- the end
 
     def on_bug(self, error: Exception) -> None:
@@ -629,7 +627,6 @@ class Router(PassThrough):
             return
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            self._count_wire(stream.info, attempt.upstream)
             attempt.give_up()
         for timer in (self._timer, self._per_try_timer, self._backoff):
             if timer is not None:

@@ -21,7 +21,6 @@ _Print: TypeAlias = Callable[[StreamInfo], bytes | None]
 
 _STRUCT_TYPE: Final = "type.googleapis.com/google.protobuf.Struct"
 _GRPC_STATS: Final = "envoy.filters.http.grpc_stats"
-_GRPC_STATS_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterObject"
 
 
 def _downstream_peer(info: StreamInfo) -> PeerMetadata | None:
@@ -68,7 +67,7 @@ def _filter_state(peers: Mapping[str, tuple[_PeerOf, bool]], *, streams: bool) -
         if key in peers:
             print_object = _peer_printer(*peers[key], form, name)
         elif streams and key == _GRPC_STATS:
-            print_object = _grpc_printer(form, name)
+            print_object = _grpc_printer(form, json=json)
         else:
             return not_gathered(argument)
         max_length, missing = argument.max_length, argument.missing
@@ -97,18 +96,22 @@ def _peer_printer(peer: _PeerOf, is_object: bool, form: str, name: str) -> _Prin
     return lambda info: print_peer(found) if (found := peer(info)) is not None else None
 
 
-def _grpc_printer(form: str, name: str) -> _Print:
-    def print_counts(messages: GrpcMessages) -> bytes:
-        requests, responses = messages.requests.count, messages.responses.count
+def _grpc_printer(form: str, *, json: bool) -> _Print:
+    """A `FilterObject` of grpc_stats, which has no fields for FIELD. The two ways to print it name them differently, as in Envoy."""
+    names = (
+        ("request_message_count", "response_message_count")
+        if json
+        else ("requestMessageCount", "responseMessageCount")
+    )
+
+    def print_counts(messages: GrpcMessages) -> bytes | None:
+        counts = (messages.requests.count, messages.responses.count)
         if form == "PLAIN":
-            return b"%d,%d" % (requests, responses)
-        counts = {"request_message_count": requests, "response_message_count": responses}
+            return b"%d,%d" % counts
         if form == "FIELD":
-            return str(counts[name]).encode() if name in counts else b""
+            return None
         # 64-bit numbers are strings in protobuf's JSON; those that are 0 are left out
-        return json_bytes(
-            {"@type": _GRPC_STATS_TYPE, **{key: str(each) for key, each in counts.items() if each}}
-        )
+        return json_bytes({name: str(count) for name, count in zip(names, counts, strict=True) if count})
 
     return lambda info: print_counts(info.grpc_messages) if info.grpc_messages is not None else None
 

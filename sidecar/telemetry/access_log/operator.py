@@ -68,6 +68,16 @@ def text(get: _TextOf) -> Builder:
     return build
 
 
+def present_text(get: _TextOf) -> Builder:
+    """A text fact that may be empty and still is there."""
+
+    def build(argument: Argument) -> Operator:
+        refuse_argument(argument)
+        return lambda info: get(info).encode("utf-8", "surrogateescape")
+
+    return build
+
+
 def number(get: _NumberOf) -> Builder:
     """A number that is always there."""
 

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from config.model.core import Address, InternalAddress, SocketAddress
 from protocols.tls.certificate import PeerCertificate
 from sidecar.stream_info import ResponseFlag, StreamInfo, TlsInfo, UpstreamInfo
+from sidecar.telemetry.access_log import byte_counts
 from sidecar.telemetry.access_log.filter_state import FILTER_STATE_OPERATORS
 from sidecar.telemetry.access_log.header_operators import HEADER_OPERATORS
 from sidecar.telemetry.access_log.json_values import quote
@@ -28,6 +29,7 @@ from sidecar.telemetry.access_log.operator import (
     not_gathered,
     number,
     optional_number,
+    present_text,
     refuse_argument,
     text,
 )
@@ -116,6 +118,30 @@ def _upstream_host_name_without_port(info: StreamInfo) -> str:
 
 def _upstream_text(get: Callable[[UpstreamInfo], str]) -> Builder:
     return text(lambda info: get(info.upstream) if info.upstream is not None else "")
+
+
+def _attempted(get: Callable[[UpstreamInfo], str]) -> Builder:
+    """Of the last attempt, if it got a connection (of a TCP session: also if not). Envoy's list has no others either."""
+
+    def attempted(info: StreamInfo) -> str:
+        last = info.upstream
+        return "" if last is None or (info.protocol and last.local_address is None) else get(last)
+
+    return text(attempted)
+
+
+def _downstream_close_type(info: StreamInfo) -> str:
+    return "RemoteReset" if info.response_flags & ResponseFlag.DOWNSTREAM_REMOTE_RESET else "Normal"
+
+
+def _upstream_close_type(info: StreamInfo) -> str:
+    if info.upstream is None:
+        return ""
+    return "RemoteReset" if info.response_flags & ResponseFlag.UPSTREAM_REMOTE_RESET else "Normal"
+
+
+def _upstream_protocol(info: StreamInfo) -> str:
+    return info.upstream_exchange.version.value if info.upstream_exchange is not None else ""
 
 
 # TLS
@@ -207,14 +233,6 @@ def _termination_details(info: StreamInfo) -> str:
 # Numbers of the stream
 
 
-def _meter(name: str) -> Builder:
-    def get(info: StreamInfo) -> int:
-        meter = info.meter
-        return getattr(meter, name) if meter is not None else 0
-
-    return number(get)
-
-
 def _protocol(argument: Argument) -> Operator:
     refuse_argument(argument)
     missing = argument.missing
@@ -259,7 +277,6 @@ def _environment(argument: Argument) -> Operator:
 
 #: Operators that Envoy knows and whose facts this proxy does not gather: always missing.
 _NOT_GATHERED: Final = (
-    "DOWNSTREAM_DETECTED_CLOSE_TYPE",
     "DOWNSTREAM_LOCAL_CLOSE_REASON",
     "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
     "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
@@ -268,8 +285,6 @@ _NOT_GATHERED: Final = (
     "DOWNSTREAM_PEER_FINGERPRINT_1",
     "DOWNSTREAM_PEER_OTHERNAME_SAN",
     "DOWNSTREAM_CX_RTT",
-    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
-    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
     "DOWNSTREAM_HANDSHAKE_DURATION",
     "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
     "DOWNSTREAM_PEER_ISSUER_SERIAL",
@@ -280,18 +295,7 @@ _NOT_GATHERED: Final = (
     "TLS_JA4_FINGERPRINT",
     "TRACE_ID",
     "UPSTREAM_CONNECTION_POOL_READY_DURATION",
-    "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
-    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
-    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
-    "UPSTREAM_DETECTED_CLOSE_TYPE",
-    "UPSTREAM_HEADER_BYTES_RECEIVED",
-    "UPSTREAM_HEADER_BYTES_SENT",
-    "UPSTREAM_HOSTS_ATTEMPTED",
-    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
-    "UPSTREAM_HOST_NAMES_ATTEMPTED",
-    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
     "UPSTREAM_LOCAL_CLOSE_REASON",
-    "UPSTREAM_PROTOCOL",
     "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID",
     "UPSTREAM_SERVER_NAME",
     "UPSTREAM_TLS_GROUP",
@@ -327,15 +331,17 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     "CONNECTION_ID": number(lambda info: info.connection.id),
     "CONNECTION_TERMINATION_DETAILS": text(_termination_details),
     "CUSTOM_FLAGS": constant(b""),
-    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": text(
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": present_text(
         lambda info: _endpoint_id(info.connection.direct_local_address)
     ),
-    "DOWNSTREAM_HEADER_BYTES_RECEIVED": _meter("header_received"),
-    "DOWNSTREAM_HEADER_BYTES_SENT": _meter("header_sent"),
-    "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": text(lambda info: _endpoint_id(info.connection.local_address)),
+    "DOWNSTREAM_HEADER_BYTES_RECEIVED": number(byte_counts.downstream_header_received),
+    "DOWNSTREAM_HEADER_BYTES_SENT": number(byte_counts.downstream_header_sent),
+    "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": present_text(
+        lambda info: _endpoint_id(info.connection.local_address)
+    ),
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON": text(lambda info: info.connection.transport_failure_reason),
-    "DOWNSTREAM_WIRE_BYTES_RECEIVED": _meter("wire_received"),
-    "DOWNSTREAM_WIRE_BYTES_SENT": _meter("wire_sent"),
+    "DOWNSTREAM_WIRE_BYTES_RECEIVED": number(byte_counts.downstream_wire_received),
+    "DOWNSTREAM_WIRE_BYTES_SENT": number(byte_counts.downstream_wire_sent),
     "ENVIRONMENT": _environment,
     "FILTER_CHAIN_NAME": text(lambda info: info.connection.filter_chain_name),
     "HOSTNAME": _hostname,
@@ -353,6 +359,24 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     "UPSTREAM_CLUSTER": text(lambda info: info.cluster_name),
     "UPSTREAM_CLUSTER_RAW": text(lambda info: info.cluster_name),
     "UPSTREAM_CONNECTION_ID": number(lambda info: info.upstream.connection_id if info.upstream else 0),
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": number(byte_counts.downstream_header_received),
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": number(byte_counts.downstream_header_sent),
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": number(byte_counts.upstream_header_received),
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": number(byte_counts.upstream_header_sent),
+    "UPSTREAM_HEADER_BYTES_RECEIVED": number(byte_counts.upstream_header_received),
+    "UPSTREAM_HEADER_BYTES_SENT": number(byte_counts.upstream_header_sent),
+    "UPSTREAM_CONNECTION_IDS_ATTEMPTED": _attempted(lambda each: str(each.connection_id or "")),
+    "UPSTREAM_HOSTS_ATTEMPTED": _attempted(lambda each: address_text(each.host_address)),
+    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": _attempted(lambda each: _without_port(each.host_address)),
+    "UPSTREAM_HOST_NAMES_ATTEMPTED": _attempted(
+        lambda each: each.hostname or address_text(each.host_address)
+    ),
+    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT": _attempted(
+        lambda each: each.hostname or _without_port(each.host_address)
+    ),
+    "DOWNSTREAM_DETECTED_CLOSE_TYPE": text(_downstream_close_type),
+    "UPSTREAM_DETECTED_CLOSE_TYPE": text(_upstream_close_type),
+    "UPSTREAM_PROTOCOL": text(_upstream_protocol),
     "UPSTREAM_HOST": text(_upstream_host),
     "UPSTREAM_HOST_NAME": text(_upstream_host_name),
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": text(_upstream_host_name_without_port),
@@ -360,6 +384,6 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _upstream_text(
         lambda upstream: "_".join(upstream.transport_failure_reason.split(" "))
     ),
-    "UPSTREAM_WIRE_BYTES_RECEIVED": number(lambda info: info.upstream_wire_received),
-    "UPSTREAM_WIRE_BYTES_SENT": number(lambda info: info.upstream_wire_sent),
+    "UPSTREAM_WIRE_BYTES_RECEIVED": number(byte_counts.upstream_wire_received),
+    "UPSTREAM_WIRE_BYTES_SENT": number(byte_counts.upstream_wire_sent),
 }

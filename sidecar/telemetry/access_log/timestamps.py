@@ -137,6 +137,7 @@ _InstantOf: TypeAlias = Callable[[StreamInfo], int]
 _INSTANTS: Final[Mapping[str, _InstantOf]] = {
     "DS_RX_BEG": lambda info: info.start_ns,
     "DS_RX_END": lambda info: info.last_request_byte_ns,
+    "US_TX_BEG": lambda info: info.first_upstream_tx_byte_ns,
     "US_TX_END": lambda info: info.last_upstream_tx_byte_ns,
     "US_RX_BEG": lambda info: info.first_upstream_rx_byte_ns,
     "US_RX_END": lambda info: info.last_upstream_rx_byte_ns,

@@ -16,6 +16,7 @@ from protocols.http.headers import Headers
 from protocols.protobuf import delimited
 from protocols.tls.certificate import PeerCertificate
 from sidecar.stream_info import ResponseFlag, StreamInfo, TlsInfo
+from sidecar.telemetry.access_log import byte_counts
 from sidecar.telemetry.access_log.filter_state import peer_of
 from sidecar.telemetry.access_log.format import compile_format
 from sidecar.version import VERSION
@@ -131,12 +132,10 @@ def _fill_common(common: Any, info: StreamInfo, keys: Iterable[str]) -> None:
     common.stream_id = _stream_id(info).decode("latin-1")
     common.intermediate_log_entry = info.log_type not in _END
     common.access_log_type = accesslog_pb2.AccessLogType.Value(info.log_type or "NotSet")
-    meter = info.meter
-    if meter is not None:
-        common.downstream_wire_bytes_received = meter.wire_received
-        common.downstream_wire_bytes_sent = meter.wire_sent
-    common.upstream_wire_bytes_received = info.upstream_wire_received
-    common.upstream_wire_bytes_sent = info.upstream_wire_sent
+    common.downstream_wire_bytes_received = byte_counts.downstream_wire_received(info)
+    common.downstream_wire_bytes_sent = byte_counts.downstream_wire_sent(info)
+    common.upstream_wire_bytes_received = byte_counts.upstream_wire_received(info)
+    common.upstream_wire_bytes_sent = byte_counts.upstream_wire_sent(info)
     for namespace, metadata in (info.dynamic_metadata or {}).items():
         json_format.ParseDict(dict(metadata), common.metadata.filter_metadata[namespace])
     for key in keys:
@@ -151,6 +150,7 @@ def _fill_times(common: Any, info: StreamInfo) -> None:
     """Since the start of the stream; what did not happen is left out."""
     for name, at_ns in (
         ("time_to_last_rx_byte", info.last_request_byte_ns),
+        ("time_to_first_upstream_tx_byte", info.first_upstream_tx_byte_ns),
         ("time_to_last_upstream_tx_byte", info.last_upstream_tx_byte_ns),
         ("time_to_first_upstream_rx_byte", info.first_upstream_rx_byte_ns),
         ("time_to_last_upstream_rx_byte", info.last_upstream_rx_byte_ns),
@@ -193,8 +193,8 @@ def _fill_certificate(properties: Any, certificate: PeerCertificate) -> None:
 def _fill_request(request: Any, info: StreamInfo, names: tuple[bytes, ...]) -> None:
     headers = info.request_headers
     request.request_body_bytes = info.bytes_received
-    if info.meter is not None:
-        request.downstream_header_bytes_received = info.meter.header_received
+    request.downstream_header_bytes_received = byte_counts.downstream_header_received(info)
+    request.upstream_header_bytes_sent = byte_counts.upstream_header_sent(info)
     if headers is None:
         return
     method = headers.method.decode("latin-1")
@@ -223,8 +223,8 @@ def _fill_response(
         response.response_code.value = info.response_code
     response.response_body_bytes = info.bytes_sent
     response.response_code_details = _text(info.response_code_details)
-    if info.meter is not None:
-        response.downstream_header_bytes_sent = info.meter.header_sent
+    response.downstream_header_bytes_sent = byte_counts.downstream_header_sent(info)
+    response.upstream_header_bytes_received = byte_counts.upstream_header_received(info)
     if info.response_headers is not None:
         response.response_headers_bytes = info.response_headers.size_bytes()
         _fill_headers(response.response_headers, info.response_headers, names)

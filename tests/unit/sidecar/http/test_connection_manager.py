@@ -729,7 +729,9 @@ class TestStats:
         info = floor.last.info
         assert info.meter is not None
         assert (info.meter.wire_received, info.meter.wire_sent) == (len(GET), len(answer))
-        assert (info.upstream_wire_received, info.upstream_wire_sent) == (len(OK), len(sent))
+        assert info.upstream_exchange is not None
+        meter = info.upstream_exchange.meter
+        assert (meter.wire_received, meter.wire_sent) == (len(OK), len(sent))
 
     def test_spec_is_the_one_given(self, make: Make) -> None:
         assert isinstance(make().config.spec, HttpConnectionManagerSpec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config.model.core import Metadata, SocketAddress
-from protocols.http.codec import StreamMeter
+from protocols.http.codec import HttpVersion, StreamMeter
 from protocols.http.headers import Headers
 from protocols.tls.certificate import PeerCertificate
 from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo, TlsInfo, UpstreamInfo
@@ -46,6 +46,14 @@ def stream(info: ConnectionInfo) -> StreamInfo:
     return found
 
 
+class Exchange:
+    """Implements `UpstreamExchange`."""
+
+    def __init__(self) -> None:
+        self.meter = StreamMeter()
+        self.version = HttpVersion.HTTP11
+
+
 def proxied() -> StreamInfo:
     """A request that was answered by the upstream (after prefix rewriting)."""
     info = stream(connection())
@@ -53,7 +61,8 @@ def proxied() -> StreamInfo:
     info.last_response_byte_ns = info.end_ns
     info.protocol, info.response_code, info.response_code_details = "HTTP/1.1", 200, "via_upstream"
     info.bytes_received, info.bytes_sent = 4, 5
-    info.upstream_wire_sent, info.upstream_wire_received = 309, 86
+    info.upstream_exchange = exchange = Exchange()
+    exchange.meter.wire_sent, exchange.meter.wire_received = 309, 86
     info.request_headers = Headers.request(
         b"POST",
         b"/rewritten/ab?q=1&x=2",
