@@ -237,7 +237,9 @@ _GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
 #: One line of each unfiltered log for each of them.
 EXCHANGES: Sequence[Callable[[Surroundings], None]] = (
     lambda at: at.request(
-        "GET", "/ok?q=1&x=2", [("x-forwarded-for", "10.0.0.9"), ("x-quote", 'a"b\\c\td/é')]
+        "GET",
+        "/ok?q=1&x=2&e=a%20b%2Bc+d%26%22%C3%A9",
+        [("x-forwarded-for", "10.0.0.9"), ("x-quote", 'a"b\\c\td/é')],
     ),
     lambda at: at.request("POST", "/status/503", [("x-two", "a"), ("x-two", "b")], b"body"),
     lambda at: at.request("HEAD", "/rewrite/this"),

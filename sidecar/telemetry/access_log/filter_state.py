@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from protocols.peer_metadata import PeerMetadata, serialize_struct
 from sidecar.stream_info import GrpcMessages, StreamInfo
 from sidecar.telemetry.access_log.json_values import json_bytes, quote
-from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator, not_gathered
+from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator, absent
 
 _PeerOf: TypeAlias = Callable[[StreamInfo], PeerMetadata | None]
 #: Prints the object of a stream; None if it has none.
@@ -69,7 +69,7 @@ def _filter_state(peers: Mapping[str, tuple[_PeerOf, bool]], *, streams: bool) -
         elif streams and key == _GRPC_STATS:
             print_object = _grpc_printer(form, json=json)
         else:
-            return not_gathered(argument)
+            return absent(argument)
         max_length, missing = argument.max_length, argument.missing
 
         def read(info: StreamInfo) -> bytes:

@@ -84,7 +84,7 @@ class FilterCompiler:
                 names, wanted = frozenset(filter_spec.types), not filter_spec.exclude
                 return lambda info: (info.log_type in names) is wanted
             case spec.TraceableFilter():
-                return lambda info: False  # nothing is traced
+                return lambda info: info.trace is not None and info.trace.sampled
             case spec.NotHealthCheckFilter():
                 return lambda info: True  # there is no filter here that answers health checks
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from operator import attrgetter, methodcaller
 from typing import Final, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 from protocols.grpc.status import GrpcStatus, is_grpc_request, status_of
 from protocols.http.headers import Headers
@@ -18,6 +19,7 @@ from sidecar.telemetry.access_log.operator import (
     Operator,
     number,
     numeric,
+    refuse_argument,
     refuse_length,
 )
 
@@ -140,7 +142,7 @@ def _query(headers: Headers) -> bytes:
 
 
 def _query_param(argument: Argument) -> Operator:
-    """The first query parameter of that name, as it stands in the path."""
+    """The first query parameter of that name, percent-decoded."""
     if not argument.text:
         raise ValueError("QUERY_PARAM needs (NAME)")
     prefix = argument.text.encode() + b"="
@@ -150,15 +152,37 @@ def _query_param(argument: Argument) -> Operator:
         if info.request_headers is not None:
             for pair in _query(info.request_headers).split(b"&"):
                 if pair.startswith(prefix):
-                    return pair[len(prefix) :][:max_length]
+                    return unquote_to_bytes(pair[len(prefix) :])[:max_length]
         return missing
 
     return read
 
 
 def _query_params(argument: Argument) -> Operator:
-    missing = argument.missing
-    return lambda info: (_query(info.request_headers) if info.request_headers is not None else b"") or missing
+    """`QUERY_PARAMS(ORIG|DECODED):N`: as it stands in the path, or with no more percent-encoding than is needed."""
+    if argument.text not in (None, "", "ORIG", "DECODED"):
+        raise ValueError("QUERY_PARAMS needs ORIG or DECODED")
+    decoded = argument.text == "DECODED"
+    max_length, missing = argument.max_length, argument.missing
+
+    def read(info: StreamInfo) -> bytes:
+        query = _query(info.request_headers) if info.request_headers is not None else b""
+        return (_simplest(query) if decoded else query)[:max_length] or missing
+
+    return read
+
+
+_ENCODED: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
+#: What may stand in a query without being encoded.
+_PLAIN: Final = frozenset(bytes((code,)) for code in range(0x21, 0x7F)) - frozenset(
+    (b'"', b"<", b">", b"\\", b"^", b"`", b"{", b"|", b"}")
+)
+
+
+def _simplest(query: bytes) -> bytes:
+    return _ENCODED.sub(
+        lambda found: code if (code := unquote_to_bytes(found[0])) in _PLAIN else found[0], query
+    )
 
 
 # gRPC
@@ -199,6 +223,11 @@ def _grpc_status(argument: Argument) -> Operator:
     return read
 
 
+def _grpc_status_number(argument: Argument) -> Operator:
+    refuse_argument(argument)
+    return _grpc_status(argument._replace(text="NUMBER"))
+
+
 def _grpc_status_json(argument: Argument) -> Operator:
     read, missing = _grpc_status(argument), argument.missing
     if argument.text == "NUMBER":
@@ -208,7 +237,7 @@ def _grpc_status_json(argument: Argument) -> Operator:
 
 HEADER_OPERATORS: Final[Mapping[str, Builder]] = {
     "GRPC_STATUS": JsonBuilder(_grpc_status, _grpc_status_json),
-    "GRPC_STATUS_NUMBER": numeric(lambda argument: _grpc_status(argument._replace(text="NUMBER"))),
+    "GRPC_STATUS_NUMBER": numeric(_grpc_status_number),
     "PATH": _path,
     "QUERY_PARAM": _query_param,
     "QUERY_PARAMS": _query_params,

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from config.model.core import Metadata
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.json_values import json_bytes, quote
-from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator
+from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator, refuse_length
 
 _MetadataOf: TypeAlias = Callable[[StreamInfo], Metadata | None]
 
@@ -62,6 +62,8 @@ def _metadata_of(source: str) -> Builder:
     def build(argument: Argument, *, json: bool = False) -> Operator:
         if not argument.text:
             raise ValueError("operator needs (NAMESPACE:KEY:...)")
+        if source != "DYNAMIC":
+            refuse_length(argument)
         return _print_metadata(_SOURCES[source], argument.text.split(":"), argument, json=json)
 
     return JsonBuilder(build, partial(build, json=True))

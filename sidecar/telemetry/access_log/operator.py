@@ -47,7 +47,8 @@ _NumberOf: TypeAlias = Callable[[StreamInfo], int]
 
 
 def refuse_argument(argument: Argument) -> None:
-    if argument.text is not None:
+    """`()` is as good as nothing."""
+    if argument.text:
         raise ValueError("operator takes no argument")
     refuse_length(argument)
 
@@ -99,10 +100,16 @@ def optional_number(get: Callable[[StreamInfo], int | None]) -> Builder:
     return numeric(build)
 
 
-def not_gathered(argument: Argument) -> Operator:
-    """A fact of Envoy's that this proxy does not have."""
+def absent(argument: Argument) -> Operator:
+    """Something that is never there."""
     missing = argument.missing
     return lambda info: missing
+
+
+def not_gathered(argument: Argument) -> Operator:
+    """A fact of Envoy's that this proxy does not have."""
+    refuse_argument(argument)
+    return absent(argument)
 
 
 def constant(value: bytes) -> Builder:

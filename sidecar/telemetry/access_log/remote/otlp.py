@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeAlias
 from config.model.access_log import OpenTelemetryAccessLogSpec
 from config.model.core import Node
 from protocols.protobuf import delimited, fixed64
-from sidecar.stream_info import StreamInfo
+from sidecar.stream_info import StreamInfo, Trace
 from sidecar.telemetry.access_log.format import compile_format
 from sidecar.telemetry.access_log.json_values import quote
 
@@ -34,7 +34,9 @@ class Encoding(Protocol):
 
     def pairs(self, pairs: list[tuple[str, bytes]]) -> bytes: ...
 
-    def record(self, time_ns: int, body: bytes | None, attributes: list[tuple[str, bytes]]) -> bytes: ...
+    def record(
+        self, time_ns: int, body: bytes | None, attributes: list[tuple[str, bytes]], trace: Trace | None
+    ) -> bytes: ...
 
     def request(self, resource: list[tuple[str, bytes]], records: list[bytes]) -> bytes: ...
 
@@ -53,11 +55,18 @@ class Protobuf:
     def pairs(self, pairs: list[tuple[str, bytes]]) -> bytes:
         return delimited(6, b"".join(self._key_values(1, pairs)))
 
-    def record(self, time_ns: int, body: bytes | None, attributes: list[tuple[str, bytes]]) -> bytes:
+    def record(
+        self, time_ns: int, body: bytes | None, attributes: list[tuple[str, bytes]], trace: Trace | None
+    ) -> bytes:
         parts = [fixed64(1, time_ns)]
         if body is not None:
             parts.append(delimited(5, body))
-        return b"".join([*parts, *self._key_values(6, attributes)])
+        parts += self._key_values(6, attributes)
+        if trace is not None:
+            parts.append(
+                delimited(9, bytes.fromhex(_long_id(trace))) + delimited(10, bytes.fromhex(trace.span_id))
+            )
+        return b"".join(parts)
 
     def request(self, resource: list[tuple[str, bytes]], records: list[bytes]) -> bytes:
         scope_logs = b"".join([delimited(2, record) for record in records])
@@ -83,12 +92,16 @@ class Json:
     def pairs(self, pairs: list[tuple[str, bytes]]) -> bytes:
         return b'{"kvlistValue":{"values":%b}}' % self._key_values(pairs)
 
-    def record(self, time_ns: int, body: bytes | None, attributes: list[tuple[str, bytes]]) -> bytes:
+    def record(
+        self, time_ns: int, body: bytes | None, attributes: list[tuple[str, bytes]], trace: Trace | None
+    ) -> bytes:
         parts = [b'"timeUnixNano":"%d"' % time_ns]
         if body is not None:
             parts.append(b'"body":%b' % body)
         if attributes:
             parts.append(b'"attributes":%b' % self._key_values(attributes))
+        if trace is not None:
+            parts.append(f'"traceId":"{_long_id(trace)}","spanId":"{trace.span_id}"'.encode())
         return b"{%b}" % b",".join(parts)
 
     def request(self, resource: list[tuple[str, bytes]], records: list[bytes]) -> bytes:
@@ -104,6 +117,10 @@ class Json:
         )
 
 
+def _long_id(trace: Trace) -> str:
+    return trace.trace_id.zfill(32)
+
+
 def compile_record(spec: OpenTelemetryAccessLogSpec, encoding: Encoding) -> _Render:
     """A log record of a stream. Raises FormatError."""
     body = _compile(spec.body, encoding, spec.extensions) if spec.body is not None else None
@@ -114,6 +131,7 @@ def compile_record(spec: OpenTelemetryAccessLogSpec, encoding: Encoding) -> _Ren
             int(info.start_s * _US_PER_S) * 1000,
             body(info) if body is not None else None,
             [(key, value(info)) for key, value in attributes],
+            info.trace,
         )
 
     return render

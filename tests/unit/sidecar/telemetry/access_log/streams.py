@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from config.model.core import Metadata, SocketAddress
 from protocols.http.codec import HttpVersion, StreamMeter
 from protocols.http.headers import Headers
@@ -44,6 +46,15 @@ def stream(info: ConnectionInfo) -> StreamInfo:
     found.meter = meter = StreamMeter()
     meter.wire_sent, meter.wire_received, meter.header_sent, meter.header_received = 173, 146, 149, 103
     return found
+
+
+@dataclass(frozen=True)
+class TraceOfTests:
+    """Implements `Trace`."""
+
+    trace_id: str = "0af7651916cd43dd8448eb211c80319c"
+    span_id: str = "b7ad6b7169203331"
+    sampled: bool = True
 
 
 class Exchange:

@@ -32,7 +32,7 @@ from sidecar.telemetry.access_log.filters import (
     Predicate,
     compile_value_matcher,
 )
-from tests.unit.sidecar.telemetry.access_log.streams import no_route, proxied, tcp
+from tests.unit.sidecar.telemetry.access_log.streams import TraceOfTests, no_route, proxied, tcp
 
 
 def compiled(spec: AccessLogFilterSpec, runtime: Mapping[str, object] | None = None) -> Predicate:
@@ -81,6 +81,14 @@ def test_the_runtime_counts_more_than_the_default() -> None:
     assert compiled(spec)(proxied())
     assert not compiled(spec, {"log.above": 500})(proxied())
     assert compiled(spec, {"log.above": "odd"})(proxied())
+
+
+def test_traced_requests() -> None:
+    info = proxied()
+    info.trace = TraceOfTests()
+    assert compiled(TraceableFilter())(info)
+    info.trace = TraceOfTests(sampled=False)
+    assert not compiled(TraceableFilter())(info)
 
 
 def test_a_share_of_the_requests_is_chosen_by_their_ids() -> None:

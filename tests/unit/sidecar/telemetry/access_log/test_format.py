@@ -23,6 +23,7 @@ from sidecar.telemetry.access_log.operators import FORMATTERS, OPERATORS
 from tests.unit.sidecar.telemetry.access_log.streams import (
     START_NS,
     START_S,
+    TraceOfTests,
     connection,
     no_route,
     proxied,
@@ -429,6 +430,7 @@ def test_every_operator_prints_something_for_every_kind_of_stream() -> None:
         "UPSTREAM_FILTER_STATE": "(a)",
         "COMMON_DURATION": "(DS_RX_BEG:US_TX_BEG:ns)",
         "REQ_WITHOUT_QUERY": "(a)",
+        "COALESCE": '({"operators": ["PROTOCOL"]})',
     }
     bare = StreamInfo(connection(tls=False), START_S, START_NS)
     for name in OPERATORS:
@@ -438,3 +440,64 @@ def test_every_operator_prints_something_for_every_kind_of_stream() -> None:
         for info in (proxied(), no_route(), tcp(), bare):
             assert isinstance(render(info), bytes), name
             assert set(json.loads(render_json(info))) == {"a"}, name
+
+
+def test_ids_of_the_trace() -> None:
+    info = proxied()
+    assert compile_format("%TRACE_ID% %SPAN_ID%")(info) == b"- -"
+    info.trace = TraceOfTests()
+    assert (
+        compile_format("%TRACE_ID% %SPAN_ID%")(info) == b"0af7651916cd43dd8448eb211c80319c b7ad6b7169203331"
+    )
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "",
+        "(x)",
+        "({})",
+        '({"operators": []})',
+        '({"operators": "x"})',
+        '({"operators": [5]})',
+        '({"operators": ["NOPE"]})',
+        '({"operators": ["REQ"]})',
+        '({"operators": [{"param": "x"}]})',
+    ],
+)
+def test_the_first_of_several_needs_a_list_of_operators(argument: str) -> None:
+    for compiled in (lambda text: compile_format(text), lambda text: compile_json_format({"v": text})):
+        with pytest.raises(FormatError):
+            compiled(f"%COALESCE{argument}%")
+
+
+def test_networks() -> None:
+    info = proxied()
+    info.connection.local_address = SocketAddress("2001:db8:1::5", 80)
+    info.remote_address = SocketAddress("10.1.2.3", 0)
+    text = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(32)% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(16)%"
+    assert compile_format(text)(info) == b"2001:db8::/32 10.1.0.0/16"
+    info.connection.local_address = PipeAddress("/x")
+    assert compile_format(text)(info) == b"/x 10.1.0.0/16"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%TRACE_ID(x)%",
+        "%TLS_JA3_FINGERPRINT:5%",
+        "%GRPC_STATUS_NUMBER(x)%",
+        "%QUERY_PARAMS(x)%",
+        "%CLUSTER_METADATA(a):5%",
+        "%UPSTREAM_METADATA(a):5%",
+        "%LOCAL_REPLY_BODY(x)%",
+    ],
+)
+def test_refuses_arguments_that_envoy_refuses(text: str) -> None:
+    with pytest.raises(FormatError):
+        compile_format(text)
+
+
+@pytest.mark.parametrize("text", ["%PROTOCOL()%", "%DURATION()%", "%TRACE_ID()%", "%DYNAMIC_METADATA(a):5%"])
+def test_takes_arguments_that_envoy_takes(text: str) -> None:
+    assert compile_format(text)(proxied())

@@ -13,7 +13,7 @@ from config.model.services import GrpcServiceSpec
 from sidecar.telemetry.access_log.format import FormatError
 from sidecar.telemetry.access_log.remote.otlp import Json, Protobuf, compile_record, compile_request
 from tests.support.log_collector import records_of
-from tests.unit.sidecar.telemetry.access_log.streams import proxied, tcp
+from tests.unit.sidecar.telemetry.access_log.streams import TraceOfTests, proxied, tcp
 
 NODE = Node("node-id", "node-cluster", locality=Locality(zone="z1"))
 SERVICE = GrpcServiceSpec("collector")
@@ -118,6 +118,17 @@ def test_json_says_the_same() -> None:
         "key": "log_name",
         "value": {"stringValue": "the-log"},
     }
+
+
+@pytest.mark.parametrize("trace_id", ["0af7651916cd43dd8448eb211c80319c", "8448eb211c80319c"])
+def test_a_record_names_its_trace(trace_id: str) -> None:
+    info = proxied()
+    info.trace = TraceOfTests(trace_id)
+    data = compile_request(spec(), Protobuf(), NODE)([compile_record(spec(), Protobuf())(info)])
+    (found,) = records_of(logs_service_pb2.ExportLogsServiceRequest.FromString(data))
+    assert (found.trace_id.hex(), found.span_id.hex()) == (trace_id.zfill(32), "b7ad6b7169203331")
+    found = json.loads(compile_record(spec(), Json())(info))
+    assert (found["traceId"], found["spanId"]) == (trace_id.zfill(32), "b7ad6b7169203331")
 
 
 def test_text_that_is_no_utf8_does_not_break_a_message() -> None:

@@ -1,0 +1,160 @@
+"""Operators of addresses, and of what is known about the upstream host behind them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+from config.model.core import Address, InternalAddress, SocketAddress
+from sidecar.stream_info import ResponseFlag, StreamInfo, UpstreamInfo
+from sidecar.telemetry.access_log.operator import (
+    Argument,
+    Builder,
+    Operator,
+    number,
+    optional_number,
+    present_text,
+    refuse_length,
+    text,
+)
+
+
+def address_text(address: Address | None) -> str:
+    return str(address) if address is not None else ""
+
+
+def _without_port(address: Address | None) -> str:
+    return address.address if isinstance(address, SocketAddress) else address_text(address)
+
+
+def _port(address: Address | None) -> int | None:
+    return address.port if isinstance(address, SocketAddress) else None
+
+
+def _endpoint_id(address: Address) -> str:
+    return address.endpoint_id if isinstance(address, InternalAddress) else ""
+
+
+_AddressOf: TypeAlias = Callable[[StreamInfo], Address | None]
+
+
+def _address_family(name: str, address_of: _AddressOf) -> dict[str, Builder]:
+    """`X_ADDRESS`, `X_ADDRESS_WITHOUT_PORT` and `X_PORT`."""
+    return {
+        f"{name}_ADDRESS": text(lambda info: address_text(address_of(info))),
+        f"{name}_ADDRESS_WITHOUT_PORT": _network(address_of),
+        f"{name}_PORT": optional_number(lambda info: _port(address_of(info))),
+    }
+
+
+def _network(address_of: _AddressOf) -> Builder:
+    """The address alone; `(N)`: the network of its first N bits."""
+
+    def build(argument: Argument) -> Operator:
+        refuse_length(argument)
+        if not argument.text or not argument.text.isdecimal():
+            return text(lambda info: _without_port(address_of(info)))(argument._replace(text=None))
+        bits = int(argument.text)
+        return text(lambda info: _masked(_without_port(address_of(info)), bits))(argument._replace(text=None))
+
+    return build
+
+
+def _masked(address: str, bits: int) -> str:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, min(bits, parsed.max_prefixlen)), strict=False))
+
+
+def _upstream_address(get: Callable[[UpstreamInfo], Address | None]) -> _AddressOf:
+    return lambda info: get(info.upstream) if info.upstream is not None else None
+
+
+def _connected_address(upstream: UpstreamInfo) -> Address | None:
+    """None where no connection came about."""
+    return upstream.remote_address if upstream.local_address is not None else None
+
+
+def _upstream_host(info: StreamInfo) -> str:
+    upstream = info.upstream
+    return str(upstream.host_address) if upstream is not None and upstream.host_address is not None else ""
+
+
+def _upstream_host_name(info: StreamInfo) -> str:
+    upstream = info.upstream
+    return (upstream.hostname or _upstream_host(info)) if upstream is not None else ""
+
+
+def _upstream_host_name_without_port(info: StreamInfo) -> str:
+    upstream = info.upstream
+    if upstream is None:
+        return ""
+    return upstream.hostname or _without_port(upstream.host_address)
+
+
+def _upstream_text(get: Callable[[UpstreamInfo], str]) -> Builder:
+    return text(lambda info: get(info.upstream) if info.upstream is not None else "")
+
+
+def _attempted(get: Callable[[UpstreamInfo], str]) -> Builder:
+    """Of the last attempt, if it got a connection (of a TCP session: also if not). Envoy's list has no others either."""
+
+    def attempted(info: StreamInfo) -> str:
+        last = info.upstream
+        return "" if last is None or (info.protocol and last.local_address is None) else get(last)
+
+    return text(attempted)
+
+
+def _downstream_close_type(info: StreamInfo) -> str:
+    return "RemoteReset" if info.response_flags & ResponseFlag.DOWNSTREAM_REMOTE_RESET else "Normal"
+
+
+def _upstream_close_type(info: StreamInfo) -> str:
+    if info.upstream is None:
+        return ""
+    return "RemoteReset" if info.response_flags & ResponseFlag.UPSTREAM_REMOTE_RESET else "Normal"
+
+
+def _upstream_protocol(info: StreamInfo) -> str:
+    return info.upstream_exchange.version.value if info.upstream_exchange is not None else ""
+
+
+ADDRESS_OPERATORS: Final[Mapping[str, Builder]] = {
+    **_address_family(
+        "DOWNSTREAM_REMOTE", lambda info: info.remote_address or info.connection.remote_address
+    ),
+    **_address_family("DOWNSTREAM_DIRECT_REMOTE", lambda info: info.connection.direct_remote_address),
+    **_address_family("DOWNSTREAM_LOCAL", lambda info: info.connection.local_address),
+    **_address_family("DOWNSTREAM_DIRECT_LOCAL", lambda info: info.connection.direct_local_address),
+    **_address_family("UPSTREAM_REMOTE", _upstream_address(_connected_address)),
+    **_address_family("UPSTREAM_LOCAL", _upstream_address(lambda upstream: upstream.local_address)),
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": present_text(
+        lambda info: _endpoint_id(info.connection.direct_local_address)
+    ),
+    "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": present_text(
+        lambda info: _endpoint_id(info.connection.local_address)
+    ),
+    "UPSTREAM_CONNECTION_ID": number(lambda info: info.upstream.connection_id if info.upstream else 0),
+    "UPSTREAM_CONNECTION_IDS_ATTEMPTED": _attempted(lambda each: str(each.connection_id or "")),
+    "UPSTREAM_HOSTS_ATTEMPTED": _attempted(lambda each: address_text(each.host_address)),
+    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": _attempted(lambda each: _without_port(each.host_address)),
+    "UPSTREAM_HOST_NAMES_ATTEMPTED": _attempted(
+        lambda each: each.hostname or address_text(each.host_address)
+    ),
+    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT": _attempted(
+        lambda each: each.hostname or _without_port(each.host_address)
+    ),
+    "DOWNSTREAM_DETECTED_CLOSE_TYPE": text(_downstream_close_type),
+    "UPSTREAM_DETECTED_CLOSE_TYPE": text(_upstream_close_type),
+    "UPSTREAM_PROTOCOL": text(_upstream_protocol),
+    "UPSTREAM_HOST": text(_upstream_host),
+    "UPSTREAM_HOST_NAME": text(_upstream_host_name),
+    "UPSTREAM_HOST_NAME_WITHOUT_PORT": text(_upstream_host_name_without_port),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": _upstream_text(
+        lambda upstream: "_".join(upstream.transport_failure_reason.split(" "))
+    ),
+}
