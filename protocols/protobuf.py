@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 _LENGTH_DELIMITED: Final = 2
+_VARINT: Final = 0
 _FIXED64: Final = 1
+_FIXED32: Final = 5
 
 
 def varint(value: int) -> bytes:
@@ -27,3 +29,12 @@ def delimited(field: int, data: bytes) -> bytes:
 
 def fixed64(field: int, value: int) -> bytes:
     return varint(field << 3 | _FIXED64) + value.to_bytes(8, "little")
+
+
+def fixed32(field: int, value: int) -> bytes:
+    return varint(field << 3 | _FIXED32) + value.to_bytes(4, "little")
+
+
+def number(field: int, value: int) -> bytes:
+    """A number that is not negative, or an enum."""
+    return varint(field << 3 | _VARINT) + varint(value)
