@@ -90,18 +90,15 @@ def _id(text: str, max_digits: int) -> str | None:
 
 def inject(headers: Headers, context: SpanContext, *, single: bool) -> None:
     """Tell the next hop, by the one header or by many."""
-    sampled = b"1" if context.sampled else b"0"
-    trace_id, span_id, parent_id = (
-        each.encode() for each in (context.trace_id, context.span_id, context.parent_id)
-    )
+    parent_id = context.parent_id
     if single:
-        value = b"%b-%b-%b" % (trace_id, span_id, sampled)
-        headers.set(SINGLE, value + b"-" + parent_id if parent_id else value)
+        value = f"{context.trace_id}-{context.span_id}-{1 if context.sampled else 0}"
+        headers.set(SINGLE, (f"{value}-{parent_id}" if parent_id else value).encode())
         return
-    headers.set(TRACE_ID, trace_id)
-    headers.set(SPAN_ID, span_id)
+    headers.set(TRACE_ID, context.trace_id.encode())
+    headers.set(SPAN_ID, context.span_id.encode())
     if parent_id:
-        headers.set(PARENT_ID, parent_id)
+        headers.set(PARENT_ID, parent_id.encode())
     else:
         headers.remove(PARENT_ID)
-    headers.set(SAMPLED, sampled)
+    headers.set(SAMPLED, b"1" if context.sampled else b"0")

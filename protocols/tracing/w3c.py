@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from protocols.http.headers import Headers
-from protocols.tracing.span import SpanContext
+from protocols.tracing.span import TRACE_ID_DIGITS, SpanContext
 
 TRACEPARENT: Final = b"traceparent"
 TRACESTATE: Final = b"tracestate"
@@ -31,10 +31,10 @@ _MEMBER: Final = re.compile(
 
 def extract(headers: Headers) -> SpanContext | None:
     """The caller's place in its trace; None if there is none, or none that can be understood."""
-    values = headers.get_all(TRACEPARENT)
-    if len(values) != 1:
+    value = headers.get(TRACEPARENT)
+    if value is None or len(headers.get_all(TRACEPARENT)) > 1:
         return None
-    match = _PARENT.fullmatch(values[0])
+    match = _PARENT.fullmatch(value)
     if match is None:
         return None
     version, trace_id, span_id, flags, rest = match.groups()
@@ -60,9 +60,9 @@ def _state(headers: Headers) -> str:
 
 def inject(headers: Headers, context: SpanContext) -> None:
     """Tell the next hop. A trace id of 16 digits is filled with zeros."""
-    flags = b"01" if context.sampled else b"00"
-    trace_id = context.trace_id.zfill(32).encode()
-    headers.set(TRACEPARENT, b"00-%b-%b-%b" % (trace_id, context.span_id.encode(), flags))
+    flags = "01" if context.sampled else "00"
+    trace_id = context.trace_id.zfill(TRACE_ID_DIGITS)
+    headers.set(TRACEPARENT, f"00-{trace_id}-{context.span_id}-{flags}".encode())
     if context.state:
         headers.set(TRACESTATE, context.state.encode("latin-1"))
     else:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sidecar.telemetry.tracing.span import Span
     from sidecar.upstream.api import Cluster
 
-_DECORATOR: Final = b"x-envoy-decorator-operation"
+DECORATOR: Final = b"x-envoy-decorator-operation"
 _UNKNOWN: Final = "-"
 
 Render = Callable[["StreamInfo"], bytes]
@@ -67,11 +67,11 @@ class StreamTrace:
             operation = b""
         if self._rules.outbound:
             if operation:
-                headers.set(_DECORATOR, operation)
+                headers.set(DECORATOR, operation)
             return
-        asked = headers.get(_DECORATOR)
+        asked = headers.get(DECORATOR)
         if asked is not None:
-            headers.remove(_DECORATOR)
+            headers.remove(DECORATOR)
             if asked:
                 operation = b""
                 if span is not None:
@@ -82,11 +82,11 @@ class StreamTrace:
         """Inbound: tell the client the name of the operation. Outbound: take it from the server."""
         if not self._rules.outbound:
             if self._decoration:
-                headers.set(_DECORATOR, self._decoration)
+                headers.set(DECORATOR, self._decoration)
             return
-        told = headers.get(_DECORATOR)
+        told = headers.get(DECORATOR)
         if told is not None:
-            headers.remove(_DECORATOR)
+            headers.remove(DECORATOR)
             if told and self.span is not None:
                 self.span.name = text_of(told)
 
@@ -104,7 +104,7 @@ class StreamTrace:
         if self.span is None or not (start_child_span or self._rules.spawn_upstream_span):
             return None
         name = f"router {cluster.spec.stat_name or cluster.name} egress"
-        child = self.span.child(name, time.time_ns())
+        child = self.span.child(name)
         child.inject(headers)
         return AttemptSpan(child, self._rules, info, cluster) if child.sampled else None
 
@@ -125,8 +125,12 @@ class StreamTrace:
         rules.add_custom(tags, info)
         if rules.operation is not None:
             span.name = text_of(rules.operation(info))
+        elif not span.name:
+            host = info.request_headers.authority if info.request_headers is not None else b""
+            span.name = span.tracer.name_of(text_of(host), rules.outbound)
         events = self._events(info) if rules.verbose else []
-        span.finish(span.start_ns + info.end_ns - info.start_ns, tags, events)
+        start_ns = int(info.start_s * 1e9)
+        span.finish(start_ns, start_ns + info.end_ns - info.start_ns, tags, events)
 
     def _events(self, info: StreamInfo) -> list[tuple[str, int]]:
         return [
@@ -173,6 +177,7 @@ class AttemptSpan:
         "_reason",
         "_rules",
         "_span",
+        "_start_ns",
         "_status",
         "_trailers",
         "_upstream",
@@ -185,6 +190,7 @@ class AttemptSpan:
         self._info = info
         self._cluster = cluster
         self._number = info.attempt_count
+        self._start_ns = time.time_ns()
         self._upstream: UpstreamInfo | None = None
         self._protocol = _UNKNOWN
         self._status = 0
@@ -243,4 +249,4 @@ class AttemptSpan:
             span.name = text_of(rules.upstream_operation(info))
         ended_ns = 0 if canceled or self._reason else time.monotonic_ns()
         events = upstream_events(info, self.sent_ns, ended_ns) if rules.verbose else []
-        span.finish(time.time_ns(), tags, events)
+        span.finish(self._start_ns, time.time_ns(), tags, events)

@@ -15,9 +15,9 @@ from config.model.http import RequestIdSpec
 from config.model.tracing import RouteTracing, Sampling, TracingSpec
 from protocols.http.headers import Headers
 from sidecar.http.request_id import TraceReason, random_number_of, reason_of, with_reason
-from sidecar.http.stream_trace import StreamTrace, TraceRules
+from sidecar.http.stream_trace import DECORATOR, StreamTrace, TraceRules
 from sidecar.telemetry.access_log.format import compile_format
-from sidecar.telemetry.tracing.custom_tags import compile_tags, text_of
+from sidecar.telemetry.tracing.custom_tags import compile_tags
 
 if TYPE_CHECKING:
     from sidecar.http.route import Route
@@ -37,21 +37,12 @@ _PERCENT: Final = 100
 class _Chances:
     """`Sampling` with what the runtime says instead; `random` is a number below 10,000 that belongs to the request."""
 
-    __slots__ = ("_client", "_overall", "_random")
+    __slots__ = ("client", "overall", "random")
 
     def __init__(self, sampling: Sampling, runtime: Mapping[str, object]) -> None:
-        self._client = _chance("tracing.client_enabled", sampling.client, runtime)
-        self._random = _chance("tracing.random_sampling", sampling.random, runtime)
-        self._overall = _chance("tracing.global_enabled", sampling.overall, runtime)
-
-    def client(self, random: int) -> bool:
-        return self._client(random)
-
-    def random(self, random: int) -> bool:
-        return self._random(random)
-
-    def overall(self, random: int) -> bool:
-        return self._overall(random)
+        self.client = _chance("tracing.client_enabled", sampling.client, runtime)
+        self.random = _chance("tracing.random_sampling", sampling.random, runtime)
+        self.overall = _chance("tracing.global_enabled", sampling.overall, runtime)
 
 
 def _chance(key: str, ratio: float, runtime: Mapping[str, object]) -> Callable[[int], bool]:
@@ -129,17 +120,15 @@ class HttpTracing:
         self._counters[reason].inc()
         span = None
         if self._tracer is not None:
-            host = text_of(headers.authority)
             span = info.trace = self._tracer.start(
                 headers,
-                name=f"egress {host}" if self._outbound else "ingress",
-                host=host,
                 as_server=not self._outbound or rules.spawn_upstream_span,
                 traced=reason is not TraceReason.NOT_TRACEABLE,
-                start_ns=int(info.start_s * 1e9),
             )
         trace = StreamTrace(rules, span)
-        trace.decorate(headers, route.decorator if route is not None else None)
+        decorator = route.decorator if route is not None else None
+        if decorator is not None or DECORATOR in headers:
+            trace.decorate(headers, decorator)
         return trace
 
     def _decide(self, headers: Headers, chances: _Chances) -> TraceReason:

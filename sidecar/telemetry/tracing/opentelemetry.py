@@ -44,9 +44,7 @@ class OpenTelemetryTracer:
         self._ids = Identifiers(context.random)
         self.exporter: Final = OtlpExporter(spec, context)
 
-    def start(
-        self, headers: Headers, *, name: str, host: str, as_server: bool, traced: bool, start_ns: int
-    ) -> Span:
+    def start(self, headers: Headers, *, as_server: bool, traced: bool) -> Span:
         came = w3c.extract(headers)
         parent_sampled = came.sampled if came is not None else None
         sampled = self._samples(traced, parent_sampled)
@@ -55,7 +53,10 @@ class OpenTelemetryTracer:
         else:
             context = SpanContext(came.trace_id, self._ids.span_id(), came.span_id, sampled, came.state)
         kind = SpanKind.SERVER if as_server else SpanKind.CLIENT
-        return Span(self, context, name, kind, start_ns, remote_parent=came is not None)
+        return Span(self, context, kind, remote_parent=came is not None)
+
+    def name_of(self, host: str, outbound: bool) -> str:
+        return f"egress {host}" if outbound else "ingress"
 
     def _samples(self, traced: bool, parent_sampled: bool | None) -> bool:
         """What the connection manager will not trace is not traced; the caller's no counts unless all is to be sampled."""
@@ -63,10 +64,10 @@ class OpenTelemetryTracer:
             return traced
         return parent_sampled is not False
 
-    def child(self, parent: Span, name: str, start_ns: int) -> Span:
+    def child(self, parent: Span, name: str) -> Span:
         above = parent.context
         context = SpanContext(above.trace_id, self._ids.span_id(), above.span_id, above.sampled, above.state)
-        return Span(self, context, name, SpanKind.CLIENT, start_ns)
+        return Span(self, context, SpanKind.CLIENT, name)
 
     def inject(self, span: Span, headers: Headers) -> None:
         w3c.inject(headers, span.context)

@@ -13,15 +13,13 @@ if TYPE_CHECKING:
 class Tracer(Protocol):
     """One for each collector that is configured."""
 
-    def start(
-        self, headers: Headers, *, name: str, host: str, as_server: bool, traced: bool, start_ns: int
-    ) -> Span:
-        """The span of a request. `headers` may bring the place in a trace; `traced` is what the connection manager decided.
+    def start(self, headers: Headers, *, as_server: bool, traced: bool) -> Span:
+        """The span of a request. `headers` may bring the place in a trace; `traced` is what the connection manager decided."""
 
-        `name` is what the direction gives, `host` that of the request: it is the tracer's choice. `start_ns`: since the epoch.
-        """
+    def name_of(self, host: str, outbound: bool) -> str:
+        """What the span of a request to that host is called unless somebody has named it."""
 
-    def child(self, parent: Span, name: str, start_ns: int) -> Span:
+    def child(self, parent: Span, name: str) -> Span:
         """The span of an attempt towards an upstream."""
 
     def inject(self, span: Span, headers: Headers) -> None:
@@ -34,25 +32,23 @@ class Tracer(Protocol):
 class Span:
     """One request, or one attempt. Only of one that is sampled is anything kept, but each has its place in its trace."""
 
-    __slots__ = ("_tracer", "context", "kind", "name", "remote_parent", "shared", "single_header", "start_ns")
+    __slots__ = ("context", "kind", "name", "remote_parent", "shared", "single_header", "tracer")
 
     def __init__(
         self,
         tracer: Tracer,
         context: SpanContext,
-        name: str,
         kind: SpanKind,
-        start_ns: int,
+        name: str = "",
         *,
         shared: bool = False,
         remote_parent: bool = False,
         single_header: bool = False,
     ) -> None:
-        self._tracer = tracer
+        self.tracer = tracer
         self.context = context
-        self.name = name
+        self.name = name  # "" until somebody names it
         self.kind = kind
-        self.start_ns = start_ns
         self.shared = shared
         self.remote_parent = remote_parent
         self.single_header = single_header  # B3 came as the one header
@@ -69,20 +65,20 @@ class Span:
     def sampled(self) -> bool:
         return bool(self.context.sampled)
 
-    def child(self, name: str, start_ns: int) -> Span:
-        return self._tracer.child(self, name, start_ns)
+    def child(self, name: str) -> Span:
+        return self.tracer.child(self, name)
 
     def inject(self, headers: Headers) -> None:
-        self._tracer.inject(self, headers)
+        self.tracer.inject(self, headers)
 
-    def finish(self, end_ns: int, tags: dict[str, str], events: list[tuple[str, int]]) -> None:
-        """Only of a sampled one."""
-        self._tracer.report(
+    def finish(self, start_ns: int, end_ns: int, tags: dict[str, str], events: list[tuple[str, int]]) -> None:
+        """Only of a sampled one. Times since the epoch."""
+        self.tracer.report(
             SpanRecord(
                 self.context,
                 self.name,
                 self.kind,
-                self.start_ns,
+                start_ns,
                 end_ns,
                 tags,
                 events,

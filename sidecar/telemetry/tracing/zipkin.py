@@ -41,9 +41,7 @@ class ZipkinTracer:
         self._ids = Identifiers(context.random)
         self.exporter: Final = ZipkinExporter(spec, context)
 
-    def start(
-        self, headers: Headers, *, name: str, host: str, as_server: bool, traced: bool, start_ns: int
-    ) -> Span:
+    def start(self, headers: Headers, *, as_server: bool, traced: bool) -> Span:
         as_server = as_server or self._split
         came, sampled, single = b3.extract(headers)
         if came is None and self._w3c:
@@ -62,12 +60,13 @@ class ZipkinTracer:
         return Span(
             self,
             context,
-            host,
             SpanKind.SERVER if as_server else SpanKind.CLIENT,
-            start_ns,
             shared=as_server and self._shared,
             single_header=single,
         )
+
+    def name_of(self, host: str, outbound: bool) -> str:
+        return host
 
     def _new(self, sampled: bool) -> SpanContext:
         """The beginning of a trace: its id ends with that of its first span (Envoy)."""
@@ -75,10 +74,10 @@ class ZipkinTracer:
         trace_id = self._ids.span_id() + span_id if self._long_trace_ids else span_id
         return SpanContext(trace_id, span_id, "", sampled)
 
-    def child(self, parent: Span, name: str, start_ns: int) -> Span:
+    def child(self, parent: Span, name: str) -> Span:
         above = parent.context
         context = SpanContext(above.trace_id, self._ids.span_id(), above.span_id, above.sampled, above.state)
-        return Span(self, context, name, SpanKind.CLIENT, start_ns, single_header=parent.single_header)
+        return Span(self, context, SpanKind.CLIENT, name, single_header=parent.single_header)
 
     def inject(self, span: Span, headers: Headers) -> None:
         b3.inject(headers, span.context, single=span.single_header)

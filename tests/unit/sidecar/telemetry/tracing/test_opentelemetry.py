@@ -45,8 +45,9 @@ class World:
         )
 
     def span(self, name: str = "op") -> None:
-        span = self.tracer.start(Headers(), name=name, host="h", as_server=True, traced=True, start_ns=1)
-        span.finish(2, {"a": "b"}, [])
+        span = self.tracer.start(Headers(), as_server=True, traced=True)
+        span.name = name
+        span.finish(1, 2, {"a": "b"}, [])
 
     def stat(self, name: str) -> int:
         found = self.store.find(f"tracing.opentelemetry.{name}")

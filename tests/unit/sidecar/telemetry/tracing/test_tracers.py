@@ -43,7 +43,7 @@ def test_the_end_without_any() -> None:
 def test_the_end_waits_for_collectors_but_not_for_ever() -> None:
     fake, tracers = made()
     tracer = tracers.get(OTEL)
-    tracer.start(Headers(), name="n", host="h", as_server=True, traced=True, start_ns=1).finish(2, {}, [])
+    tracer.start(Headers(), as_server=True, traced=True).finish(1, 2, {}, [])
     asyncio.run(tracers.close(0.01))
     assert fake.server().told(1)  # it was sent all the same
 
@@ -51,7 +51,7 @@ def test_the_end_waits_for_collectors_but_not_for_ever() -> None:
 def test_the_end_is_when_all_have_answered() -> None:
     fake, tracers = made()
     tracer = tracers.get(OTEL)
-    tracer.start(Headers(), name="n", host="h", as_server=True, traced=True, start_ns=1).finish(2, {}, [])
+    tracer.start(Headers(), as_server=True, traced=True).finish(1, 2, {}, [])
     tracers.get(ZIPKIN)
 
     async def end() -> None:

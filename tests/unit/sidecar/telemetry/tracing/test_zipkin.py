@@ -36,8 +36,8 @@ class World:
         )
 
     def span(self) -> None:
-        span = self.tracer.start(Headers(), name="n", host="h", as_server=True, traced=True, start_ns=1)
-        span.finish(2, {"a": "b"}, [])
+        span = self.tracer.start(Headers(), as_server=True, traced=True)
+        span.finish(1, 2, {"a": "b"}, [])
 
     def counted(self) -> dict[str, int]:
         """What is not 0."""
