@@ -27,7 +27,7 @@ from tests.support.certificates import Mesh
 from tests.support.envoy import require_envoy
 from tests.support.http_client import RawClient, get
 from tests.support.ports import free_ports
-from tests.support.process import sidecar_command, start_proxy, wait_until
+from tests.support.process import REPOSITORY, sidecar_command, start_proxy, wait_until
 
 TRACE, SPAN = "463ac35c9f6413ad48485a3953bb6124", "a2fb4a1d1a96d312"
 ID = "b735dae1-93e0-{}054-ad3b-98dd912fe9bb"
@@ -359,6 +359,37 @@ def test_what_waits_is_sent_at_the_end(collectors: Collectors, tmp_path: Path, c
         proxy.terminate()
         backend.stop()
     assert len(collectors.spans) == 1 + cut_off
+
+
+def test_the_example_of_the_page(collectors: Collectors, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "tracing.md").read_text(encoding="utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    admin, port = free_ports(2)
+    backend = HttpBackend(collectors.loop).start()
+    addresses = {15006: port, 8080: backend.address[1], 4317: collectors.otlp_grpc.address[1]}
+    for known, ours in addresses.items():
+        assert f"port_value: {known}}}" in example
+        example = example.replace(f"port_value: {known}}}", f"port_value: {ours}}}")
+    text = f"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}\n{example}"
+    collectors.forget()
+    proxy = start_proxy(sidecar_command(), text, tmp_path, admin)
+    try:
+        with RawClient(("127.0.0.1", port)) as client:
+            asked = [("x-client-trace-id", "me"), ("x-tenant", "t")]
+            assert client.request("GET", "/", asked, host="h").status == 200
+    finally:
+        proxy.terminate()
+        backend.stop()
+    span, upstream = _chain(collectors.spans)
+    assert (span["name"], span["kind"]) == ("catalog.shop.svc.cluster.local:8080/*", "SERVER")
+    assert (span["service"], span["tags"]["tenant"], span["tags"]["version"]) == (
+        "catalog.shop",
+        "t",
+        "unknown",
+    )
+    assert (upstream["name"], upstream["kind"]) == ("router app egress", "CLIENT")
+    (seen,) = backend.requests
+    assert seen.values("traceparent") == [f"00-{span['trace']}-{upstream['id']}-01"]
 
 
 def _chain(spans: Sequence[Span]) -> list[Span]:

@@ -115,7 +115,7 @@ def add_peers(tags: dict[str, str], info: StreamInfo) -> None:
     upstream = info.upstream
     state = upstream.connection_state if upstream is not None else None
     of_connection = state.upstream_peer if state is not None else None
-    _add_peer(tags, "destination", info.upstream_peer or of_connection)
+    _add_peer(tags, "destination", connection.upstream_peer or info.upstream_peer or of_connection)
 
 
 def _add_peer(tags: dict[str, str], side: str, peer: PeerMetadata | None) -> None:
