@@ -35,14 +35,14 @@ _SERVER_ERRORS: Final = frozenset(
 _GRPC_OK: Final = "0"
 
 
-def encode(spans: Sequence[SpanRecord], resource: Mapping[str, str]) -> bytes:
-    """One request with all spans. `resource`: the attributes of this proxy."""
-    scope_spans = b"".join([delimited(2, _span(span)) for span in spans])
+def encode(spans: Sequence[bytes], resource: Mapping[str, str]) -> bytes:
+    """One request with encoded spans. `resource`: the attributes of this proxy."""
+    scope_spans = b"".join([delimited(2, span) for span in spans])
     resource_spans = delimited(1, _attributes(1, resource)) + delimited(2, scope_spans)
     return delimited(1, resource_spans)
 
 
-def _span(span: SpanRecord) -> bytes:
+def encode_span(span: SpanRecord) -> bytes:
     context = span.context
     flags = _SAMPLED | _HAS_IS_REMOTE | (_IS_REMOTE if span.remote_parent else 0)
     parts = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from protocols.tracing.span import SpanKind, SpanRecord
@@ -13,17 +13,18 @@ _NANOSECONDS_PER_US: Final = 1000
 _END_ANNOTATION: Final = {SpanKind.SERVER: "ss", SpanKind.CLIENT: "cr"}
 
 
-def encode(spans: Sequence[SpanRecord], service_name: str, ip: str) -> bytes:
-    """A list of spans. `ip`: the address of this proxy."""
-    endpoint: dict[str, object] = {
-        "serviceName": service_name,
-        "ipv6" if ":" in ip else "ipv4": ip,
-        "port": 0,
-    }
-    return json.dumps([_span(span, endpoint) for span in spans], separators=(",", ":")).encode()
+def endpoint(service_name: str, ip: str) -> Mapping[str, object]:
+    """Who makes the spans: this proxy's service and address."""
+    return {"serviceName": service_name, "ipv6" if ":" in ip else "ipv4": ip, "port": 0}
 
 
-def _span(span: SpanRecord, endpoint: dict[str, object]) -> dict[str, object]:
+def encode(spans: Sequence[bytes]) -> bytes:
+    """A report of encoded spans."""
+    return b"[%b]" % b",".join(spans)
+
+
+def encode_span(span: SpanRecord, local: Mapping[str, object]) -> bytes:
+    """One span; `local` is our endpoint."""
     context = span.context
     end_us = span.end_ns // _NANOSECONDS_PER_US
     annotations = [
@@ -38,7 +39,7 @@ def _span(span: SpanRecord, endpoint: dict[str, object]) -> dict[str, object]:
         "kind": span.kind.name,
         "timestamp": start_us,
         "duration": max(1, end_us - start_us),
-        "localEndpoint": endpoint,
+        "localEndpoint": local,
         "annotations": annotations,
         "tags": span.tags,
     }
@@ -46,4 +47,4 @@ def _span(span: SpanRecord, endpoint: dict[str, object]) -> dict[str, object]:
         message["parentId"] = context.parent_id
     if span.shared:
         message["shared"] = True
-    return message
+    return json.dumps(message, separators=(",", ":")).encode()

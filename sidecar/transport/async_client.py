@@ -77,7 +77,10 @@ class GrpcStream(Protocol):
 
     @property
     def is_full(self) -> bool:
-        """`send` would say no. Also while there is no connection yet and much waits for one."""
+        """`send` would say no. Also while there is no connection yet and much waits for one.
+
+        Who was told so, here or by `send`, hears of the end by `on_stream_writable`.
+        """
 
     @property
     def is_over(self) -> bool:

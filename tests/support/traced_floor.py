@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from config.model.cluster import ClusterSpec
 from config.model.core import TrafficDirection
 from config.model.route import RouteSpec
 from config.model.services import HttpServiceSpec
@@ -28,12 +29,13 @@ class TracedFloor:
         sampling: Sampling | None = None,
         manager: dict[str, Any] | None = None,
         runtime: dict[str, object] | None = None,
+        web: ClusterSpec | None = None,
         **tracing: Any,
     ) -> None:
         spec = TracingSpec(provider=provider, sampling=sampling or Sampling(), **tracing)
         self.floor = HttpFloor(
             list(routes) or [route("/", "web")],
-            clusters=(static_spec("web"), static_spec("zipkin")),
+            clusters=(web or static_spec("web"), static_spec("zipkin")),
             direction=direction,
             tracing=spec,
             runtime={"tracing.zipkin.min_flush_spans": 1, **(runtime or {})},

@@ -1,4 +1,7 @@
-"""The buffer between requests and a collector: bounded, emptied when there is enough or when time is up, never waited for."""
+"""The buffer between requests and a collector: bounded, emptied when there is enough or when time is up, never waited for.
+
+Spans are encoded one by one as they come, so that an export of many holds nobody up.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Exporter:
         self._flush_interval_s = flush_interval_s
         self._min_flush_spans = min_flush_spans
         self._max_waiting = max(max_waiting, 1)
-        self._waiting: list[SpanRecord] = []
+        self._waiting: list[bytes] = []
         self._in_flight = 0
         self._timer: Cancellable | None = None
         self._on_idle: Callable[[], None] | None = None
@@ -36,7 +39,7 @@ class Exporter:
         if len(waiting) >= self._max_waiting:
             self.on_dropped(1)
             return
-        waiting.append(record)
+        waiting.append(self.encode(record))
         if len(waiting) >= self._min_flush_spans:
             self.flush()
 
@@ -77,8 +80,12 @@ class Exporter:
         self.flush()
 
     @abstractmethod
-    def export(self, spans: list[SpanRecord]) -> None:
-        """Send them; `done` is to be called once, later."""
+    def encode(self, record: SpanRecord) -> bytes:
+        """A span in the form of the collector."""
+
+    @abstractmethod
+    def export(self, spans: list[bytes]) -> None:
+        """Send encoded spans; `done` is to be called once, later."""
 
     @abstractmethod
     def on_timer(self) -> None:

@@ -95,7 +95,10 @@ class OtlpExporter(Exporter):
         self._resource = resource_of(spec, context.environ)
         self._stats = OpenTelemetryTracerStats(context.scope.scope("tracing.opentelemetry"))
 
-    def export(self, spans: list[SpanRecord]) -> None:
+    def encode(self, record: SpanRecord) -> bytes:
+        return otlp.encode_span(record)
+
+    def export(self, spans: list[bytes]) -> None:
         self._stats.spans_sent.add(len(spans))
         body = otlp.encode(spans, self._resource)
         if self._grpc is not None:

@@ -103,11 +103,13 @@ class ZipkinExporter(Exporter):
         self._client = context.async_client
         timeout_ms = context.number("tracing.zipkin.request_timeout", 0)
         self._timeout_s = timeout_ms / 1000 if timeout_ms else spec.collector.timeout_s
-        self._service_name = context.node.cluster
-        self._ip = context.local_address
+        self._endpoint = zipkin.endpoint(context.node.cluster, context.local_address)
         self._stats = ZipkinTracerStats(context.scope.scope("tracing.zipkin"))
 
-    def export(self, spans: list[SpanRecord]) -> None:
+    def encode(self, record: SpanRecord) -> bytes:
+        return zipkin.encode_span(record, self._endpoint)
+
+    def export(self, spans: list[bytes]) -> None:
         self._stats.spans_sent.add(len(spans))
         collector = self._collector
         headers = Headers.request(
@@ -115,7 +117,7 @@ class ZipkinExporter(Exporter):
         )
         for name, value in collector.headers:
             headers.set(name.encode(), value.encode())
-        body = zipkin.encode(spans, self._service_name, self._ip)
+        body = zipkin.encode(spans)
         self._client.request(collector.cluster_name, headers, body, self, timeout_s=self._timeout_s)
 
     def on_timer(self) -> None:

@@ -20,7 +20,9 @@ def record(kind: SpanKind = SpanKind.SERVER, remote: bool = False, **tags: str) 
 
 
 def sent(*records: SpanRecord) -> Any:
-    return ExportTraceServiceRequest.FromString(otlp.encode(records, {"service.name": "svc"}))
+    return ExportTraceServiceRequest.FromString(
+        otlp.encode(list(map(otlp.encode_span, records)), {"service.name": "svc"})
+    )
 
 
 def test_a_span() -> None:
@@ -48,7 +50,7 @@ def test_a_root_with_a_short_trace_id() -> None:
 
 @pytest.mark.parametrize(("remote", "flags"), [(False, 0x101), (True, 0x301)])
 def test_flags_stand_behind_what_the_messages_know(remote: bool, flags: int) -> None:
-    data = otlp.encode([record(remote=remote)], {})
+    data = otlp.encode_span(record(remote=remote))
     assert b"\x85\x01" + flags.to_bytes(4, "little") in data
 
 

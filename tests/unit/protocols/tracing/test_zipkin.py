@@ -21,7 +21,7 @@ def test_a_span_with_everything() -> None:
         [("first", 2_000_000)],
         shared=True,
     )
-    assert json.loads(zipkin.encode([record], "svc", "10.0.0.1")) == [
+    assert json.loads(zipkin.encode([zipkin.encode_span(record, zipkin.endpoint("svc", "10.0.0.1"))])) == [
         {
             "traceId": TRACE,
             "id": SPAN,
@@ -40,7 +40,7 @@ def test_a_span_with_everything() -> None:
 
 def test_a_root_of_a_client() -> None:
     record = SpanRecord(SpanContext(SPAN, SPAN, "", True), "op", SpanKind.CLIENT, 1000, 1000, {}, [])
-    ((span),) = json.loads(zipkin.encode([record], "svc", "::1"))
+    ((span),) = json.loads(zipkin.encode([zipkin.encode_span(record, zipkin.endpoint("svc", "::1"))]))
     assert "parentId" not in span and "shared" not in span
     assert span["kind"] == "CLIENT"
     assert span["duration"] == 1  # 0 would mean that it is not known

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from config.model.cluster import UpstreamHttpOptions, UpstreamHttpProtocol
 from config.model.core import CidrRange, TrafficDirection
 from config.model.http import RequestIdSpec, RouterSpec
 from config.model.route import RetryPolicy, RouteSpec
@@ -23,8 +24,10 @@ from config.model.tracing import (
     ZipkinSpec,
 )
 from protocols.peer_metadata import PeerMetadata
+from tests.support.http2_floor import grpc_fields, head_of, http2_client, http2_server
 from tests.support.http_floor import request, response, route
 from tests.support.traced_floor import ZIPKIN, TracedFloor
+from tests.support.upstream import static_spec
 
 ID = "b735dae1-93e0-{}054-ad3b-98dd912fe9bb"
 TRACE, SPAN, PARENT = "463ac35c9f6413ad48485a3953bb6124", "a2fb4a1d1a96d312", "0020000000000001"
@@ -387,6 +390,27 @@ class TestTags:
             "grpc.message": "m",
         }
         assert ("error" in tags) is error
+
+    def test_grpc_over_http2_says_its_status_in_trailers(self) -> None:
+        web = static_spec("web", http_options=UpstreamHttpOptions(UpstreamHttpProtocol.HTTP2))
+        it = TracedFloor(web=web, spawn_upstream_span=True)
+        client, _ = http2_client(it.floor)
+        stream_id = client.request(grpc_fields(*(tuple(each.split(": ")) for each in B3)), b"x")
+        server = http2_server(it.floor.server())
+        told = head_of(server.told(1))
+        server.answer(1, 200, None, ("content-type", "application/grpc"))
+        server.trailers(1, ("grpc-status", "13"))
+        assert client.told(stream_id)[-1] == ("end",)
+        upstream, span = it.spans
+        assert told["x-b3-spanid"] == upstream["id"]
+        assert (span["id"], span["traceId"]) == (SPAN, TRACE)
+        for each in (upstream, span):
+            tags = each["tags"]
+            assert (tags["http.protocol"], tags["grpc.status_code"], tags["error"]) == (
+                "HTTP/2",
+                "13",
+                "true",
+            )
 
     def test_custom_tags_of_the_route_come_first(self) -> None:
         spec = route("/", "web")

@@ -26,7 +26,10 @@ class Recording(Exporter):
             max_waiting=max_waiting,
         )
 
-    def export(self, spans: list[SpanRecord]) -> None:
+    def encode(self, record: SpanRecord) -> bytes:
+        return record.name.encode()
+
+    def export(self, spans: list[bytes]) -> None:
         self.exports.append(len(spans))
 
     def on_timer(self) -> None:
