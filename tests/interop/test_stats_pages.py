@@ -18,8 +18,16 @@ from prometheus_client.parser import text_string_to_metric_families as text_fami
 
 from tests.interop.pair import has_istio_filters, service_cluster
 from tests.interop.stage import H2, Stage
+from tests.interop.tracing import otel_http
 from tests.support import prometheus_text
-from tests.support.bootstraps import http_filter_chain, listener, route_config, route_to, tcp_filter_chain
+from tests.support.bootstraps import (
+    cluster,
+    http_filter_chain,
+    listener,
+    route_config,
+    route_to,
+    tcp_filter_chain,
+)
 from tests.support.envoy import require_envoy, require_program
 from tests.support.grpc_client import GrpcClient
 from tests.support.grpc_echo import GrpcServer
@@ -34,6 +42,7 @@ PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFam
 PROMETHEUS = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 PROMETHEUS_NATIVE = f"{PROTOBUF},{PROMETHEUS.replace('1.0.0', '1.0.0;q=0.8')}"
 
+TRACE = "463ac35c9f6413ad48485a3953bb6124"
 _GRPC_STATS = "type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig"
 
 
@@ -51,7 +60,10 @@ class Visited:
         }
         chains = [
             http_filter_chain(
-                route_config(route_to(name)), stat_prefix=name, http_filters=[grpc_stats, *istio]
+                route_config(route_to(name)),
+                stat_prefix=name,
+                http_filters=[grpc_stats, *istio],
+                tracing={"provider": otel_http()},
             )
             for name in ("http", "grpc")
         ]
@@ -67,6 +79,7 @@ class Visited:
                 service_cluster("http", stage.http_backend().address),
                 service_cluster("grpc", self._grpc_server.address, **H2),
                 service_cluster("tcp", stage.tcp_backend("echo").address),
+                cluster("otlp_http", ("127.0.0.1", free_ports(1)[0])),  # nobody collects
             ],
             node=node("server"),
         )
@@ -74,7 +87,8 @@ class Visited:
 
     def _visit(self) -> None:
         http, grpc, tcp = (("127.0.0.1", port) for port in self.ports)
-        assert get(http, "/").status == 200
+        traceparent = f"00-{TRACE}-a2fb4a1d1a96d312-01"
+        assert get(http, "/", headers=[("traceparent", traceparent)]).status == 200
         assert get(http, "/", host='evil"\\host').status in (200, 400)
         with GrpcClient(grpc) as client:
             assert client.ask(b"ping")
@@ -144,6 +158,23 @@ def test_the_parser_reads_the_openmetrics_page(ours: Visited, query: str) -> Non
     if not query:
         assert families["istio_requests"].type == "counter"
         assert families["istio_request_duration_milliseconds"].unit == "milliseconds"
+
+
+def test_exemplars_for_those_who_ask(ours: Visited) -> None:
+    families = openmetrics_families(
+        ours.page("filter=istio_request_duration", accept=PROMETHEUS).body.decode()
+    )
+    found = [sample for family in families for sample in family.samples if sample.exemplar]
+    assert TRACE in {sample.exemplar.labels["trace_id"] for sample in found}
+    assert {sample.name for sample in found} == {"istio_request_duration_milliseconds_bucket"}
+    assert all(sample.exemplar.value <= float(sample.labels["le"]) for sample in found)
+    (duration,) = read_delimited(ours.page("filter=istio_request_duration", accept=PROTOBUF).body)
+    buckets = [bucket for metric in duration.metric for bucket in metric.histogram.bucket]
+    traces = {
+        label.value for bucket in buckets for label in bucket.exemplar.label if label.name == "trace_id"
+    }
+    assert TRACE in traces
+    assert TRACE.encode() not in ours.page().body
 
 
 @pytest.mark.parametrize("query", [*QUERIES, "histogram_buckets=prometheusnative"])
