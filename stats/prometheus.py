@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from stats.metrics import Counter, Gauge, Histogram, Tags, TextReadout
 from stats.prometheus_families import DEFAULT_PAGE, Families, HistogramMode, Page, PageOptions, labels_of
@@ -39,10 +39,20 @@ def parse_histogram_mode(text: str | None, protobuf: bool = False) -> HistogramM
     )
 
 
-@functools.lru_cache(maxsize=4096)
+#: Label texts remembered: the metrics of one label set share it. Not `lru_cache`, whose links would make the garbage collector
+#: walk all stats during a page of many.
+_MAX_TEXTS: Final = 4096
+_texts: Final[dict[Tags, str]] = {}
+
+
 def label_text(tags: Tags) -> str:
     """`name="value"` for each tag, joined by commas, in the order of the tags."""
-    return ",".join([f'{name}="{escape(value)}"' for name, value in labels_of(tags)])
+    text = _texts.get(tags)
+    if text is None:
+        if len(_texts) >= _MAX_TEXTS:
+            _texts.clear()
+        text = _texts[tags] = ",".join([f'{name}="{escape(value)}"' for name, value in labels_of(tags)])
+    return text
 
 
 def escape(value: str) -> str:
