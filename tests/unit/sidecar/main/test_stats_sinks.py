@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,20 +14,7 @@ from sidecar.main import stats_sinks
 from sidecar.main.stats_sinks import StatsSinks
 from sidecar.upstream.api import TcpUpstreamSink, UpstreamFailure
 from stats.store import Store
-
-
-class FakeLoop:
-    def __init__(self) -> None:
-        self.soon: list[Callable[[], None]] = []
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        self.soon.append(callback)
-
-    def turn(self) -> bool:
-        due, self.soon = self.soon, []
-        for callback in due:
-            callback()
-        return bool(due)
+from tests.support.fake_loop import FakeLoop
 
 
 class FakeConnection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
@@ -12,25 +12,9 @@ from sidecar.main.admin.server import AdminConnection, AdminServer
 from sidecar.main.admin.server_stats import AdminStats
 from sidecar.transport.http1_codecs import http1_codecs
 from stats.store import Store
+from tests.support.fake_loop import FakeLoop
 
 REQUEST = b"GET /page HTTP/1.1\r\nhost: 127.0.0.1\r\n%s\r\n"
-
-
-class FakeLoop:
-    """Callbacks run when the test says so."""
-
-    def __init__(self) -> None:
-        self.soon: list[Callable[[], None]] = []
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        self.soon.append(callback)
-
-    def turn(self) -> bool:
-        """One turn of the loop; False if there was nothing to do."""
-        due, self.soon = self.soon, []
-        for callback in due:
-            callback()
-        return bool(due)
 
 
 class FakeTransport:
