@@ -210,6 +210,48 @@ class UpstreamHost(Protocol):
     rq_timeout: int
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionFacts:
+    """An upstream connection when something on it failed: looked at then, never kept up to date on the way.
+
+    `idle_since_ns` and `opened_ns` are monotonic; `idle_since_ns` 0: not known, or never idle. `exchanges` counts those that
+    were begun on it, the failed one included. Bytes are those of the whole connection, as plaintext.
+    """
+
+    ended_by: str  # "upstream", "proxy", or "" while it is open
+    how: str  # "FIN", "RST", "timeout", "TLS", "close", or ""
+    opened_ns: int
+    idle_since_ns: int
+    exchanges: int
+    bytes_received: int
+    bytes_sent: int
+    details: str = ""
+    response_began: bool = False  # a byte of the response had come (HTTP/1)
+    reset_code: int = -1  # of the RST_STREAM that ended the exchange
+    goaway: tuple[int, int, str] | None = None  # last stream id, code, debug text
+
+    def facts(self) -> ConnectionFacts:
+        """Itself: what a connection leaves behind when it has ended."""
+        return self
+
+
+class ConnectionLife(Protocol):
+    """Whoever can tell how an upstream connection is, or was when it ended."""
+
+    def facts(self) -> ConnectionFacts: ...
+
+
+class FailureCause(Protocol):
+    """Why a stream or connection failed, for those who show it (`telemetry.failures` makes it)."""
+
+    @property
+    def story(self) -> str:
+        """In one line, for people."""
+
+    def value(self, field: str) -> str | int | float | None:
+        """One fact by its name; None: not known."""
+
+
 class UpstreamInfo:
     """One attempt towards an upstream host: filled by the pool, read by stats and access logs.
 
@@ -227,6 +269,7 @@ class UpstreamInfo:
         "host_address",
         "host_metadata",
         "hostname",
+        "life",
         "local_address",
         "remote_address",
         "tls",
@@ -246,6 +289,8 @@ class UpstreamInfo:
         self.connection_state: UpstreamConnectionState | None = None
         self.tls: TlsInfo | None = None
         self.transport_failure_reason = ""
+        #: the client while its connection lives; what it left behind if it ended with something on it
+        self.life: ConnectionLife | None = None
 
 
 class UpstreamConnectionState:
@@ -309,6 +354,7 @@ class StreamInfo:
         "dynamic_metadata",
         "earlier_exchanges",
         "end_ns",
+        "failure",
         "first_response_byte_ns",
         "first_upstream_rx_byte_ns",
         "first_upstream_tx_byte_ns",
@@ -379,6 +425,8 @@ class StreamInfo:
         self.upstream: UpstreamInfo | None = None
         self.attempt_count = 0
         self.trace: Trace | None = None
+        #: from the first thing that goes wrong on, complete when access logs see it; None: nothing did, or nobody keeps it
+        self.failure: FailureCause | None = None
         #: peers found by the HTTP exchange; they live as long as the stream and give way to the connection's
         self.downstream_peer: PeerMetadata | None = None
         self.upstream_peer: PeerMetadata | None = None

@@ -21,6 +21,7 @@ from protocols.http.codec import CodecSettings, CodecSink, HttpVersion, ResetRea
 from protocols.http.h2_fields import VIOLATION, Field, read_trailers
 from protocols.http.h2_hpack import DEFAULT_TABLE_SIZE, HpackDecoder, HpackError
 from protocols.http.h2_output import Http2Output, Http2Stream, broken
+from protocols.http.h2_resets import OTHER_RESET, REMOTE_REFUSED, RESETS_BY_CODE
 from protocols.http.headers import Headers
 
 #: CONTINUATION frames of one block: a sender that fills its frames needs no more for the largest head allowed.
@@ -32,18 +33,8 @@ _MAX_FIELDS_DECODED: Final = 10_000
 
 TOO_MANY_HEADERS: Final = "http2.too_many_headers"
 HEAD_TOO_LARGE: Final = "http2.header_list_size_too_large"
-REMOTE_RESET: Final = "http2.remote_reset"
-REMOTE_REFUSED: Final = "http2.remote_refuse"
-#: Details of what the peer reset.
-REMOTE_RESETS: Final = frozenset((REMOTE_RESET, REMOTE_REFUSED))
-
-#: What a RST_STREAM with one of these codes is to Envoy; every other one is a remote reset.
-_REMOTE_RESETS: Final = {
-    frames.REFUSED_STREAM: (ResetReason.REMOTE_REFUSED, REMOTE_REFUSED),
-    frames.CONNECT_ERROR: (ResetReason.CONNECT_ERROR, REMOTE_RESET),
-    frames.PROTOCOL_ERROR: (ResetReason.PROTOCOL_ERROR, REMOTE_RESET),
-}
-_REMOTE_RESET: Final = (ResetReason.REMOTE_RESET, REMOTE_RESET)
+#: So much of a GOAWAY's debug data is kept.
+_GOAWAY_TEXT_BYTES: Final = 128
 
 
 class Http2(Http2Output):
@@ -59,8 +50,10 @@ class Http2(Http2Output):
         "_need",
         "_partial",
         "_settings_unacked",
+        "goaway_received",
         "highest_peer_id",
         "last_ping_answered",
+        "last_reset_code",
         "peer_allows_connect",
         "peer_max_streams",
         "settings_seen",
@@ -83,6 +76,9 @@ class Http2(Http2Output):
         self.peer_allows_connect = False
         self.highest_peer_id = 0  # of the streams that the peer began
         self.last_ping_answered = b""
+        self.last_reset_code = -1  # of the peer's RST_STREAM that came last
+        #: the peer's last GOAWAY: last stream id, code, debug data
+        self.goaway_received: tuple[int, int, bytes] | None = None
         self._handlers = (
             self._on_data,
             self._on_headers,
@@ -351,10 +347,11 @@ class Http2(Http2Output):
         stream.meter.wire_received += frames.HEADER_BYTES + 4
         self._forget(stream)
         (code,) = frames.unpack_number(payload)
+        self.last_reset_code = code
         if code == frames.REFUSED_STREAM and stream.early:
             self._sink.on_reset(stream_id, ResetReason.NOT_PROCESSED, REMOTE_REFUSED)
         else:
-            self._sink.on_reset(stream_id, *_REMOTE_RESETS.get(code, _REMOTE_RESET))
+            self._sink.on_reset(stream_id, *RESETS_BY_CODE.get(code, OTHER_RESET))
 
     def _on_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
         """Its meaning is gone (RFC 9113 section 5.3.2), its rules are not."""
@@ -460,8 +457,10 @@ class Http2(Http2Output):
             raise broken("GOAWAY: stream_id != 0")
         if len(payload) < 8:
             raise broken("GOAWAY: size", frames.FRAME_SIZE_ERROR)
-        last_stream_id, _ = frames.unpack_goaway(payload)
-        self._on_peer_leaves(last_stream_id & frames.MAX_STREAM_ID)
+        last_stream_id, code = frames.unpack_goaway(payload)
+        last_stream_id &= frames.MAX_STREAM_ID
+        self.goaway_received = (last_stream_id, code, payload[8 : 8 + _GOAWAY_TEXT_BYTES])
+        self._on_peer_leaves(last_stream_id)
 
     @abstractmethod
     def _on_peer_leaves(self, last_stream_id: int) -> None: ...

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from protocols.errors import RemoteProtocolError
 from protocols.http.codec import HttpVersion, ResetReason
-from protocols.http.h2 import REMOTE_RESETS
+from protocols.http.h2_resets import REMOTE_RESETS, code_name
 from protocols.http.h2_server import Http2Server
 from sidecar.http.exchanges import Exchanges
 from sidecar.stream_info import ResponseFlag
+from sidecar.telemetry.failures import begun
 from sidecar.transport.flow import ReadGate
 from sidecar.transport.http2_stats import count_codec_error
 
@@ -140,6 +141,8 @@ class Http2Exchanges(Exchanges):
         info = stream.info
         info.add_flag(_FLAGS[reason])
         info.response_code_details = details
+        if details in REMOTE_RESETS and self.config.failures is not None:
+            begun(info).client_closed = f"RST_STREAM {code_name(self.codec.last_reset_code)}"
         age_ns = self.config.timers.now_ns() - info.start_ns
         premature = not info.response_code and age_ns < _PREMATURE_BELOW_NS
         self._end(stream)

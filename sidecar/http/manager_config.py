@@ -47,6 +47,7 @@ class ManagerConfig:
         "codec_stats",
         "codec_type",
         "direction",
+        "failures",
         "has_stream_timeouts",
         "listener_stats",
         "request_rules",
@@ -68,6 +69,7 @@ class ManagerConfig:
         self.services: Final = services
         self.timers: Final = services.timers
         self.direction: Final = context.direction
+        self.failures: Final = services.failures
         self.stats: Final = HttpStats(scope)
         tracing_stats = TracingStats(scope.scope("tracing"))
         self.tracing: Final = (

@@ -26,6 +26,7 @@ from sidecar.http.route import ForwardRoute
 from sidecar.stream_info import ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log.format import escape
 from sidecar.telemetry.access_log.schedule import LogType
+from sidecar.telemetry.failures import begun
 from sidecar.transport.flow import CONTINUE, HOLD, HOLD_HEADERS, Flow
 
 if TYPE_CHECKING:
@@ -575,6 +576,8 @@ class ActiveStream:
         info = self.info
         info.add_flag(flags)
         info.response_code_details = details
+        if status >= 400 and self.config.failures is not None:
+            begun(info)
         self._request_stopped = True
         if self._request_hold is not None:
             self._request_hold.drop()
@@ -615,6 +618,8 @@ class ActiveStream:
         info = self.info
         info.add_flag(flags)
         info.response_code_details = details
+        if self.config.failures is not None:
+            begun(info)
         self.config.stats.downstream_rq_tx_reset.inc()
         self.exchanges.on_stream_reset(self)
 
@@ -762,6 +767,10 @@ class ActiveStream:
         if answered:
             info.last_response_byte_ns = info.end_ns
             stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
+        if config.failures is not None and (info.response_flags or info.failure is not None):
+            config.failures.record_stream(
+                info, self.exchanges.connection, request_complete=self.request_complete
+            )
         if self.trace is not None:
             self.trace.finish(info, self.cluster)
         config.access_log.write(info, LogType.DOWNSTREAM_END)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from protocols.http.codec import ResetReason
+from protocols.http.codec import ResetReason, StreamMeter
 from protocols.http.headers import Headers
 from sidecar.upstream import failed_attempt
 
@@ -32,12 +32,14 @@ class UpstreamRequest:
     """Implements `UpstreamSink`.
 
     `reused`: the connection was idle in the pool, so its server may just be closing it. `started`: the head was
-    handed to the connection, `sent_ns`: when (monotonic). `span`: of the attempt, if traced. `responded`: a head of the response came, be it a 1xx.
+    handed to the connection, `sent_ns`: when (monotonic). `responded`: a head of the response came, be it a 1xx.
+    `span`: of the attempt, if traced. `meter`: what was counted of an exchange that was reset.
     """
 
     __slots__ = (
         "_asking",
         "_owner",
+        "meter",
         "pending",
         "responded",
         "reused",
@@ -51,6 +53,7 @@ class UpstreamRequest:
         self._owner: AttemptOwner | None = owner
         self.pending: Pending | None = None
         self.upstream: UpstreamStream | None = None
+        self.meter: StreamMeter | None = None
         self.reused = False
         self.started = False
         self.sent_ns = 0
@@ -141,7 +144,8 @@ class UpstreamRequest:
         if self.span is not None:
             self.span.fail(*failed_attempt.reason_of(reason))
         owner, self._owner = self._owner, None
-        self.upstream = None
+        upstream, self.upstream = self.upstream, None
+        self.meter = upstream.meter if upstream is not None else None
         if owner is not None:
             try:
                 owner.on_attempt_reset(reason, details)

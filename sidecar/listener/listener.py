@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sidecar.listener.api import ListenerFilterFactory
     from sidecar.listener.predicate import Predicate
     from sidecar.telemetry.access_log.api import AccessLogger
+    from sidecar.telemetry.failures import FailureLog
     from sidecar.transport.timers import Timers
     from stats.families import ListenerPerHandlerStats, ListenerStats
     from stats.store import Scope
@@ -80,6 +81,7 @@ class Listener:
         limit: ConnectionLimit,
         find_successor: Callable[[Address], Listener | None],
         access_loggers: tuple[AccessLogger, ...] = (),
+        failures: FailureLog | None = None,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -96,6 +98,7 @@ class Listener:
         self.limit = None if spec.ignore_global_conn_limit else limit
         self._find_successor = find_successor
         self._access_loggers = access_loggers
+        self._failures = failures
         self._pending: set[PendingConnection] = set()
         #: where it really listens: port 0 becomes a number when it is bound
         self.local_addresses: list[Address] = [spec.address, *spec.additional_addresses]
@@ -235,15 +238,20 @@ class Listener:
             self._log_refused(info)
             return
         chain.count_not_ready()
+        if self._failures is not None:
+            refused = StreamInfo(info, info.start_s, info.start_monotonic_ns)
+            self._failures.record_connection(refused, None, "secret_missing")
         logger.debug("[C%d] TLS error: Secret is not supplied by SDS, closing", info.id)
 
     def _log_refused(self, info: ConnectionInfo) -> None:
-        if not self._access_loggers:
+        if not self._access_loggers and self._failures is None:
             return
         stream_info = StreamInfo(info, info.start_s, info.start_monotonic_ns)
         stream_info.add_flag(ResponseFlag.NO_ROUTE_FOUND)
         stream_info.response_code_details = "filter_chain_not_found"
         stream_info.log_type = LogType.NOT_SET
+        if self._failures is not None:
+            self._failures.record_connection(stream_info, None, "no_filter_chain")
         for access_logger in self._access_loggers:
             access_logger.log(stream_info)
 
@@ -258,6 +266,8 @@ class Listener:
         assert info is not None and session is not None, "a downstream connection has both"
         now_ns = self.timers.now_ns()
         self.stats.downstream_cx_length_ms.record((now_ns - info.start_monotonic_ns) // 1_000_000)
+        if self._failures is not None and info.tls is None and connection.socket.is_tls:
+            self._failures.record_connection(session, connection, "client_tls")
         if self._access_loggers:
             session.end_ns = session.end_ns or now_ns
             if not session.cluster_name:  # no tcp_proxy: nobody counted the bytes

@@ -58,6 +58,8 @@ class Options:
     local_address_ip_version: str = "v4"
     file_flush_interval_ms: int = 10000
     file_flush_min_size_kb: int = 64
+    failure_log_kb: int = 1024
+    failure_log_max_records: int = 1000
     base_id: int = 0
     use_dynamic_base_id: bool = False
     restart_epoch: int = 0
@@ -106,6 +108,7 @@ def _build_parser() -> _Parser:
     )
     _add_configuration(parser)
     _add_log(parser)
+    _add_failures(parser)
     _add_life(parser)
     _add_without_meaning(parser)
     return parser
@@ -166,6 +169,24 @@ def _add_log(parser: _Parser) -> None:
         default=64,
         metavar="KB",
         help="and whenever so much waits, default 64",
+    )
+
+
+def _add_failures(parser: _Parser) -> None:
+    add = parser.add_argument_group("why did it fail (not Envoy's)").add_argument
+    add(
+        "--failure-log-kb",
+        type=int,
+        default=1024,
+        metavar="KB",
+        help="memory for the records of the last failures (admin /failures), default 1024; 0: keep none",
+    )
+    add(
+        "--failure-log-max-records",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="and at most so many of them, default 1000",
     )
 
 
@@ -246,6 +267,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
         local_address_ip_version=known.local_address_ip_version,
         file_flush_interval_ms=known.file_flush_interval_msec,
         file_flush_min_size_kb=known.file_flush_min_size_kb,
+        failure_log_kb=known.failure_log_kb,
+        failure_log_max_records=known.failure_log_max_records,
         base_id=known.base_id,
         use_dynamic_base_id=known.use_dynamic_base_id,
         restart_epoch=known.restart_epoch,
@@ -278,6 +301,8 @@ def _check_numbers(known: argparse.Namespace) -> None:
         "parent_shutdown_time_s",
         "file_flush_interval_msec",
         "file_flush_min_size_kb",
+        "failure_log_kb",
+        "failure_log_max_records",
     ):
         if getattr(known, name) < 0:
             raise OptionsError(f"--{name.replace('_', '-')} must not be negative")

@@ -38,6 +38,7 @@ from sidecar.telemetry.access_log.api import AccessLogger
 from sidecar.telemetry.access_log.filters import FilterCompiler
 from sidecar.telemetry.access_log.format import FormatError
 from sidecar.telemetry.access_log.remote.build import RemoteAccessLogs
+from sidecar.telemetry.failures import FailureLog
 from sidecar.telemetry.tracing.context import TracerContext
 from sidecar.telemetry.tracing.tracers import Tracers
 from sidecar.telemetry.workload_directory import WorkloadDirectory
@@ -51,6 +52,7 @@ from sidecar.upstream.async_client import AsyncClientImpl
 from sidecar.upstream.clusters import ClusterManagerImpl
 from sidecar.upstream.services import FilterContext, Services
 from stats.expiry import Expiry
+from stats.failure_family import FailureStats
 from stats.families import (
     FilesystemStats,
     ListenerManagerStats,
@@ -60,7 +62,7 @@ from stats.families import (
     TlsStats,
 )
 from stats.filter_families import WorkloadDiscoveryStats
-from stats.store import Store, sanitize
+from stats.store import Scope, Store, sanitize
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +89,16 @@ def read_data_source(source: DataSource) -> bytes:
             return file.read()
     except OSError as error:
         raise StartError([f"{source.filename}: {error.strerror}"]) from error
+
+
+def _failure_log(options: Options, scope: Scope) -> FailureLog | None:
+    """None when the command line turns it off; then there are no counters of it either."""
+    if not options.failure_log_kb:
+        return None
+    stats = FailureStats(scope.scope("failures"))
+    return FailureLog(
+        stats, max_bytes=options.failure_log_kb * 1024, max_count=options.failure_log_max_records
+    )
 
 
 def _check_tls(chains: Iterable[FilterChainSpec], tls: TlsContexts) -> None:
@@ -131,6 +143,7 @@ class Process:
             flush_interval_s=options.file_flush_interval_ms / 1000,
             flush_at_bytes=options.file_flush_min_size_kb * 1024,
         )
+        self.failures = _failure_log(options, scope)
         self.services: Services | None = None
         self._stats_sinks: StatsSinks | None = None
         self.tracers: Tracers | None = None
@@ -179,6 +192,7 @@ class Process:
             local_address=address,
             peer_lookup=directory.find if directory is not None else None,
             telemetry=self.bootstrap.telemetry,
+            failures=self.failures,
         )
         for spec in self.bootstrap.listeners:
             try:
@@ -279,6 +293,7 @@ class Process:
             self.limit,
             self.listeners.for_destination,
             tuple(map(services.access_logger, spec.access_log)),
+            self.failures,
         )
 
     # running

@@ -53,6 +53,11 @@ class IdleTimer:
     def touch(self) -> None:
         self._last = self._timers.now()
 
+    @property
+    def last_touch_s(self) -> float:
+        """When it was touched last, on the clock of `Timers.now`."""
+        return self._last
+
     def _check(self) -> None:
         if self._callback is None:
             return

@@ -9,11 +9,12 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from protocols.http.codec import ResetReason
+from sidecar.stream_info import ConnectionFacts
 from sidecar.transport.connection import Connection, PassThroughFilter
 from sidecar.transport.flow import Flow
 from sidecar.transport.transport_socket import CloseReason
 from sidecar.upstream.api import UpstreamFailure
-from sidecar.upstream.connector import drop
+from sidecar.upstream.connector import drop, facts_of
 
 if TYPE_CHECKING:
     from sidecar.stream_info import UpstreamInfo
@@ -44,6 +45,7 @@ class ActiveClient(PassThroughFilter):
         super().__init__(connection)
         assert connection.upstream is not None, "made by the connector"
         self.info: UpstreamInfo = connection.upstream
+        self.info.life = self
         self.pool = pool
         self.draining = False  # takes no further exchange
         self.is_ready = False  # the pool's note: among those with room
@@ -141,9 +143,31 @@ class ActiveClient(PassThroughFilter):
         else:
             stats.upstream_cx_destroy_remote.inc()
         self.pool.host.cx_connect_fail += 1
+        self._leave_facts(remote=not timed_out and reason is not CloseReason.LOCAL)
         failure = UpstreamFailure.CONNECT_TIMEOUT if timed_out else UpstreamFailure.CONNECT_FAILURE
         self._count_end()
         self.pool.on_connect_failed(self, failure, self.info.transport_failure_reason)
+
+    # facts, for whoever asks why something failed
+
+    def facts(self) -> ConnectionFacts:
+        """See `ConnectionLife`."""
+        return self._facts()
+
+    def _facts(self, *, remote: bool | None = None) -> ConnectionFacts:
+        """`remote`: it ends now, by the server or by us; None: it may go on."""
+        idle = self._idle_timer
+        return facts_of(
+            self.connection,
+            remote,
+            opened_ns=self._start_ns,
+            idle_since_ns=int(idle.last_touch_s * 1e9) if idle is not None and self._requests > 1 else 0,
+            exchanges=self._requests,
+        )
+
+    def _leave_facts(self, *, remote: bool) -> None:
+        """It ends with exchanges on it, or before it was up: what is known of it outlives it."""
+        self.info.life = self._facts(remote=remote)
 
     # the ends
 
@@ -173,6 +197,8 @@ class ActiveClient(PassThroughFilter):
             drop(self.connection)
 
     def _count_end(self) -> None:
+        if self.info.life is self:
+            self.info.life = None
         stats = self.pool.stats
         if self.opened:
             stats.upstream_rq_per_cx.record(self._requests)

@@ -15,7 +15,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from config.model.core import Address, PipeAddress, SocketAddress
-from sidecar.stream_info import TlsInfo, UpstreamConnectionState, UpstreamInfo, next_connection_id
+from sidecar.stream_info import (
+    ConnectionFacts,
+    TlsInfo,
+    UpstreamConnectionState,
+    UpstreamInfo,
+    next_connection_id,
+)
 from sidecar.transport.connection import Connection, NetworkFilter, NetworkFilterFactory
 from sidecar.transport.sockets import address_of
 from sidecar.transport.transport_socket import CloseReason, TransportSocket
@@ -33,6 +39,18 @@ logger = logging.getLogger(__name__)
 #: linux/in.h: choose the port at connect time, so that one source address serves more connections than it has ports
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
 
+
+#: How a connection ended, in the words of the wire.
+_HOW: Final = {
+    CloseReason.LOCAL: "close",
+    CloseReason.REMOTE: "FIN",
+    CloseReason.REMOTE_RESET: "RST",
+    CloseReason.TRANSPORT_FAILURE: "TLS",
+    CloseReason.TIMEOUT: "timeout",
+}
+#: Details of an attempt that was given up when TCP was up and TLS was not.
+IN_HANDSHAKE: Final = "in the TLS handshake"
+_BY_UPSTREAM: Final = (CloseReason.REMOTE, CloseReason.REMOTE_RESET)
 
 _Terminal = TypeVar("_Terminal", bound=NetworkFilter)
 
@@ -103,6 +121,28 @@ def drop(connection: Connection) -> None:
         connection.abort()
     else:
         connection.close()
+
+
+def facts_of(
+    connection: Connection, remote: bool | None, *, opened_ns: int, idle_since_ns: int, exchanges: int
+) -> ConnectionFacts:
+    """How an upstream connection is. `remote`: it ends now, by the server or by us; None: only if its end is known."""
+    reason = connection.close_reason
+    if remote is None and reason is not None:
+        remote = reason in _BY_UPSTREAM
+    how = ""
+    if remote is not None:
+        how = _HOW[reason] if reason is not None else "FIN" if remote else "close"
+    return ConnectionFacts(
+        ended_by="" if remote is None else "upstream" if remote else "proxy",
+        how=how,
+        opened_ns=opened_ns,
+        idle_since_ns=idle_since_ns,
+        exchanges=exchanges,
+        bytes_received=connection.rx_bytes,
+        bytes_sent=connection.tx_bytes,
+        details=connection.close_details,
+    )
 
 
 class Connector:
@@ -347,8 +387,8 @@ class _Attempt:
         connection, task = self._connection, self._task
         if connection is None:
             return
-        if connection.socket.transport is not None:  # in the handshake
-            connection.abort(details, reason)
+        if connection.socket.transport is not None:
+            connection.abort(details or IN_HANDSHAKE, reason)
             self.ended()
             return
         self.ended()

@@ -7,6 +7,7 @@ response (then the connection is of no use any more), and the connection is back
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http import names
 from protocols.http.codec import Codec, CodecSettings, CodecSink, HttpVersion, ResetReason
 from protocols.http.headers import Headers
+from sidecar.stream_info import ConnectionFacts
 from sidecar.transport.connection import Connection
 from sidecar.transport.flow import ReadGate
 from sidecar.transport.transport_socket import CloseReason
@@ -300,6 +302,9 @@ class Http1Client(ActiveClient):
             receiver.final = None
         self._lose(ResetReason.CONNECTION_TERMINATION, details, remote=remote)
 
+    def _facts(self, *, remote: bool | None = None) -> ConnectionFacts:
+        return dataclasses.replace(super()._facts(remote=remote), response_began=self._receiver.began)
+
     # the ends
 
     def _finish(self, *, remote: bool) -> None:
@@ -337,6 +342,7 @@ class Http1Client(ActiveClient):
         """The connection is gone or must go; an exchange on it did not end."""
         sink = self._receiver.sink
         if sink is not None:
+            self._leave_facts(remote=remote)
             self._end_exchange()
         self._close(remote=remote, with_stream=sink is not None)
         if sink is not None:

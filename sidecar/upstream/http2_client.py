@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http.codec import HttpVersion, ResetReason
-from protocols.http.h2 import REMOTE_RESETS
 from protocols.http.h2_client import Http2Client as Http2Codec
+from protocols.http.h2_resets import REMOTE_RESETS
 from protocols.http.headers import Headers
+from sidecar.stream_info import ConnectionFacts
 from sidecar.transport.connection import Connection
 from sidecar.transport.flow import Flow
 from sidecar.transport.http2_stats import count_codec_error
@@ -181,7 +183,7 @@ class Http2Stream:
 class Http2Client(ActiveClient):
     """Many exchanges at once."""
 
-    __slots__ = ("_keepalive", "_limit", "_server_leaves", "codec", "http2_stats", "streams")
+    __slots__ = ("_keepalive", "_limit", "_server_leaves", "codec", "http2_stats", "reset_code", "streams")
 
     def __init__(self, connection: Connection, pool: HttpPool) -> None:
         super().__init__(connection, pool)
@@ -191,6 +193,7 @@ class Http2Client(ActiveClient):
         self._keepalive: Http2Keepalive | None = None
         self._limit = -1  # of streams, as the server has said
         self._server_leaves = False  # it has said so (GOAWAY)
+        self.reset_code = -1  # of the RST_STREAM that is being told
         pool.stats.upstream_cx_http2_total.inc()
         self.http2_stats.nghttp2_upstream_connections.inc()
 
@@ -364,10 +367,22 @@ class Http2Client(ActiveClient):
         if not self.streams:
             self.connection.timers.soon(self._close_when_drained)
 
+    def _facts(self, *, remote: bool | None = None) -> ConnectionFacts:
+        """With what HTTP/2 says beyond TCP. How long it was idle is not known: exchanges overlap."""
+        goaway = self.codec.goaway_received
+        return dataclasses.replace(
+            super()._facts(remote=remote),
+            idle_since_ns=0,
+            reset_code=self.reset_code,
+            goaway=(goaway[0], goaway[1], goaway[2].decode("latin-1")) if goaway is not None else None,
+        )
+
     # the ends
 
     def _lose(self, reason: ResetReason, details: str, *, remote: bool) -> None:
         lost = list(self.streams.values())
+        if lost:
+            self._leave_facts(remote=remote)
         self.streams.clear()
         sinks = [stream.detach() for stream in lost]
         stats = self.pool.stats
@@ -434,7 +449,9 @@ class _Responses:
         if reason is ResetReason.LOCAL_RESET:  # a head over the limits: to Envoy the server's doing
             reason = ResetReason.REMOTE_RESET
         if sink is not None:
+            client.reset_code = client.codec.last_reset_code if details in REMOTE_RESETS else -1
             sink.on_upstream_reset(reason, "")  # there is no failure of the transport to tell
+            client.reset_code = -1
 
     def on_goaway(self, last_stream_id: int) -> None:
         self._client.on_goaway()

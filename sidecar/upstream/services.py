@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from config.model.tracing import TracerSpec
     from protocols.peer_metadata import PeerMetadata
     from sidecar.telemetry.access_log.api import AccessLogger
+    from sidecar.telemetry.failures import FailureLog
     from sidecar.telemetry.tracing.span import Tracer
     from sidecar.transport.async_client import AsyncClient
     from sidecar.transport.drain import DrainState
@@ -34,6 +35,7 @@ class Services:
     inline, environment). `access_logger` builds or shares the logger of a spec. `peer_lookup` finds the workload behind
     an address (workload discovery), or None. `async_client` makes requests of our own to clusters.
     `tracer` builds or shares the tracer of a spec. `telemetry` are the opt-ins.
+    `failures` keeps why something failed; None: nobody does.
     `local_address` is this machine's, for clients on the loopback.
     """
 
@@ -52,6 +54,7 @@ class Services:
     telemetry: TelemetryOptions = NO_OPTIONS
     random: random.Random = field(default_factory=random.Random)
     local_address: str = "127.0.0.1"
+    failures: FailureLog | None = None
 
 
 @dataclass(frozen=True, slots=True)

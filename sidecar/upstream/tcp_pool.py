@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from sidecar.stream_info import ConnectionFacts
 from sidecar.transport.connection import Connection, PassThroughFilter
 from sidecar.transport.flow import Flow, ReadGate
 from sidecar.transport.transport_socket import CloseReason
 from sidecar.upstream.api import Pending, TcpUpstreamSink, UpstreamFailure
-from sidecar.upstream.connector import drop
+from sidecar.upstream.connector import drop, facts_of
 from sidecar.upstream.http_pool import NOTHING_PENDING
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class TcpClient(PassThroughFilter):
         super().__init__(connection)
         assert connection.upstream is not None, "made by the connector"
         self.info: UpstreamInfo = connection.upstream
+        self.info.life = self
         self._pool = pool
         self._sink: TcpUpstreamSink | None = sink
         self._connected = False
@@ -154,8 +156,16 @@ class TcpClient(PassThroughFilter):
         if self._sink is not None:
             self._sink.on_upstream_full(full)
 
+    def facts(self) -> ConnectionFacts:
+        """See `ConnectionLife`."""
+        return self._facts(None)
+
+    def _facts(self, remote: bool | None) -> ConnectionFacts:
+        return facts_of(self.connection, remote, opened_ns=self._start_ns, idle_since_ns=0, exchanges=1)
+
     def _end(self, *, remote: bool) -> None:
         self._gone = True
+        self.info.life = self._facts(remote)
         stats, with_session = self._pool.stats, self._connected
         stats.upstream_cx_destroy.inc()
         if with_session:

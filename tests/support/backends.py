@@ -466,6 +466,16 @@ class TcpBackend(Backend):
     def _connection(self) -> asyncio.Protocol:
         return _TcpConnection(self)
 
+    def reset_connections(self) -> None:
+        """Break off every open connection."""
+
+        async def break_off() -> None:
+            for connection in list(self._live):
+                if connection.transport is not None:
+                    reset(connection.transport)
+
+        self._loop.run(break_off())
+
 
 class _TcpConnection(LiveConnection):
     backend: TcpBackend

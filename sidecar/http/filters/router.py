@@ -41,6 +41,7 @@ from sidecar.http.router_headers import (
 from sidecar.http.routing import without_port
 from sidecar.http.upstream_request import UpstreamRequest
 from sidecar.stream_info import ResponseFlag
+from sidecar.telemetry.failures import begun
 from sidecar.transport.flow import Flow
 from sidecar.upstream import failed_attempt
 from sidecar.upstream.api import LbContext, UpstreamFailure
@@ -338,10 +339,11 @@ class Router(PassThrough):
         stream, retry = self._stream, self._retry
         assert stream is not None
         stream.info.upstream = info
+        self._note_failed(failure.name.lower(), details)
         flags = 0
         if failure in (UpstreamFailure.CONNECT_FAILURE, UpstreamFailure.CONNECT_TIMEOUT):
             wanted = retry is not None and retry.conditions.retries_connect_failure()
-            flags = self._judge(wanted)
+            flags = self._judge_failed(wanted)
             if flags < 0:
                 return
         self._abort_counted(
@@ -354,6 +356,7 @@ class Router(PassThrough):
         info = stream.info
         host = info.upstream.host if info.upstream is not None else None
         self._cancel_per_try()
+        self._note_failed(reason.value, details)
         if self._response_started:
             self._attempt = None
             if host is not None:
@@ -369,7 +372,7 @@ class Router(PassThrough):
             return
         retry = self._retry
         wanted = retry is not None and retry.conditions.retries_reset(reason, attempt.started)
-        flags = self._judge(wanted)
+        flags = self._judge_failed(wanted)
         if flags < 0:
             return
         self._abort_counted(
@@ -410,6 +413,43 @@ class Router(PassThrough):
             return ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED
         return ResponseFlag.UPSTREAM_OVERFLOW if verdict is Verdict.OVERFLOW else 0
 
+    def _judge_failed(self, wanted: bool) -> int:
+        """`_judge` of an attempt that brought no response; if it was the last one, the record says why."""
+        flags = self._judge(wanted)
+        stream = self._stream
+        if flags >= 0 and self._factory.failures is not None and stream is not None:
+            if flags == ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED:
+                why = "the retries are used up"
+            elif flags:
+                why = "the circuit breaker for retries is open"
+            elif self._retry is None:
+                why = "the route has no retry policy"
+            elif not wanted:
+                why = "the retry policy does not cover this kind of failure"
+            else:
+                why = "the body of the request was too long to be kept"
+            begun(stream.info).why_not_retried = why
+        return flags
+
+    def _note_failed(self, outcome: str, details: str = "") -> None:
+        """For the record of the failure: how the attempt under way ended."""
+        failures, stream, attempt = self._factory.failures, self._stream, self._attempt
+        if failures is None or stream is None:
+            return
+        if attempt is None:
+            failures.note_attempt(stream.info, outcome, details)
+            return
+        meter = attempt.upstream.meter if attempt.upstream is not None else attempt.meter
+        failures.note_attempt(
+            stream.info,
+            outcome,
+            details,
+            reused=attempt.reused,
+            sent=attempt.started,
+            bytes_sent=meter.wire_sent if meter is not None else 0,
+            bytes_received=meter.wire_received if meter is not None else 0,
+        )
+
     def _note_tried(self, attempt: UpstreamRequest | None) -> None:
         """Give the attempt up, and avoid its host next time."""
         stream = self._stream
@@ -442,8 +482,9 @@ class Router(PassThrough):
         cluster.stats.upstream_rq_per_try_timeout.inc()
         self._count_timeout(stream.info)
         retry = self._retry
+        self._note_failed("per_try_timeout")
         wanted = retry is not None and retry.conditions.retries_reset(ResetReason.LOCAL_RESET, True)
-        flags = self._judge(wanted)
+        flags = self._judge_failed(wanted)
         if flags < 0:
             return
         cluster.stats.count_response(504, self._internal)
@@ -457,6 +498,8 @@ class Router(PassThrough):
             return
         cluster.stats.upstream_rq_timeout.inc()
         self._count_timeout(stream.info)
+        if self._attempt is not None:
+            self._note_failed("response_timeout")
         if self._response_started:
             stream.reset(failed_attempt.RESPONSE_TIMEOUT.details, failed_attempt.RESPONSE_TIMEOUT.flags)
             return
@@ -490,6 +533,7 @@ class Router(PassThrough):
             flags = self._judge(retry.conditions.retries_response(headers))
             if flags < 0:
                 cluster.stats.retry.count(status)
+                self._note_failed(str(status))
                 return
         self._response_started = True
         info.response_code = status  # formats of header rules may ask for it
@@ -627,6 +671,11 @@ class Router(PassThrough):
             return
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
+            failed = stream.info.response_flags or stream.info.failure is not None
+            if failed and not stream.info.last_upstream_rx_byte_ns:
+                self._attempt = attempt
+                self._note_failed("given_up")
+                self._attempt = None
             attempt.give_up()
         for timer in (self._timer, self._per_try_timer, self._backoff):
             if timer is not None:
@@ -647,6 +696,7 @@ class RouterFactory:
 
     def __init__(self, spec: RouterSpec, context: FilterContext) -> None:
         services = context.services
+        self.failures: Final = services.failures
         self.stats: Final = RouterStats(services.scope.scope(f"http.{context.stat_prefix}", verbatim=True))
         self.timers: Final = services.timers
         self.now_ns: Final = services.timers.now_ns

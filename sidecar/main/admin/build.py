@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from config.model.core import Address
-from sidecar.main.admin import certs, clusters, config_dump, lifecycle, listeners, runtime, stats
+from sidecar.main.admin import certs, clusters, config_dump, failures, lifecycle, listeners, runtime, stats
 from sidecar.main.admin import logging as logging_endpoints
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
 from sidecar.main.admin.server import AdminServer
@@ -53,6 +53,7 @@ def build_admin(process: Process) -> Admin | None:
         *listeners.endpoints(process.listeners),
         *clusters.endpoints(services.clusters),
         *certs.endpoints(services.tls),
+        *failures.endpoints(process.failures),
         *config_dump.endpoints(process),
         *logging_endpoints.endpoints(),
         Endpoint("/reopen_logs", "reopen access logs", _reopen(process), mutates=True),

@@ -185,6 +185,9 @@ class TcpProxy(PassThroughFilter):
     def on_tcp_failure(self, failure: UpstreamFailure, details: str, info: UpstreamInfo) -> None:
         self._pending = None
         self._session.upstream = info
+        failures = self._factory.failures
+        if failures is not None:
+            failures.note_attempt(self._session, failure.name.lower(), details)
         retriable = failure in (UpstreamFailure.CONNECT_FAILURE, UpstreamFailure.CONNECT_TIMEOUT)
         if retriable and self._attempts < self._factory.max_connect_attempts and self._cluster is not None:
             self._connect(self._cluster)
@@ -216,6 +219,8 @@ class TcpProxy(PassThroughFilter):
             return
         if upstream.was_reset:
             self._session.add_flag(ResponseFlag.UPSTREAM_REMOTE_RESET)
+            if self._factory.failures is not None:
+                self._factory.failures.note_attempt(self._session, "remote_reset", sent=True)
             self.connection.abort("upstream_reset")  # as Envoy: a reset is passed on as one
         else:
             self.connection.close("upstream_closed")
@@ -257,6 +262,11 @@ class TcpProxy(PassThroughFilter):
         session.end_ns = self.connection.timers.now_ns()
         if self._log_timer is not None:
             self._log_timer.cancel()
+        failures = self._factory.failures
+        if failures is not None and (
+            session.response_flags or self.connection.close_reason is CloseReason.REMOTE_RESET
+        ):
+            failures.record_stream(session, self.connection)
         self._factory.access_log.write(session, LogType.TCP_CONNECTION_END)
 
 
@@ -266,6 +276,7 @@ class TcpProxyFactory:
     def __init__(self, spec: TcpProxySpec, context: FilterContext) -> None:
         services = context.services
         self.context = context
+        self.failures = services.failures
         self.stats = TcpProxyStats(services.scope.scope(f"tcp.{spec.stat_prefix}"))
         self.idle_timeout_s = spec.idle_timeout_s
         self.duration_s = spec.max_downstream_connection_duration_s

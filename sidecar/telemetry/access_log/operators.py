@@ -17,6 +17,7 @@ from typing import Final
 from sidecar.stream_info import ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log import byte_counts
 from sidecar.telemetry.access_log.address_operators import ADDRESS_OPERATORS
+from sidecar.telemetry.access_log.failure_operators import FAILURE_OPERATORS
 from sidecar.telemetry.access_log.filter_state import FILTER_STATE_OPERATORS
 from sidecar.telemetry.access_log.header_operators import HEADER_OPERATORS
 from sidecar.telemetry.access_log.json_values import NULL, quote
@@ -203,6 +204,7 @@ FORMATTERS: Final[Mapping[str, str]] = {
 
 OPERATORS: Final[Mapping[str, Builder]] = {
     **dict.fromkeys(_NOT_GATHERED, not_gathered),
+    **FAILURE_OPERATORS,
     **HEADER_OPERATORS,
     **TIME_OPERATORS,
     **METADATA_OPERATORS,

@@ -9,10 +9,10 @@ import pytest
 
 from protocols.errors import LocalProtocolError
 from protocols.http.codec import HttpVersion, ResetReason
-from protocols.http.h2 import REMOTE_REFUSED, REMOTE_RESET
 from protocols.http.h2_client import Http2Client
 from protocols.http.h2_fields import INVALID_FIELD, VIOLATION
 from protocols.http.h2_frames import FLOW_CONTROL_ERROR, PROTOCOL_ERROR
+from protocols.http.h2_resets import REMOTE_REFUSED, REMOTE_RESET
 from protocols.http.h2_server import Http2Server
 from protocols.http.headers import Headers
 from tests.support.http2_frames import (

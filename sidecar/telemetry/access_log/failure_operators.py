@@ -1,0 +1,49 @@
+"""Why it failed, in an access log: `%FAILURE_CAUSE%` in one line, `%FAILURE(field)%` fact by fact. Not Envoy's.
+
+The fields are those of `/failures?format=json`; a request that did not fail has none of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Final
+
+from sidecar.stream_info import StreamInfo
+from sidecar.telemetry.access_log.operator import Argument, Builder, Operator, refuse_length
+from sidecar.telemetry.failures import FIELDS
+
+
+def _cause(argument: Argument) -> Operator:
+    """`%FAILURE_CAUSE%` or `%FAILURE_CAUSE:max_length%`."""
+    if argument.text is not None:
+        raise ValueError("operator takes no argument; %FAILURE(field)% gives single facts")
+    missing, length = argument.missing, argument.max_length
+
+    def read(info: StreamInfo) -> bytes:
+        failure = info.failure
+        return failure.story.encode("utf-8", "replace")[:length] if failure is not None else missing
+
+    return read
+
+
+def _field(argument: Argument) -> Operator:
+    refuse_length(argument)
+    name = (argument.text or "").lower()
+    if not name:
+        raise ValueError("FAILURE needs (FIELD)")
+    if name not in FIELDS:
+        close = difflib.get_close_matches(name, FIELDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; one of {', '.join(FIELDS)}"
+        raise ValueError(f"FAILURE has no field {argument.text}{hint}")
+    missing = argument.missing
+
+    def read(info: StreamInfo) -> bytes:
+        failure = info.failure
+        value = failure.value(name) if failure is not None else None
+        return str(value).encode("utf-8", "replace") if value is not None else missing
+
+    return read
+
+
+FAILURE_OPERATORS: Final[Mapping[str, Builder]] = {"FAILURE": _field, "FAILURE_CAUSE": _cause}
