@@ -248,7 +248,7 @@ class FailureCause(Protocol):
     def story(self) -> str:
         """In one line, for people."""
 
-    def value(self, field: str) -> str | int | float | None:
+    def value(self, field: str) -> str | int | float | bool | None:
         """One fact by its name; None: not known."""
 
 

@@ -105,7 +105,7 @@ class Failure:
             self.attempts_left_out += 1
         self.attempts.append(attempt)
 
-    def value(self, field: str) -> str | int | float | None:
+    def value(self, field: str) -> str | int | float | bool | None:
         reader = FIELDS[field]
         return reader(self)
 
@@ -154,22 +154,22 @@ def _ms(ns: int) -> float | None:
 
 
 def _of_attempt(
-    read: Callable[[Attempt], str | int | float | None],
-) -> Callable[[Failure], str | int | float | None]:
+    read: Callable[[Attempt], str | int | float | bool | None],
+) -> Callable[[Failure], str | int | float | bool | None]:
     return lambda failure: read(failure.attempts[-1]) if failure.attempts else None
 
 
 def _of_connection(
-    read: Callable[[ConnectionFacts], str | int | float | None],
-) -> Callable[[Failure], str | int | float | None]:
-    def get(attempt: Attempt) -> str | int | float | None:
+    read: Callable[[ConnectionFacts], str | int | float | bool | None],
+) -> Callable[[Failure], str | int | float | bool | None]:
+    def get(attempt: Attempt) -> str | int | float | bool | None:
         return read(attempt.connection) if attempt.connection is not None else None
 
     return _of_attempt(get)
 
 
 #: Every single fact by the name that people use for it.
-FIELDS: Final[dict[str, Callable[[Failure], str | int | float | None]]] = {
+FIELDS: Final[dict[str, Callable[[Failure], str | int | float | bool | None]]] = {
     "time": lambda failure: round(failure.time_s, 3),
     "kind": _text("kind"),
     "hop": _text("hop"),
@@ -193,7 +193,7 @@ FIELDS: Final[dict[str, Callable[[Failure], str | int | float | None]]] = {
     "host": _text("host"),
     "upstream_peer": _text("upstream_peer"),
     "upstream_identity": _text("upstream_identity"),
-    "connection_reused": _of_attempt(lambda attempt: "true" if attempt.reused else "false"),
+    "connection_reused": _of_attempt(lambda attempt: attempt.reused),
     "connection_age_ms": _of_attempt(lambda attempt: _ms(attempt.age_ns)),
     "connection_idle_ms": _of_attempt(lambda attempt: _ms(attempt.idle_ns)),
     "connection_requests_before": _of_connection(lambda facts: max(facts.exchanges - 1, 0)),
@@ -356,11 +356,14 @@ class FailureLog:
         details: str = "",
         *,
         reused: bool = False,
-        sent: bool = False,
+        sent_ns: int = 0,
         bytes_sent: int = 0,
         bytes_received: int = 0,
     ) -> None:
-        """An attempt of a stream ended without an answer, or with one that is not passed on. `info.upstream` is its own."""
+        """An attempt of a stream ended without an answer, or with one that is not passed on. `info.upstream` is its own.
+
+        `sent_ns`: when its head was handed to the connection (monotonic); 0: it was not.
+        """
         upstream = info.upstream
         facts = upstream.life.facts() if upstream is not None and upstream.life is not None else None
         idle_ns = age_ns = -1
@@ -368,9 +371,8 @@ class FailureLog:
             age_ns = self._now_ns() - facts.opened_ns
             if not bytes_received and facts.response_began and facts.exchanges == 1:
                 bytes_received = facts.bytes_received  # the codec counts whole heads only
-            if reused and facts.idle_since_ns:
-                begun_ns = info.start_ns if info.attempt_count <= 1 else info.last_upstream_tx_byte_ns
-                idle_ns = min(max(begun_ns - facts.idle_since_ns, 0), age_ns)  # the loop's clock is coarse
+            if reused and sent_ns and facts.idle_since_ns:
+                idle_ns = min(max(sent_ns - facts.idle_since_ns, 0), age_ns)  # the loop's clock is coarse
         host = upstream.host_address if upstream is not None else None
         begun(info).add(
             Attempt(
@@ -378,7 +380,7 @@ class FailureLog:
                 outcome,
                 details[:MAX_TEXT],
                 reused,
-                sent,
+                sent_ns > 0,
                 bytes_sent,
                 bytes_received,
                 idle_ns,

@@ -338,7 +338,7 @@ def test_idle_connection_that_ends_under_a_request(world: World, how: str) -> No
         assert client.request("POST", f"/then-{how}", body=b"12345").status == 503
     failure = world.of_path(f"/then-{how}")
     assert (failure["kind"], failure["flags"], failure["how"]) == ("upstream_closed", "UC", _ENDS[how])
-    assert failure["connection_reused"] == "true"
+    assert failure["connection_reused"] is True
     assert failure["connection_requests_before"] == 1
     assert 0 <= failure["connection_idle_ms"] <= failure["connection_age_ms"]
     verb = "closed" if how == "close" else "reset"

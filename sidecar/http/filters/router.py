@@ -445,7 +445,7 @@ class Router(PassThrough):
             outcome,
             details,
             reused=attempt.reused,
-            sent=attempt.started,
+            sent_ns=attempt.sent_ns,
             bytes_sent=meter.wire_sent if meter is not None else 0,
             bytes_received=meter.wire_received if meter is not None else 0,
         )

@@ -220,7 +220,7 @@ class TcpProxy(PassThroughFilter):
         if upstream.was_reset:
             self._session.add_flag(ResponseFlag.UPSTREAM_REMOTE_RESET)
             if self._factory.failures is not None:
-                self._factory.failures.note_attempt(self._session, "remote_reset", sent=True)
+                self._factory.failures.note_attempt(self._session, "remote_reset")
             self.connection.abort("upstream_reset")  # as Envoy: a reset is passed on as one
         else:
             self.connection.close("upstream_closed")

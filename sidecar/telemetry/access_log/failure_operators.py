@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.operator import Argument, Builder, Operator, refuse_length
+from sidecar.telemetry.access_log.json_values import json_bytes
+from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator, refuse_length
 from sidecar.telemetry.failures import FIELDS
 
 
@@ -27,7 +29,7 @@ def _cause(argument: Argument) -> Operator:
     return read
 
 
-def _field(argument: Argument) -> Operator:
+def _field(argument: Argument, *, json: bool = False) -> Operator:
     refuse_length(argument)
     name = (argument.text or "").lower()
     if not name:
@@ -41,9 +43,14 @@ def _field(argument: Argument) -> Operator:
     def read(info: StreamInfo) -> bytes:
         failure = info.failure
         value = failure.value(name) if failure is not None else None
-        return str(value).encode("utf-8", "replace") if value is not None else missing
+        if value is None:
+            return missing
+        return json_bytes(value) if json or isinstance(value, bool) else str(value).encode("utf-8", "replace")
 
     return read
 
 
-FAILURE_OPERATORS: Final[Mapping[str, Builder]] = {"FAILURE": _field, "FAILURE_CAUSE": _cause}
+FAILURE_OPERATORS: Final[Mapping[str, Builder]] = {
+    "FAILURE": JsonBuilder(_field, partial(_field, json=True)),
+    "FAILURE_CAUSE": _cause,
+}

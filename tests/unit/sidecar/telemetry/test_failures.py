@@ -46,7 +46,7 @@ def _idle_connection(**fields: object) -> ConnectionFacts:
         "ended_by": "upstream",
         "how": "FIN",
         "opened_ns": _NOW_NS - 61 * _SECOND_NS,
-        "idle_since_ns": _NOW_NS - 62 * _SECOND_NS + 2 * _SECOND_NS,
+        "idle_since_ns": _NOW_NS - 60 * _SECOND_NS,
         "exchanges": 15,
         "bytes_received": 500,
         "bytes_sent": 700,
@@ -63,12 +63,12 @@ def test_record_of_an_idle_connection_that_was_closed() -> None:
     log, info = _log(), _stream()
     info.upstream = _upstream(_idle_connection())
     info.cluster_name, info.route_name = "movies", "default"
-    log.note_attempt(info, "connection_termination", reused=True, sent=True, bytes_sent=80)
+    log.note_attempt(info, "connection_termination", reused=True, sent_ns=_NOW_NS, bytes_sent=80)
     log.record_stream(info, None)
     failure = _only(log)
     assert (failure.kind, failure.hop, failure.host) == ("upstream_closed", "upstream", "10.0.0.3:8080")
     assert failure.value("connection_age_ms") == 61_000
-    assert failure.value("connection_idle_ms") == 58_000
+    assert failure.value("connection_idle_ms") == 60_000
     assert failure.value("connection_requests_before") == 14
     assert failure.value("how") == "FIN"
     assert info.failure is failure

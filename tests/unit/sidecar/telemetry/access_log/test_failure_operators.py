@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from config.model.core import SocketAddress
 from sidecar.stream_info import ConnectionInfo, StreamInfo
 from sidecar.telemetry.access_log.format import FormatError, compile_format
+from sidecar.telemetry.access_log.json_format import compile_json_format
 from sidecar.telemetry.failures import Attempt, Failure
 
 
@@ -35,6 +38,17 @@ _REFUSED = Failure(
 )
 def test_of_a_failure(text: str, line: bytes) -> None:
     assert compile_format(text)(_info(_REFUSED)) == line
+
+
+def test_json_has_numbers_and_truth_values() -> None:
+    template = {
+        "kind": "%FAILURE(kind)%",
+        "retries": "%FAILURE(retries)%",
+        "reused": "%FAILURE(connection_reused)%",
+        "tls": "%FAILURE(tls_error)%",
+    }
+    line = compile_json_format(template)(_info(_REFUSED))
+    assert json.loads(line) == {"kind": "upstream_connect", "retries": 2, "reused": False, "tls": None}
 
 
 def test_without_a_failure() -> None:

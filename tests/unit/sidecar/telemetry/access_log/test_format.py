@@ -420,6 +420,7 @@ def test_every_operator_prints_something_for_every_kind_of_stream() -> None:
         "REQ": "(a)",
         "RESP": "(a)",
         "TRAILER": "(a)",
+        "FAILURE": "(kind)",
         "ENVIRONMENT": "(a)",
         "QUERY_PARAM": "(a)",
         "METADATA": "(ROUTE:a)",
