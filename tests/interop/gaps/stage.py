@@ -103,7 +103,8 @@ def tcp(flags: str = "-", policy: str = "unknown") -> Labels:
 
 def series_of(proxy: Proxy, metric: str, **labels: str) -> list[tuple[Labels, float]]:
     """The series of a metric that have all of `labels`."""
-    family = parse(proxy.prometheus()).get(metric.removesuffix("_count").removesuffix("_sum"))
+    name = metric.removesuffix("_count").removesuffix("_sum")
+    family = parse(proxy.admin(f"/stats/prometheus?filter={name}")).get(name)
     samples = (
         [(dict(each.labels), each.value) for each in family.samples if each.name == metric] if family else []
     )
