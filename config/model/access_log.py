@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 from config.model.access_log_filter import AccessLogFilterSpec
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
+from config.model.tracing import CustomTag
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class GrpcAccessLogSpec:
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
     response_trailers: tuple[str, ...] = ()
+    custom_tags: tuple[CustomTag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class OpenTelemetryAccessLogSpec:
     builtin_labels: bool = True
     stat_prefix: str = ""
     extensions: tuple[str, ...] = ()
+    custom_tags: tuple[CustomTag, ...] = ()
 
 
 AccessLogSinkSpec: TypeAlias = FileAccessLogSpec | GrpcAccessLogSpec | OpenTelemetryAccessLogSpec

@@ -11,6 +11,7 @@ from config.proto.core import duration_s, wrapped_int
 from config.proto.fields import declare
 from config.proto.path import Path
 from config.proto.services import translate_grpc_service, translate_http_service
+from config.proto.tracing import translate_custom_tags
 
 HTTP_GRPC: Final = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
 TCP_GRPC: Final = "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig"
@@ -29,18 +30,15 @@ declare(
 declare(TCP_GRPC, "common_config")
 declare(
     _COMMON,
-    "log_name grpc_service buffer_flush_interval buffer_size_bytes filter_state_objects_to_log",
+    "log_name grpc_service buffer_flush_interval buffer_size_bytes filter_state_objects_to_log custom_tags",
     no_effect={"transport_api_version": "V3 is spoken"},
-    ignored={
-        "grpc_stream_retry_policy": "the next batch opens the stream again",
-        "custom_tags": "",
-    },
+    ignored={"grpc_stream_retry_policy": "the next batch opens the stream again"},
 )
 declare(
     OPEN_TELEMETRY,
     "common_config grpc_service http_service disable_builtin_labels resource_attributes body attributes stat_prefix "
-    "formatters log_name buffer_flush_interval buffer_size_bytes",
-    ignored={"filter_state_objects_to_log": "", "custom_tags": "", "resource_detectors": ""},
+    "formatters log_name buffer_flush_interval buffer_size_bytes custom_tags",
+    ignored={"filter_state_objects_to_log": "", "resource_detectors": ""},
 )
 declare(
     f"{_OTLP_COMMON}.AnyValue",
@@ -77,6 +75,7 @@ def translate_grpc(msg: Any, at: Path) -> GrpcAccessLogSpec:
         names("additional_request_headers_to_log"),
         names("additional_response_headers_to_log"),
         names("additional_response_trailers_to_log"),
+        translate_custom_tags(common.custom_tags, common_at.field("custom_tags")),
     )
 
 
@@ -105,6 +104,7 @@ def translate_open_telemetry(msg: Any, at: Path) -> OpenTelemetryAccessLogSpec:
         not msg.disable_builtin_labels,
         msg.stat_prefix,
         extensions,
+        translate_custom_tags(buffered.custom_tags, at.field("custom_tags")),
     )
 
 

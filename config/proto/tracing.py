@@ -110,7 +110,7 @@ def translate_tracing(msg: Any, at: Path, default: TracerSpec | None) -> Tracing
         verbose=msg.verbose,
         max_path_tag_length=wrapped_int(msg, "max_path_tag_length", 256),
         spawn_upstream_span=wrapped_bool(msg, "spawn_upstream_span", False),
-        custom_tags=_translate_tags(msg.custom_tags, at.field("custom_tags")),
+        custom_tags=translate_custom_tags(msg.custom_tags, at.field("custom_tags")),
         operation=_format(msg.operation, at.field("operation")),
         upstream_operation=_format(msg.upstream_operation, at.field("upstream_operation")),
     )
@@ -126,7 +126,7 @@ def optional_route_tracing(msg: Any, at: Path) -> RouteTracing | None:
             _fraction(tracing, "random_sampling"),
             _fraction(tracing, "overall_sampling"),
         ),
-        custom_tags=_translate_tags(tracing.custom_tags, tracing_at.field("custom_tags")),
+        custom_tags=translate_custom_tags(tracing.custom_tags, tracing_at.field("custom_tags")),
         operation=_format(tracing.operation, tracing_at.field("operation")),
         upstream_operation=_format(tracing.upstream_operation, tracing_at.field("upstream_operation")),
     )
@@ -154,7 +154,7 @@ def _format(text: str, at: Path) -> str:
     return text
 
 
-def _translate_tags(messages: Any, at: Path) -> tuple[CustomTag, ...]:
+def translate_custom_tags(messages: Any, at: Path) -> tuple[CustomTag, ...]:
     tags = (_translate_tag(message, at.index(index)) for index, message in enumerate(messages))
     return tuple(tag for tag in tags if tag is not None)
 

@@ -98,5 +98,3 @@ class AccessLogs:
             file.close()
         self._files.clear()
         self._timer = None
-        if self.remote is not None:
-            self.remote.close()

@@ -73,6 +73,8 @@ _HOUSEKEEPING_S: Final = 1.0
 _LAST_TURNS_S: Final = 1.0
 #: So long may collectors take to answer the last spans.
 _LAST_SPANS_S: Final = 1.0
+#: The same for access logs that go to services.
+_LAST_ENTRIES_S: Final = 1.0
 
 
 def read_data_source(source: DataSource) -> bytes:
@@ -360,9 +362,13 @@ class Process:
             listener.close_connections()
         if self._stats_sinks is not None:
             self._stats_sinks.close()
-        if self.tracers is not None and self.tracers:
-            await self.until_idle(_LAST_TURNS_S)  # streams that were cut off have spans, too
+        remote_logs = self.access_logs.remote
+        if self.tracers or remote_logs:
+            await self.until_idle(_LAST_TURNS_S)  # streams that were cut off have spans and entries, too
+        if self.tracers:
             await self.tracers.close(_LAST_SPANS_S)
+        if remote_logs:
+            await remote_logs.close(_LAST_ENTRIES_S)
         if self.services is not None:
             self.clusters.close()
         await self.until_idle(_LAST_TURNS_S)

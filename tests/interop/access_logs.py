@@ -129,12 +129,17 @@ class Surroundings:
             for each in configured
         }
 
-    def run_services(self, command: ProxyCommand, collector: LogCollector) -> None:
-        """All exchanges, logged to both gRPC services of the collector and to its OpenTelemetry service over HTTP."""
-        directory = self.directory / f"{command.name}-services"
+    def run_services(
+        self, command: ProxyCommand, collector: LogCollector, *, only_at_the_end: bool = False
+    ) -> None:
+        """All exchanges, logged to both gRPC services of the collector and to its OpenTelemetry service over HTTP.
+
+        `only_at_the_end`: everything waits until the proxy is told to end.
+        """
+        directory = self.directory / f"{command.name}-services{'-end' if only_at_the_end else ''}"
         directory.mkdir()
         bootstrap = self._bootstrap(directory, [])
-        _log_to_services(bootstrap, collector)
+        _log_to_services(bootstrap, collector, "60s" if only_at_the_end else "0.2s")
         proxy = start_proxy(
             command, json.dumps(bootstrap), directory, self.admin_port, extra=_FLUSH_ARGUMENTS
         )
@@ -142,8 +147,12 @@ class Surroundings:
             for number, exchange in enumerate(EXCHANGES, 1):
                 exchange(self)
                 _await_lines(directory / _PROBE, number)
-            collector.await_entries(len(EXCHANGES))
-            collector.await_records(2 * len(EXCHANGES))
+            if only_at_the_end:
+                assert not collector.als
+                assert not collector.otlp
+            else:
+                collector.await_entries(len(EXCHANGES))
+                collector.await_records(2 * len(EXCHANGES))
         finally:
             proxy.terminate()
 
@@ -294,7 +303,7 @@ def _log_early(bootstrap: Json, log: Json, connections: Json) -> None:
         config["access_log_options"] = options
 
 
-def _log_to_services(bootstrap: Json, collector: LogCollector) -> None:
+def _log_to_services(bootstrap: Json, collector: LogCollector, interval: str) -> None:
     h2 = {"explicit_http_config": {"http2_protocol_options": {}}}
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     grpc = _cluster("collector", collector.port)
@@ -305,7 +314,17 @@ def _log_to_services(bootstrap: Json, collector: LogCollector) -> None:
         "log_name": "als",
         "transport_api_version": "V3",
         "grpc_service": service,
-        "buffer_flush_interval": "0.2s",
+        "buffer_flush_interval": interval,
+        "custom_tags": [
+            {"tag": "literal", "literal": {"value": "x"}},
+            {"tag": "header", "request_header": {"name": "user-agent", "default_value": "none"}},
+            {"tag": "nothing", "request_header": {"name": "nope"}},
+            {"tag": "environment", "environment": {"name": "NOPE_NOPE", "default_value": "default"}},
+            {
+                "tag": "metadata",
+                "metadata": {"kind": {"route": {}}, "metadata_key": {"key": "istio", "path": [{"key": "n"}]}},
+            },
+        ],
     }
     als_http = _logger(
         "grpc.v3.HttpGrpcAccessLogConfig",
@@ -316,7 +335,7 @@ def _log_to_services(bootstrap: Json, collector: LogCollector) -> None:
     )
     als_tcp = _logger("grpc.v3.TcpGrpcAccessLogConfig", common_config=common)
     record: Json = {
-        "buffer_flush_interval": "0.2s",
+        "buffer_flush_interval": interval,
         "body": {"string_value": "%REQ(:PATH)% %RESPONSE_CODE% %REQ(X-TWO)%"},
         "attributes": {
             "values": [

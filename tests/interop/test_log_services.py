@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,6 +124,17 @@ def test_each_stream_begins_with_who_we_are(told: dict[str, Told]) -> None:
         assert len(named) == collector.streams == 2  # of HTTP and of TCP
         assert {message.identifier.log_name for message in named} == {"als"}
         assert {message.identifier.node.id for message in named} == {"node"}
+
+
+def test_what_waits_is_sent_at_the_end(tmp_path: Path) -> None:
+    surroundings, collector = Surroundings(tmp_path), LogCollector()
+    try:
+        surroundings.run_services(sidecar_command(), collector, only_at_the_end=True)
+        assert len(collector.entries()) == len(EXCHANGES)
+        assert len(collector.records()) == 2 * len(EXCHANGES)
+    finally:
+        collector.stop()
+        surroundings.close()
 
 
 def test_differences_have_reasons() -> None:

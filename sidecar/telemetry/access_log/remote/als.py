@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -19,6 +20,7 @@ from sidecar.stream_info import ResponseFlag, StreamInfo, TlsInfo
 from sidecar.telemetry.access_log import byte_counts
 from sidecar.telemetry.access_log.filter_state import peer_of
 from sidecar.telemetry.access_log.format import compile_format
+from sidecar.telemetry.tracing.custom_tags import CompiledTags, compile_tags
 from sidecar.version import VERSION
 
 PATH: Final = b"/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
@@ -56,12 +58,12 @@ Encode = Callable[[StreamInfo], bytes]
 
 def compile_encoder(spec: GrpcAccessLogSpec) -> Encode:
     """An entry of the spec's kind as bytes."""
-    keys = spec.filter_state
+    keys, tags = spec.filter_state, compile_tags(spec.custom_tags, os.environ)
     if not spec.http:
 
         def encode_tcp(info: StreamInfo) -> bytes:
             entry: Any = accesslog_pb2.TCPAccessLogEntry()
-            _fill_common(entry.common_properties, info, keys)
+            _fill_common(entry.common_properties, info, keys, tags)
             entry.connection_properties.received_bytes = info.bytes_received
             entry.connection_properties.sent_bytes = info.bytes_sent
             return bytes(entry.SerializeToString())
@@ -74,7 +76,7 @@ def compile_encoder(spec: GrpcAccessLogSpec) -> Encode:
 
     def encode_http(info: StreamInfo) -> bytes:
         entry: Any = accesslog_pb2.HTTPAccessLogEntry()
-        _fill_common(entry.common_properties, info, keys)
+        _fill_common(entry.common_properties, info, keys, tags)
         entry.protocol_version = _HTTP_VERSIONS.get(info.protocol, 0)
         _fill_request(entry.request, info, request_names)
         _fill_response(entry.response, info, response_names, trailer_names)
@@ -106,7 +108,7 @@ def _fill_node(message: Any, node: Node) -> None:
     json_format.ParseDict(dict(node.metadata), message.metadata)
 
 
-def _fill_common(common: Any, info: StreamInfo, keys: Iterable[str]) -> None:
+def _fill_common(common: Any, info: StreamInfo, keys: Iterable[str], tags: CompiledTags) -> None:
     connection = info.connection
     _fill_address(common.downstream_remote_address, info.remote_address or connection.remote_address)
     _fill_address(common.downstream_direct_remote_address, connection.direct_remote_address)
@@ -144,6 +146,10 @@ def _fill_common(common: Any, info: StreamInfo, keys: Iterable[str]) -> None:
             struct = struct_pb2.Struct()
             json_format.ParseDict(peer.filter_state(), struct)
             common.filter_state_objects[key].Pack(struct)
+    for tag, value_of in tags:
+        value = value_of(info)
+        if value is not None:
+            common.custom_tags[tag] = _text(value)
 
 
 def _fill_times(common: Any, info: StreamInfo) -> None:

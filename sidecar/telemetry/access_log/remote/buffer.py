@@ -19,8 +19,8 @@ class Sender(Protocol):
     def send(self, entries: list[bytes]) -> bool:
         """Whether they were taken; if not, they stay in the buffer (the service does not keep up)."""
 
-    def close(self) -> None:
-        """Nothing more comes."""
+    def close(self, on_idle: Callable[[], None]) -> None:
+        """Nothing more comes; `on_idle` is told when nothing is under way any more, maybe at once."""
 
 
 class RemoteAccessLogger:
@@ -85,10 +85,10 @@ class RemoteAccessLogger:
         if self._waiting:
             self._timer = self._timers.after(self._interval_s, self._on_timer)
 
-    def close(self) -> None:
-        """Send what waits, as far as that goes."""
+    def close(self, on_idle: Callable[[], None]) -> None:
+        """Send what waits, as far as that goes; `on_idle` as of `Sender`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.flush()
-        self._sender.close()
+        self._sender.close(on_idle)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from config.model.access_log import GrpcAccessLogSpec, OpenTelemetryAccessLogSpec
@@ -84,7 +86,24 @@ class RemoteAccessLogs:
             buffer_bytes=spec.buffer_bytes,
         )
 
-    def close(self) -> None:
-        """Send what waits, as far as that goes."""
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._made)
+
+    async def close(self, timeout_s: float) -> None:
+        """Send what waits, and wait for the services, `timeout_s` at most."""
+        busy = len(self._made)
+        if not busy:
+            return
+        idle = asyncio.Event()
+
+        def on_idle() -> None:
+            nonlocal busy
+            busy -= 1
+            if not busy:
+                idle.set()
+
         for _, access_logger in self._made:
-            access_logger.close()
+            access_logger.close(on_idle)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(idle.wait(), timeout_s)

@@ -5,6 +5,7 @@ The messages are few and small: they are written by hand, in today's form, which
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol, TypeAlias
 
@@ -14,6 +15,7 @@ from protocols.protobuf import delimited, fixed64
 from sidecar.stream_info import StreamInfo, Trace
 from sidecar.telemetry.access_log.format import compile_format
 from sidecar.telemetry.access_log.json_values import quote
+from sidecar.telemetry.tracing.custom_tags import compile_tags
 
 PATH: Final = b"/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 
@@ -126,12 +128,15 @@ def compile_record(spec: OpenTelemetryAccessLogSpec, encoding: Encoding) -> _Ren
     body = _compile(spec.body, encoding, spec.extensions) if spec.body is not None else None
     attributes = [(key, _compile(value, encoding, spec.extensions)) for key, value in spec.attributes.items()]
 
+    tags = compile_tags(spec.custom_tags, os.environ)
+
     def render(info: StreamInfo) -> bytes:
+        pairs = [(key, value(info)) for key, value in attributes]
+        for tag, value_of in tags:
+            if (text := value_of(info)) is not None:
+                pairs.append((tag, encoding.text(text.encode("utf-8", "replace"))))
         return encoding.record(
-            int(info.start_s * _US_PER_S) * 1000,
-            body(info) if body is not None else None,
-            [(key, value(info)) for key, value in attributes],
-            info.trace,
+            int(info.start_s * _US_PER_S) * 1000, body(info) if body is not None else None, pairs, info.trace
         )
 
     return render

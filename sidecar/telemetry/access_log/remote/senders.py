@@ -40,6 +40,7 @@ class StreamSender:
         self._message = message
         self._stats = stats
         self._stream: GrpcStream | None = None
+        self._on_idle: Callable[[], None] | None = None
 
     def send(self, entries: list[bytes]) -> bool:
         stream = self._stream
@@ -54,8 +55,11 @@ class StreamSender:
         )
         return True
 
-    def close(self) -> None:
-        if self._stream is not None:
+    def close(self, on_idle: Callable[[], None]) -> None:
+        if self._stream is None:
+            on_idle()
+        else:
+            self._on_idle = on_idle
             self._stream.close()
 
     def on_stream_headers(self, headers: Headers) -> None:
@@ -71,6 +75,8 @@ class StreamSender:
         self._stream = None
         if status != GrpcStatus.OK:
             logger.debug("access log stream to %s ended: %d %s", self._service.cluster_name, status, message)
+        if self._on_idle is not None:
+            self._on_idle()
 
 
 class _Calls:
@@ -79,6 +85,7 @@ class _Calls:
     def __init__(self, stats: RemoteAccessLogStats) -> None:
         self.stats: Final = stats
         self.in_flight = 0
+        self._on_idle: Callable[[], None] | None = None
 
     def begin(self) -> bool:
         if self.in_flight >= MAX_IN_FLIGHT:
@@ -93,6 +100,16 @@ class _Calls:
             logger.debug("%d access log entries are lost: %s", count, problem)
         else:
             self.stats.grpc_entries_flushed.add(count)
+        self._tell_idle()
+
+    def close(self, on_idle: Callable[[], None]) -> None:
+        self._on_idle = on_idle
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if not self.in_flight and self._on_idle is not None:
+            on_idle, self._on_idle = self._on_idle, None
+            on_idle()
 
 
 class _Call:
@@ -141,8 +158,8 @@ class CallSender:
         self._client.unary(self._service, self._path, self._message(entries), call)
         return True
 
-    def close(self) -> None:
-        return None
+    def close(self, on_idle: Callable[[], None]) -> None:
+        self._calls.close(on_idle)
 
 
 class HttpSender:
@@ -183,5 +200,5 @@ class HttpSender:
         )
         return True
 
-    def close(self) -> None:
-        return None
+    def close(self, on_idle: Callable[[], None]) -> None:
+        self._calls.close(on_idle)

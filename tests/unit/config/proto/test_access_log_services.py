@@ -7,6 +7,7 @@ import pytest
 from config.model.access_log import GrpcAccessLogSpec, OpenTelemetryAccessLogSpec
 from config.model.network import TcpProxySpec
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
+from config.model.tracing import LiteralTag
 from tests.unit.config.bootstraps import EXTENSIONS, parse, problems, tcp
 
 COMMON = "log_name: name, transport_api_version: V3, grpc_service: {envoy_grpc: {cluster_name: c}}"
@@ -31,11 +32,20 @@ def test_the_access_log_service() -> None:
     )
     fields = (
         f"common_config: {{{COMMON}, buffer_flush_interval: 2.5s, buffer_size_bytes: 0, "
-        "filter_state_objects_to_log: [wasm.upstream_peer]}, additional_request_headers_to_log: [X-A], "
+        "filter_state_objects_to_log: [wasm.upstream_peer], custom_tags: [{tag: t, literal: {value: v}}]}, additional_request_headers_to_log: [X-A], "
         "additional_response_headers_to_log: [X-B], additional_response_trailers_to_log: [X-C]"
     )
     assert log_of("grpc.v3.HttpGrpcAccessLogConfig", fields) == GrpcAccessLogSpec(
-        True, "name", SERVICE, 2.5, 0, ("wasm.upstream_peer",), ("x-a",), ("x-b",), ("x-c",)
+        True,
+        "name",
+        SERVICE,
+        2.5,
+        0,
+        ("wasm.upstream_peer",),
+        ("x-a",),
+        ("x-b",),
+        ("x-c",),
+        (LiteralTag("t", "v"),),
     )
 
 

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from config.model.access_log import GrpcAccessLogSpec
 from config.model.core import InternalAddress, Locality, Node, PipeAddress
 from config.model.services import GrpcServiceSpec
+from config.model.tracing import LiteralTag, RequestHeaderTag
 from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata
 from sidecar.stream_info import ResponseFlag, StreamInfo
@@ -171,3 +172,9 @@ def test_the_first_message_says_who_we_are(http: bool) -> None:
     second = als_pb2.StreamAccessLogsMessage.FromString(message([entry], False))
     assert not second.HasField("identifier")
     assert len((second.http_logs if http else second.tcp_logs).log_entry) == 1
+
+
+def test_custom_tags() -> None:
+    tags = (LiteralTag("a", "x"), RequestHeaderTag("b", "user-agent"), RequestHeaderTag("c", "nope"))
+    common = http_entry(proxied(), custom_tags=tags).common_properties
+    assert dict(common.custom_tags) == {"a": "x", "b": "ua/1 é\tz"}

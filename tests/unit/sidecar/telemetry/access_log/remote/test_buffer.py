@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.remote.buffer import MAX_WAITING_BYTES, RemoteAccessLogger
 from sidecar.transport.timers import Timers
@@ -20,8 +22,9 @@ class RecordingSender:
             self.batches.append(list(entries))
         return self.takes
 
-    def close(self) -> None:
+    def close(self, on_idle: Callable[[], None]) -> None:
         self.closed = True
+        on_idle()
 
 
 class World:
@@ -105,8 +108,10 @@ def test_memory_is_bounded_whatever_is_configured() -> None:
 def test_the_end_sends_what_waits() -> None:
     world = World()
     world.log()
-    world.logger.close()
+    idle: list[bool] = []
+    world.logger.close(lambda: idle.append(True))
     assert world.sender.batches == [[b"1234"]]
+    assert idle == [True]
     assert world.sender.closed
     world.loop.advance(10)
     assert len(world.sender.batches) == 1

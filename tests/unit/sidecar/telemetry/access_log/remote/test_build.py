@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -16,6 +17,15 @@ from tests.unit.sidecar.telemetry.access_log.remote.clients import RecordingClie
 from tests.unit.sidecar.telemetry.access_log.streams import proxied
 
 SERVICE = GrpcServiceSpec("collector")
+
+
+def test_there_may_be_none() -> None:
+    logs = World().logs
+    assert not logs
+    asyncio.run(logs.close(60))
+    logs.get(GrpcAccessLogSpec(True, "a", SERVICE))
+    assert logs
+    asyncio.run(logs.close(60))
 
 
 class World:
@@ -39,7 +49,7 @@ def test_the_access_log_service() -> None:
     world = World()
     world.logs.get(GrpcAccessLogSpec(True, "a", SERVICE)).log(proxied())
     assert world.client.streams == []
-    world.logs.close()
+    asyncio.run(world.logs.close(0.01))
     (stream,) = world.client.streams
     assert stream.path == b"/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
     assert len(stream.messages) == 1

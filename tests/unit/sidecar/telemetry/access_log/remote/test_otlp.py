@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from config.model.access_log import OpenTelemetryAccessLogSpec
 from config.model.core import Locality, Node
 from config.model.services import GrpcServiceSpec
+from config.model.tracing import LiteralTag, RequestHeaderTag
 from sidecar.telemetry.access_log.format import FormatError
 from sidecar.telemetry.access_log.remote.otlp import Json, Protobuf, compile_record, compile_request
 from tests.support.log_collector import records_of
@@ -145,3 +146,12 @@ def test_bad_formats_are_refused() -> None:
     for fields in ({"body": "%NOPE%"}, {"attributes": {"a": ["%NOPE%"]}}):
         with pytest.raises(FormatError):
             compile_record(spec(**fields), Protobuf())
+
+
+def test_custom_tags_are_attributes() -> None:
+    tags = (LiteralTag("a", "x"), RequestHeaderTag("b", "nope"))
+    found = MessageToDict(records_of(request(spec(attributes={"p": "%PROTOCOL%"}, custom_tags=tags)))[0])
+    assert found["attributes"] == [
+        {"key": "p", "value": {"stringValue": "HTTP/1.1"}},
+        {"key": "a", "value": {"stringValue": "x"}},
+    ]

@@ -56,11 +56,15 @@ class TestStream:
         assert self.sender.send([b"b", b"c"])
         assert counts(self.stats) == (1, 2)
 
-    def test_the_end_closes_the_stream(self) -> None:
-        self.sender.close()
+    def test_the_end_closes_the_stream_and_waits_for_the_server(self) -> None:
+        idle: list[str] = []
+        self.sender.close(lambda: idle.append("without a stream"))
         self.sender.send([b"a"])
-        self.sender.close()
+        self.sender.close(lambda: idle.append("closed"))
         assert self.client.streams[0].closed
+        assert idle == ["without a stream"]
+        self.client.streams[0].end(0)
+        assert idle == ["without a stream", "closed"]
 
 
 class TestCalls:
@@ -72,8 +76,11 @@ class TestCalls:
         assert counts(stats) == (0, 0)
         client.calls[0].callbacks.on_reply(b"")
         sender.send([b"c"])
+        idle: list[bool] = []
+        sender.close(lambda: idle.append(True))
+        assert idle == []
         client.calls[1].callbacks.on_call_failed(14, "gone")
-        sender.close()
+        assert idle == [True]
         assert counts(stats) == (2, 1)
 
     def test_only_so_many_are_under_way(self) -> None:
@@ -101,7 +108,9 @@ class TestHttp:
             sender.send([b"c"])
         client.posts[1].callbacks.on_response(Headers.response(503), b"")
         client.posts[2].callbacks.on_failure(RequestFailure(503, "no_healthy_upstream", ""))
-        sender.close()
+        idle: list[bool] = []
+        sender.close(lambda: idle.append(True))
+        assert idle == [True]
         assert counts(stats) == (2, 2)
 
     def test_only_so_many_are_under_way(self) -> None:
