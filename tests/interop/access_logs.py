@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from tests.support.backends import (
     Sleep,
     TcpBackend,
 )
+from tests.support.certificates import Mesh
 from tests.support.http_client import RawClient
 from tests.support.log_collector import LogCollector
 from tests.support.ports import free_ports
@@ -76,6 +78,9 @@ class Surroundings:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.mesh = Mesh(directory)
+        for leaf in ("client", "server"):
+            self.mesh.leaf(leaf)
         self._loop = LoopThread()
         self.http = HttpBackend(self._loop, name="http")
         self.http.answer = _answer
@@ -155,6 +160,39 @@ class Surroundings:
                 collector.await_records(2 * len(EXCHANGES))
         finally:
             proxy.terminate()
+
+    def run_tls(self, command: ProxyCommand) -> dict[str, list[Json]]:
+        """What is logged of a TLS connection, of one without a client certificate, and of one that is no TLS."""
+        directory = self.directory / f"{command.name}-tls"
+        directory.mkdir()
+        mesh = self.mesh
+        bootstrap = self._bootstrap(directory, [])
+        _log_tls(bootstrap, mesh, _access_log(directory, _TLS), _access_log(directory, _TLS_CONNECTIONS))
+        proxy = start_proxy(
+            command, json.dumps(bootstrap), directory, self.admin_port, extra=_FLUSH_ARGUMENTS
+        )
+        try:
+            for number, leaf in enumerate(("client", None, ""), 1):
+                self._handshake(mesh.client_context(leaf) if leaf != "" else None)
+                _await_lines(directory / _TLS.name, number)
+                _await_lines(directory / _TLS_CONNECTIONS.name, number)
+        finally:
+            proxy.terminate()
+        return {
+            each.name: [json.loads(line) for line in (directory / each.name).read_text().splitlines()]
+            for each in (_TLS, _TLS_CONNECTIONS)
+        }
+
+    def _handshake(self, context: ssl.SSLContext | None) -> None:
+        """One line and its echo, as far as that goes; without a context the line is not encrypted."""
+        with socket.create_connection(("127.0.0.1", self.tcp_port), timeout=5) as raw:
+            try:
+                connection = context.wrap_socket(raw, server_hostname="a.example") if context else raw
+                with connection:
+                    connection.sendall(b"one line of text\n")
+                    connection.recv(65536)
+            except OSError:
+                return
 
     def run_early(self, command: ProxyCommand) -> dict[str, list[str]]:
         """The lines of one log of streams (`filter`) and one of connections (`listener`), with entries before the end."""
@@ -301,6 +339,68 @@ def _log_early(bootstrap: Json, log: Json, connections: Json) -> None:
             options["flush_access_log_on_new_request"] = True
             options["flush_log_on_tunnel_successfully_established"] = True
         config["access_log_options"] = options
+
+
+_TLS_OPERATORS = {
+    name: f"%{name}%"
+    for name in (
+        "ACCESS_LOG_TYPE",
+        "CONNECTION_TERMINATION_DETAILS",
+        "DOWNSTREAM_LOCAL_DNS_SAN",
+        "DOWNSTREAM_LOCAL_SUBJECT",
+        "DOWNSTREAM_LOCAL_URI_SAN",
+        "DOWNSTREAM_PEER_CERT",
+        "DOWNSTREAM_PEER_CERT_V_END",
+        "DOWNSTREAM_PEER_CERT_V_START",
+        "DOWNSTREAM_PEER_DNS_SAN",
+        "DOWNSTREAM_PEER_EMAIL_SAN",
+        "DOWNSTREAM_PEER_FINGERPRINT_1",
+        "DOWNSTREAM_PEER_FINGERPRINT_256",
+        "DOWNSTREAM_PEER_IP_SAN",
+        "DOWNSTREAM_PEER_ISSUER",
+        "DOWNSTREAM_PEER_SERIAL",
+        "DOWNSTREAM_PEER_SUBJECT",
+        "DOWNSTREAM_PEER_URI_SAN",
+        "DOWNSTREAM_TLS_CIPHER",
+        "DOWNSTREAM_TLS_VERSION",
+        "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+        "REQUESTED_SERVER_NAME",
+        "RESPONSE_CODE_DETAILS",
+        "RESPONSE_FLAGS",
+    )
+}
+_TLS = Log("tls", {"log_format": {"json_format": _TLS_OPERATORS}})
+_TLS_CONNECTIONS = Log("tls-listener", _TLS.log)
+
+
+def _log_tls(bootstrap: Json, mesh: Mesh, log: Json, connections: Json) -> None:
+    listener = bootstrap["static_resources"]["listeners"][1]
+    listener["access_log"] = [connections]
+    listener["listener_filters"] = [
+        {
+            "name": "envoy.filters.listener.tls_inspector",
+            "typed_config": {"@type": f"{_EXTENSIONS}.filters.listener.tls_inspector.v3.TlsInspector"},
+        }
+    ]
+    chain = listener["filter_chains"][0]
+    chain["filters"][0]["typed_config"]["access_log"] = [log]
+    server = mesh.leaf("server")
+    chain["transport_socket"] = {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{_EXTENSIONS}.transport_sockets.tls.v3.DownstreamTlsContext",
+            "require_client_certificate": True,
+            "common_tls_context": {
+                "tls_certificates": [
+                    {
+                        "certificate_chain": {"filename": str(server.certificate)},
+                        "private_key": {"filename": str(server.key)},
+                    }
+                ],
+                "validation_context": {"trusted_ca": {"filename": str(mesh.root)}},
+            },
+        },
+    }
 
 
 def _log_to_services(bootstrap: Json, collector: LogCollector, interval: str) -> None:

@@ -100,3 +100,14 @@ ACCESS_LOG_LINES: dict[tuple[str, int], str] = {
 
 ACCESS_LOG_ENTRY_FIELDS: dict[str, str] = {}
 """Fields of entries for the access log service that are not compared, and why."""
+
+FACTS_OF_FAILED_HANDSHAKES = dict.fromkeys(
+    (
+        "DOWNSTREAM_LOCAL_DNS_SAN",
+        "DOWNSTREAM_LOCAL_URI_SAN",
+        "DOWNSTREAM_TLS_CIPHER",
+        "DOWNSTREAM_TLS_VERSION",
+    ),
+    "a handshake that failed leaves its reason only",
+)
+"""Operators that print something in Envoy and nothing here when the handshake has failed."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.interop.access_logs import EXCHANGES, Log, Surroundings, logs
-from tests.interop.differences import ACCESS_LOG_LINES
+from tests.interop.differences import ACCESS_LOG_LINES, FACTS_OF_FAILED_HANDSHAKES
 from tests.support.envoy import require_envoy
 from tests.support.process import sidecar_command
 
@@ -64,6 +64,19 @@ def test_same_entries_before_the_end(surroundings: Surroundings) -> None:
         "TcpPeriodic",
         "TcpConnectionEnd",
     }
+
+
+def test_same_facts_of_tls(surroundings: Surroundings) -> None:
+    theirs, ours = surroundings.run_tls(require_envoy()), surroundings.run_tls(sidecar_command())
+    for name in ("tls", "tls-listener"):
+        assert len(ours[name]) == len(theirs[name]) == 3
+        assert ours[name][0] == theirs[name][0]
+        for number in (1, 2):
+            different = {
+                key for key, value in theirs[name][number].items() if ours[name][number][key] != value
+            }
+            assert different <= set(FACTS_OF_FAILED_HANDSHAKES), different
+            assert ours[name][number]["DOWNSTREAM_TRANSPORT_FAILURE_REASON"].startswith("TLS_error:")
 
 
 def test_every_exchange_is_logged(pair: Pair) -> None:

@@ -89,7 +89,13 @@ def _response_code_details(argument: Argument) -> Operator:
 
 
 def _termination_details(info: StreamInfo) -> str:
-    return "_".join(info.connection.termination_details.split(" "))
+    """Not those of a handshake that failed, which have an operator of their own."""
+    details = info.connection.termination_details
+    return "" if details == info.connection.transport_failure_reason else "_".join(details.split(" "))
+
+
+def _transport_failure(info: StreamInfo) -> str:
+    return "_".join(info.connection.transport_failure_reason.split(" "))
 
 
 # Numbers of the stream
@@ -221,7 +227,7 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     "CUSTOM_FLAGS": constant(b""),
     "DOWNSTREAM_HEADER_BYTES_RECEIVED": number(byte_counts.downstream_header_received),
     "DOWNSTREAM_HEADER_BYTES_SENT": number(byte_counts.downstream_header_sent),
-    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": text(lambda info: info.connection.transport_failure_reason),
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": text(_transport_failure),
     "DOWNSTREAM_WIRE_BYTES_RECEIVED": number(byte_counts.downstream_wire_received),
     "DOWNSTREAM_WIRE_BYTES_SENT": number(byte_counts.downstream_wire_sent),
     "ENVIRONMENT": _environment,

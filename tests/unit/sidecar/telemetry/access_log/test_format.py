@@ -502,3 +502,13 @@ def test_refuses_arguments_that_envoy_refuses(text: str) -> None:
 @pytest.mark.parametrize("text", ["%PROTOCOL()%", "%DURATION()%", "%TRACE_ID()%", "%DYNAMIC_METADATA(a):5%"])
 def test_takes_arguments_that_envoy_takes(text: str) -> None:
     assert compile_format(text)(proxied())
+
+
+def test_why_a_handshake_failed() -> None:
+    info = tcp()
+    reason = "TLS_error:|1:SSL routines:OPENSSL_internal:NO_CERT:no cert:TLS_error_end"
+    info.connection.transport_failure_reason = info.connection.termination_details = reason
+    text = "%DOWNSTREAM_TRANSPORT_FAILURE_REASON% %CONNECTION_TERMINATION_DETAILS%"
+    assert compile_format(text)(info).decode() == f"{reason.replace(' ', '_')} -"
+    info.connection.termination_details = "rbac access denied"
+    assert compile_format("%CONNECTION_TERMINATION_DETAILS%")(info) == b"rbac_access_denied"
