@@ -49,10 +49,12 @@ class StreamTrace:
     """`span` None: no provider; then only the names of operations are handed on. `first_sent_ns`: when the first byte of the
     request went to the upstream (monotonic)."""
 
-    __slots__ = ("_decoration", "_rules", "first_sent_ns", "span")
+    __slots__ = ("_decoration", "_host", "_rules", "first_sent_ns", "span")
 
-    def __init__(self, rules: TraceRules, span: Span | None) -> None:
+    def __init__(self, rules: TraceRules, span: Span | None, host: bytes) -> None:
+        """`host`: as the client asked for it."""
         self._rules = rules
+        self._host = host
         self.span = span
         self._decoration = b""  # what the client is to call its span
         self.first_sent_ns = 0
@@ -126,8 +128,7 @@ class StreamTrace:
         if rules.operation is not None:
             span.name = text_of(rules.operation(info))
         elif not span.name:
-            host = info.request_headers.authority if info.request_headers is not None else b""
-            span.name = span.tracer.name_of(text_of(host), rules.outbound)
+            span.name = span.tracer.name_of(text_of(self._host), rules.outbound)
         events = self._events(info) if rules.verbose else []
         start_ns = int(info.start_s * 1e9)
         span.finish(start_ns, start_ns + info.end_ns - info.start_ns, tags, events)

@@ -125,7 +125,7 @@ class HttpTracing:
                 as_server=not self._outbound or rules.spawn_upstream_span,
                 traced=reason is not TraceReason.NOT_TRACEABLE,
             )
-        trace = StreamTrace(rules, span)
+        trace = StreamTrace(rules, span, headers.authority)
         decorator = route.decorator if route is not None else None
         if decorator is not None or DECORATOR in headers:
             trace.decorate(headers, decorator)

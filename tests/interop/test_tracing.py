@@ -115,6 +115,12 @@ GRPC_PATHS = [(f"/app.S/grpc-{status}", 2) for status in (0, 1, 2, 3, 4, 5, 8, 1
 INTERNAL: Json = {
     "internal_address_config": {"cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}
 }
+_SAMPLER = "type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3."
+ALWAYS_ON: Json = {"name": "always on", "typed_config": {"@type": f"{_SAMPLER}AlwaysOnSamplerConfig"}}
+PARENT_BASED: Json = {
+    "name": "parent based",
+    "typed_config": {"@type": f"{_SAMPLER}ParentBasedSamplerConfig", "wrapped_sampler": ALWAYS_ON},
+}
 NEVER: Json = {"random_sampling": {"value": 0}}
 SPAWN: Json = {"spawn_upstream_span": True}
 
@@ -148,6 +154,32 @@ CASES = {
     },
     "otel unsampled": Case(otel_grpc(), [request(("traceparent", f"00-{TRACE}-{SPAN}-00"), spans=0), request()]),
     "otel never": Case(otel_grpc(), [request(*W3C, spans=0), request(spans=0)], NEVER),
+    **{
+        f"otel {name}": Case(
+            otel_grpc(sampler=sampler),
+            [
+                request(spans=1),
+                request(("traceparent", f"00-{TRACE}-{SPAN}-01")),
+                request(("traceparent", f"00-{TRACE}-{SPAN}-00"), spans=of_unsampled),
+            ],
+        )
+        for name, sampler, of_unsampled in (("always on", ALWAYS_ON, 1), ("parent based", PARENT_BASED, 0))
+    },
+    "urls": Case(
+        zipkin(),
+        [
+            request(("x-forwarded-proto", "https"), path="/a?b=c"),
+            request(path="/prefix/a?b=c"),
+            request(path="/host"),
+            request(path="/a", method="POST", body=b"body"),
+        ],
+        {"max_path_tag_length": 12},
+        routes=[
+            {"match": {"prefix": "/prefix"}, "route": {"cluster": "app", "prefix_rewrite": "/other"}},
+            {"match": {"prefix": "/host"}, "route": {"cluster": "app", "host_rewrite_literal": "other"}},
+            route_to("app"),
+        ],
+    ),
     "decisions": Case(zipkin(), DECISIONS, NEVER, manager=INTERNAL),
     "decisions at the edge": Case(
         zipkin(),

@@ -239,7 +239,13 @@ class TracingStage:
         self.collectors.forget()
         headers = list(fields.get("headers", ()))
         with RawClient(("127.0.0.1", port)) as client:
-            response = client.request("GET", fields.get("path", "/"), headers, host="h.example")
+            response = client.request(
+                fields.get("method", "GET"),
+                fields.get("path", "/"),
+                headers,
+                fields.get("body"),
+                host="h.example",
+            )
         told = self.backend.requests[-1].fields() if self.backend.requests else []
         with contextlib.suppress(TimeoutError):  # whoever compares sees what is missing
             self.collectors.wait(count)
