@@ -192,6 +192,27 @@ def test_istio_stats_defaults() -> None:
     assert first_filter("stats.PluginConfig", "{}") == IstioStatsSpec()
 
 
+@pytest.mark.parametrize(
+    ("fields", "rotation_s", "graceful_s"),
+    [
+        ("rotation_interval: 600s", 600, 300),
+        ("rotation_interval: 10s, graceful_deletion_interval: 1s", 10, 1),
+        ("graceful_deletion_interval: 7s", 0, 7),
+        ("rotation_interval: 300s", 0, 300),  # the graceful time must be less
+        ("rotation_interval: 10s, graceful_deletion_interval: 0.5s", 0, 0.5),
+    ],
+)
+def test_istio_stats_rotation(fields: str, rotation_s: float, graceful_s: float) -> None:
+    spec = first_filter("stats.PluginConfig", f"{{{fields}}}")
+    assert spec == IstioStatsSpec(rotation_interval_s=rotation_s, graceful_deletion_interval_s=graceful_s)
+
+
+def test_a_rotation_that_cannot_be_is_told() -> None:
+    value = typed_struct("stats.PluginConfig", "{rotation_interval: 300s}")
+    (warning,) = parse(http(filters=f"[{value}, {ROUTER}]")).warnings
+    assert "rotation_interval: ignored: graceful_deletion_interval (300s) must be" in str(warning)
+
+
 def test_peer_metadata_leaves_out_methods_it_does_not_know() -> None:
     spec = first_filter(
         "io.istio.http.peer_metadata.Config",
