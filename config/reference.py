@@ -16,11 +16,13 @@ from config.proto import (
     access_log_formats,
     bootstrap,
     cluster,
+    filter_overrides,
     http,
     listener,
     network,
     tls,
     tracing,
+    uri_template,
 )
 from config.proto.fields import POLICIES, FieldPolicy, Policy
 from config.proto.typed_config import ExtensionTable
@@ -33,6 +35,8 @@ EXTENSION_TABLES: Final[tuple[ExtensionTable[Any], ...]] = (
     network.NETWORK_FILTERS,
     network.UPSTREAM_NETWORK_FILTERS,
     http.HTTP_FILTERS,
+    filter_overrides.FILTER_OVERRIDES,
+    uri_template.URI_TEMPLATES,
     access_log.ACCESS_LOGS,
     access_log_formats.FORMATTERS,
     http.REQUEST_IDS,

@@ -109,18 +109,19 @@ class PeerMetadata:
 
     def filter_state(self) -> dict[str, object]:
         """The struct of `filter_state.downstream_peer`. `name` is there exactly when the cluster is known, as in Istio."""
-        struct: dict[str, object] = {
-            key: value
-            for key, attribute in _FIELDS.items()
-            if key != "name" and (value := getattr(self, attribute))
-        }
-        if self.identity:
-            struct["identity"] = self.identity
-        if self.cluster:
-            struct["name"] = self.instance_name
-        if self.labels:
-            struct["labels"] = dict(self.labels)
-        return struct
+        keys = (*_FIELDS, "identity", "labels")
+        return {key: value for key in keys if (value := self.filter_state_value(key)) is not None}
+
+    def filter_state_value(self, key: str) -> object | None:
+        """One value of that struct, None if it is not there; `labels` is a map."""
+        if key == "name":
+            return self.instance_name if self.cluster else None
+        if key == "labels":
+            return dict(self.labels) or None
+        if key == "identity":
+            return self.identity or None
+        attribute = _FIELDS.get(key)
+        return getattr(self, attribute) or None if attribute is not None else None
 
     def text(self) -> str:
         """`key=value` joined by commas, empty ones left out; for logs."""

@@ -431,7 +431,7 @@ class StreamInfo:
         self.downstream_peer: PeerMetadata | None = None
         self.upstream_peer: PeerMetadata | None = None
         self.peer_not_found = False
-        #: facts that filters leave for others, by the filter's name; None: nobody did
+        #: facts that filters leave for others, by the filter's name; None: nobody did. `add_dynamic_metadata` fills it
         self.dynamic_metadata: dict[str, Mapping[str, object]] | None = None
         #: the kind of the access log entry that is being written, by Envoy's names
         self.log_type = ""
@@ -445,3 +445,10 @@ class StreamInfo:
             self.response_flags |= new
             names = short_names(new)
             self.flag_names = f"{self.flag_names},{names}" if self.flag_names else names
+
+    def add_dynamic_metadata(self, namespace: str, values: Mapping[str, object]) -> None:
+        """Merge `values` into what `namespace` holds; the same keys are replaced."""
+        if self.dynamic_metadata is None:
+            self.dynamic_metadata = {}
+        known = self.dynamic_metadata.get(namespace)
+        self.dynamic_metadata[namespace] = {**known, **values} if known is not None else values

@@ -101,6 +101,28 @@ class RbacShadowStats(Family):
     shadow_denied: Counter
 
 
+class RbacPolicyStats:
+    """`http.<stat_prefix>.rbac.<prefix>.policy.<name>.{allowed,denied}` of the policies that decided; `kind` is "" or `shadow_`.
+
+    A policy has counters from its first decision on, as in Envoy.
+    """
+
+    __slots__ = ("_counters", "_kind", "_scope")
+
+    def __init__(self, scope: Scope, kind: str = "") -> None:
+        self._scope = scope
+        self._kind = kind
+        self._counters: dict[tuple[str, bool], Counter] = {}
+
+    def count(self, policy: str, allowed: bool) -> None:
+        counter = self._counters.get((policy, allowed))
+        if counter is None:
+            scope = self._scope.scope(f"policy.{policy}", verbatim=True)
+            counter = scope.counter(f"{self._kind}{'allowed' if allowed else 'denied'}")
+            self._counters[policy, allowed] = counter
+        counter.inc()
+
+
 class LocalRateLimitStats(Family):
     """`<stat_prefix>.http_local_rate_limit`."""
 

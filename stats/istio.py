@@ -16,7 +16,7 @@ import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from stats.metrics import Counter, Gauge, Histogram, Tags
 from stats.store import Scope
@@ -97,13 +97,14 @@ class MetricKind(enum.Enum):
 class MetricRule:
     """One configured change (`MetricConfig`): `dimensions` are (label, expression text), sorted by label.
 
-    `name` without `istio_`; "" means all metrics.
+    `name` without `istio_`; "" means all metrics. `match` is the text of a condition; "" always holds.
     """
 
     name: str = ""
     dimensions: tuple[tuple[str, str], ...] = ()
     tags_to_remove: tuple[str, ...] = ()
     drop: bool = False
+    match: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class LabelPlan:
 
 @dataclass(frozen=True, slots=True)
 class CustomPlan:
-    """A custom metric compiled: `value` is the number of the extra value that it counts."""
+    """A custom metric compiled: `value` is the number of the value that it counts."""
 
     name: str
     kind: MetricKind
@@ -137,10 +138,20 @@ class CustomPlan:
 
 @dataclass(frozen=True, slots=True)
 class MetricPlans:
-    """The whole configuration compiled. A standard metric that is not in `standard` is dropped."""
+    """The whole configuration compiled. A standard metric that is not in `standard` is dropped.
+
+    `conditions` are numbers of extra values: where one is `HOLDS`, the plans of `variant` (called with the truth of each)
+    take the place of these, which stand for none.
+    """
 
     standard: dict[str, LabelPlan]
     custom: tuple[CustomPlan, ...] = ()
+    conditions: tuple[int, ...] = ()
+    variant: Callable[[tuple[bool, ...]], MetricPlans] | None = None
+
+
+#: The extra value of a condition that holds.
+HOLDS: Final = "true"
 
 
 def _plain(labels: tuple[str, ...]) -> LabelPlan:
@@ -149,65 +160,119 @@ def _plain(labels: tuple[str, ...]) -> LabelPlan:
 
 STANDARD_PLANS: Final = MetricPlans({name: _plain(labels) for name, labels in STANDARD_METRICS.items()})
 
-#: Takes the text of an expression into the list of extra values: its number there, or None if it does not parse.
-AddExpression = Callable[[str], int | None]
+
+class ExpressionSink(Protocol):
+    """Takes the text of an expression and gives the number of its result; None if it does not parse.
+
+    Labels and conditions are numbered together, they are the extra values of a report; custom values for themselves.
+    """
+
+    def add_label(self, text: str) -> int | None: ...
+    def add_condition(self, text: str) -> int | None:
+        """Its extra value is `HOLDS`, or anything else."""
+
+    def add_value(self, text: str) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A rule whose expressions have their numbers; `condition` None: it applies to every report."""
+
+    rule: MetricRule
+    dimensions: tuple[tuple[str, int | None], ...]
+    condition: int | None
 
 
 def compile_plans(
     rules: Sequence[MetricRule],
     custom: Sequence[CustomMetric] = (),
-    add_expression: AddExpression | None = None,
+    expressions: ExpressionSink | None = None,
 ) -> MetricPlans:
     """Apply the configured changes in their order, later ones winning for each metric and label.
 
     - A custom metric with a standard name, or whose value does not parse, does not exist.
-    - `drop` counts for a standard name only. The rest of such an entry is not looked at.
+    - `drop` counts for the named metric. The rest of such an entry is not looked at.
     - `tags_to_remove` takes standard labels from the named standard metric, or from all.
     - A dimension replaces the value of a standard label in place; any other label follows the standard ones, in
       configured order. If its expression does not parse, a standard label is removed, a new one left out.
-    Without `add_expression` (nothing can be evaluated) dimensions and custom metrics are left out.
+    - `match` decides for each report whether the entry counts; if it does not parse, the entry never does.
+    Without `expressions` (nothing can be evaluated) dimensions, custom metrics and entries with a condition are left out.
     """
-    #: metric -> label -> number of an extra value, None if removed; labels that are not standard in configured order
-    changes: dict[str, dict[str, int | None]] = {name: {} for name in STANDARD_METRICS}
     values: dict[str, tuple[MetricKind, int]] = {}
-    if add_expression is not None:
+    if expressions is not None:
         for definition in custom:
-            at = None if definition.name in STANDARD_METRICS else add_expression(definition.value)
-            if at is not None:
-                values[definition.name] = (definition.kind, at)
-                changes[definition.name] = {}
+            if definition.name not in STANDARD_METRICS:
+                at = expressions.add_value(definition.value)
+                if at is not None:
+                    values[definition.name] = definition.kind, at
+    changes = [
+        change
+        for rule in rules
+        if (not rule.name or rule.name in STANDARD_METRICS or rule.name in values)
+        and (change := _resolve(rule, expressions)) is not None
+    ]
+    conditions = tuple(dict.fromkeys(change.condition for change in changes if change.condition is not None))
+
+    def variant(held: tuple[bool, ...]) -> MetricPlans:
+        hold = {at for at, holds in zip(conditions, held, strict=True) if holds}
+        standard, plans = _assemble(
+            [each for each in changes if each.condition is None or each.condition in hold], values
+        )
+        return MetricPlans(standard, plans, conditions, variant)
+
+    return variant((False,) * len(conditions))
+
+
+def _resolve(rule: MetricRule, expressions: ExpressionSink | None) -> _Change | None:
+    condition = None
+    if rule.match:
+        condition = expressions.add_condition(rule.match) if expressions is not None else None
+        if condition is None:
+            return None
+    if rule.drop or expressions is None:
+        return _Change(rule, (), condition)
+    dimensions = [(label, expressions.add_label(expression)) for label, expression in rule.dimensions]
+    return _Change(rule, tuple(dimensions), condition)
+
+
+def _assemble(
+    changes: Sequence[_Change], values: dict[str, tuple[MetricKind, int]]
+) -> tuple[dict[str, LabelPlan], tuple[CustomPlan, ...]]:
+    """The plans of the standard and of the custom metrics when exactly `changes` apply."""
+    #: metric -> label -> number of an extra value, None if removed; labels that are not standard in configured order
+    labels: dict[str, dict[str, int | None]] = {name: {} for name in (*STANDARD_METRICS, *values)}
     dropped: set[str] = set()
-    for rule in rules:
+    for change in changes:
+        rule = change.rule
         if rule.drop:
-            if rule.name in STANDARD_METRICS:
-                dropped.add(rule.name)
+            dropped.add(rule.name)
             continue
-        targets = [rule.name] if rule.name in changes else [] if rule.name else list(changes)
-        for target in targets:
-            _apply(rule, target, changes[target], add_expression)
+        for target in [rule.name] if rule.name else labels:
+            _apply(change, target, labels[target])
     standard = {
-        name: _plan(labels, changes[name]) for name, labels in STANDARD_METRICS.items() if name not in dropped
+        name: _plan(all_labels, labels[name])
+        for name, all_labels in STANDARD_METRICS.items()
+        if name not in dropped
     }
-    plans = tuple(CustomPlan(name, kind, at, _plan((), changes[name])) for name, (kind, at) in values.items())
-    return MetricPlans(standard, plans)
+    custom = [
+        CustomPlan(name, kind, at, _plan((), labels[name]))
+        for name, (kind, at) in values.items()
+        if name not in dropped
+    ]
+    return standard, tuple(custom)
 
 
-def _apply(
-    rule: MetricRule, target: str, change: dict[str, int | None], add_expression: AddExpression | None
-) -> None:
+def _apply(change: _Change, target: str, labels: dict[str, int | None]) -> None:
     is_standard = target in STANDARD_METRICS
     if is_standard:
-        for label in rule.tags_to_remove:
+        for label in change.rule.tags_to_remove:
             if label in HTTP_LABELS:
-                change[label] = None
-    if add_expression is None:
-        return
-    for label, expression in rule.dimensions:
-        at = add_expression(expression)
-        if at is not None:
-            change[label] = at
-        elif is_standard and label in HTTP_LABELS:
-            change[label] = None
+                labels[label] = None
+    labels.update(
+        (label, at)
+        for label, at in change.dimensions
+        if at is not None or (is_standard and label in HTTP_LABELS)
+    )
 
 
 def _plan(labels: tuple[str, ...], change: dict[str, int | None]) -> LabelPlan:
@@ -306,8 +371,11 @@ class TcpHandles:
         self._received.add(received)
 
 
-#: The values of configured expressions, in their order: none.
+#: The values of configured expressions (labels and conditions), in their order: none.
 NO_EXTRA: Final[tuple[str, ...]] = ()
+
+#: Sets of conditions that hold together, remembered with their plans.
+_MAX_VARIANTS: Final = 256
 
 
 class Series:
@@ -376,7 +444,7 @@ _NO_SERIES: Final[frozenset[Tags]] = frozenset()
 class IstioMetrics:
     """The metrics of one configuration, in the scope `NAMESPACE` that all configurations share."""
 
-    __slots__ = ("_generation", "_scope", "_series", "plans")
+    __slots__ = ("_generation", "_scope", "_series", "_variants", "plans")
 
     def __init__(
         self,
@@ -386,6 +454,7 @@ class IstioMetrics:
         self._scope: Final = scope
         self.plans: Final = plans
         self._series: dict[tuple[tuple[str, ...], str], Series] = {}
+        self._variants: dict[tuple[bool, ...], MetricPlans] = {}
         self._generation = scope.generation
 
     @property
@@ -432,18 +501,31 @@ class IstioMetrics:
         )
 
     def _counter(self, values: tuple[str, ...], extra: tuple[str, ...], name: str) -> Counter:
-        plan = self.plans.standard.get(name)
+        plan = self._plans(extra).standard.get(name)
         if plan is None:
             return Counter("", "", ())  # dropped: counts for nobody
         name = f"istio_{name}"
         return self._scope.tagged_counter(name, self._tags(name, plan, values, extra))
 
     def _histogram(self, values: tuple[str, ...], extra: tuple[str, ...], name: str, unit: str) -> Histogram:
-        plan = self.plans.standard.get(name)
+        plan = self._plans(extra).standard.get(name)
         if plan is None:
             return Histogram("", "", ())
         name = f"istio_{name}"
         return self._scope.tagged_histogram(name, self._tags(name, plan, values, extra), unit)
+
+    def _plans(self, extra: tuple[str, ...]) -> MetricPlans:
+        """The plans of a report: what holds of their conditions decides."""
+        plans = self.plans
+        if plans.variant is None or not plans.conditions:
+            return plans
+        held = tuple([extra[at] == HOLDS for at in plans.conditions])
+        found = self._variants.get(held)
+        if found is None:
+            if len(self._variants) >= _MAX_VARIANTS:
+                self._variants.clear()
+            found = self._variants[held] = plans.variant(held)
+        return found
 
     def _tags(self, name: str, plan: LabelPlan, values: Sequence[str], extra: tuple[str, ...]) -> Tags:
         """The labels of a series: those asked for if they are in use or there is room, else those of the overflow."""
@@ -454,10 +536,10 @@ class IstioMetrics:
         # Standard value 0 is the reporter, the one label that is ours alone.
         return tuple([(label, values[0] if at == 0 else OVERFLOW) for label, at in plan.labels])
 
-    def record_custom(self, extra: tuple[str, ...]) -> None:
+    def record_custom(self, extra: tuple[str, ...], values: Sequence[str]) -> None:
         """The custom metrics, at the end of a stream or connection. A value that is no unsigned whole number counts as 0."""
-        for plan in self.plans.custom:
-            text = extra[plan.value]
+        for plan in self._plans(extra).custom:
+            text = values[plan.value]
             value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
             name = f"istio_{plan.name}"
             tags = self._tags(name, plan.labels, (), extra)

@@ -11,6 +11,7 @@ from config.model.core import CidrRange
 from config.model.grpc import GrpcStatsSpec, GrpcWebSpec
 from config.model.http2 import Http2Options
 from config.model.istio import AlpnOverrideSpec, IstioStatsSpec, PeerMetadataSpec
+from config.model.rbac import RbacSpec
 from config.model.route import RouteConfiguration
 from config.model.tracing import TracingSpec
 
@@ -94,13 +95,16 @@ class RouterSpec:
 
 
 HttpFilterSpec: TypeAlias = (
-    RouterSpec | PeerMetadataSpec | IstioStatsSpec | AlpnOverrideSpec | GrpcStatsSpec | GrpcWebSpec
+    RouterSpec | PeerMetadataSpec | IstioStatsSpec | AlpnOverrideSpec | GrpcStatsSpec | GrpcWebSpec | RbacSpec
 )
 
 
 @dataclass(frozen=True, slots=True)
 class HttpFilterConfig:
-    """A filter in its chain: the configured name (used by per-route configuration) and its spec."""
+    """A filter in its chain: the configured name (used by per-route configuration) and its spec.
+
+    `disabled`: off, except on routes that name it.
+    """
 
     name: str
     spec: HttpFilterSpec

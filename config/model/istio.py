@@ -53,12 +53,13 @@ class MetricType(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class MetricConfig:
-    """One entry of `metrics`: `dimensions` (label -> CEL text), sorted by label."""
+    """One entry of `metrics`: `dimensions` (label -> CEL text), sorted by label; `match` (CEL text), "" always holds."""
 
     name: str = ""
     dimensions: tuple[tuple[str, str], ...] = ()
     tags_to_remove: tuple[str, ...] = ()
     drop: bool = False
+    match: str = ""
 
 
 @dataclass(frozen=True, slots=True)

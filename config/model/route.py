@@ -17,7 +17,20 @@ from config.model.core import (
     RoutingPriority,
 )
 from config.model.matching import HeaderMatcher, QueryParameterMatcher
+from config.model.rbac import RbacSpec
 from config.model.tracing import Decorator, RouteTracing
+
+
+@dataclass(frozen=True, slots=True)
+class FilterOverride:
+    """What a route says of one HTTP filter: off, or (unless None) with another configuration."""
+
+    disabled: bool = False
+    spec: RbacSpec | None = None
+
+
+#: `typed_per_filter_config` by the names of the filters. The most specific level that names a filter counts alone.
+FilterOverrides: TypeAlias = Mapping[str, FilterOverride]
 
 
 class PathMatchKind(enum.Enum):
@@ -52,6 +65,7 @@ class WeightedCluster:
     mutations: HeaderMutations = NO_MUTATIONS
     host_rewrite_literal: str = ""
     metadata_match: Metadata | None = None
+    filter_overrides: FilterOverrides = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +165,7 @@ class RouteSpec:
     stat_prefix: str = ""
     decorator: Decorator | None = None
     tracing: RouteTracing | None = None
+    filter_overrides: FilterOverrides = field(default_factory=dict)
 
 
 class TlsRequirement(enum.Enum):
@@ -171,6 +186,7 @@ class VirtualHost:
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False
     retry_policy: RetryPolicy | None = None
+    filter_overrides: FilterOverrides = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +197,4 @@ class RouteConfiguration:
     most_specific_header_mutations_wins: bool = False
     internal_only_headers: tuple[str, ...] = ()
     ignore_port_in_host_matching: bool = False
+    filter_overrides: FilterOverrides = field(default_factory=dict)

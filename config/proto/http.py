@@ -22,7 +22,7 @@ from config.model.http import (
 )
 from config.model.route import RouteConfiguration
 from config.model.tracing import TracingSpec
-from config.proto import grpc
+from config.proto import grpc, rbac
 from config.proto import istio_extensions as istio
 from config.proto.access_log import translate_access_logs
 from config.proto.core import (
@@ -151,6 +151,7 @@ HTTP_FILTERS: Final = ExtensionTable[HttpFilterSpec](
         istio.ALPN: istio.translate_alpn_override,
         grpc.GRPC_STATS: grpc.translate_grpc_stats,
         grpc.GRPC_WEB: grpc.translate_grpc_web,
+        rbac.RBAC: rbac.translate_rbac,
     },
     skipped={
         "envoy.extensions.filters.http.compressor.v3.Compressor": "responses are not compressed",

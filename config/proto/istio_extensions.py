@@ -20,6 +20,7 @@ from config.model.istio import (
 )
 from config.model.workload_discovery import WorkloadDiscoverySpec
 from config.proto.core import check_duration, enum_of, seconds
+from config.proto.expression import warn_of_expression
 from config.proto.fields import declare, noted
 from config.proto.path import Path
 
@@ -27,22 +28,18 @@ STATS: Final = "stats.PluginConfig"
 PEER_METADATA: Final = "io.istio.http.peer_metadata.Config"
 METADATA_EXCHANGE: Final = "envoy.tcp.metadataexchange.config.MetadataExchange"
 ALPN: Final = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
-_NO_EXPRESSIONS: Final = "CEL expressions are not evaluated"
 WORKLOAD_DISCOVERY: Final = "istio.workload.BootstrapExtension"
 _BY_BOOTSTRAP: Final = "finds those of the file that the bootstrap extension names"
 _NO_DISCOVERY: Final = "workloads are read from a file (path_config_source) only"
 
 declare(
     STATS,
-    "disable_host_header_fallback tcp_reporting_duration metrics reporter",
+    "disable_host_header_fallback tcp_reporting_duration metrics definitions reporter",
     partly=noted("rotation_interval graceful_deletion_interval", "unless stats_eviction_interval is set"),
-    ignored={"definitions": _NO_EXPRESSIONS},
 )
 declare(
     "stats.MetricConfig",
-    "name tags_to_remove drop",
-    no_effect={"match": "as in Istio"},
-    ignored={"dimensions": _NO_EXPRESSIONS},
+    "name dimensions tags_to_remove match drop",
 )
 declare("stats.MetricDefinition", "name value type")
 declare(
@@ -78,6 +75,7 @@ declare(f"{ALPN}.AlpnOverride", "upstream_protocol alpn_override")
 def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
     for field in ("tcp_reporting_duration", "rotation_interval", "graceful_deletion_interval"):
         check_duration(msg, field, at)
+    _check_expressions(msg, at)
     rotation_s = seconds(msg, "rotation_interval", 0.0)
     graceful_s = seconds(msg, "graceful_deletion_interval", 300.0)
     if rotation_s > 0 and not 1.0 <= graceful_s < rotation_s:
@@ -94,6 +92,7 @@ def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
                 dimensions=tuple(sorted(metric.dimensions.items())),
                 tags_to_remove=tuple(metric.tags_to_remove),
                 drop=metric.drop,
+                match=metric.match,
             )
             for metric in msg.metrics
         ),
@@ -105,6 +104,18 @@ def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
         rotation_interval_s=rotation_s,
         graceful_deletion_interval_s=graceful_s,
     )
+
+
+def _check_expressions(msg: Any, at: Path) -> None:
+    """What does not parse is no error: Istio leaves it out, and the traffic must not suffer from a metric."""
+    for i, metric in enumerate(msg.metrics):
+        metric_at = at.field("metrics").index(i)
+        for label, text in sorted(metric.dimensions.items()):
+            warn_of_expression(text, metric_at.field("dimensions").key(label))
+        if metric.match:
+            warn_of_expression(metric.match, metric_at.field("match"))
+    for i, definition in enumerate(msg.definitions):
+        warn_of_expression(definition.value, at.field("definitions").index(i).field("value"))
 
 
 def _translate_methods(methods: Any) -> tuple[PeerMethod, ...]:

@@ -37,6 +37,7 @@ from config.proto.core import (
     wrapped_int,
 )
 from config.proto.fields import declare
+from config.proto.filter_overrides import translate_filter_overrides
 from config.proto.matching import (
     translate_header_matchers,
     translate_query_parameter,
@@ -50,7 +51,6 @@ _ROUTE: Final = "envoy.config.route.v3"
 _MUTATIONS: Final = (
     "request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove"
 )
-_PER_FILTER: Final = {"typed_per_filter_config": "no supported HTTP filter has per-route configuration"}
 _NO_MIRROR: Final = {"request_mirror_policies": "mirroring is not supported"}
 _NO_LIMIT: Final = {"rate_limits": "rate limiting is not supported"}
 _UNLIMITED_BUFFER: Final = "the connection's buffer limit is used"
@@ -61,7 +61,7 @@ NO_SUBSETS: Final = {"metadata_match": "no load balancer here has subsets"}
 declare(
     f"{_ROUTE}.RouteConfiguration",
     f"name virtual_hosts internal_only_headers {_MUTATIONS} most_specific_header_mutations_wins "
-    "validate_clusters max_direct_response_body_size_bytes ignore_port_in_host_matching",
+    "validate_clusters max_direct_response_body_size_bytes ignore_port_in_host_matching typed_per_filter_config",
     no_effect={"metadata": "for control planes"},
     refused={
         "vhds": "virtual hosts by discovery are not supported",
@@ -69,13 +69,12 @@ declare(
         "vhost_header": "",
         "ignore_path_parameters_in_path_matching": "",
         **_NO_MIRROR,
-        **_PER_FILTER,
     },
 )
 declare(
     f"{_ROUTE}.VirtualHost",
     f"name domains routes require_tls {_MUTATIONS} include_request_attempt_count "
-    "include_attempt_count_in_response retry_policy",
+    "include_attempt_count_in_response retry_policy typed_per_filter_config",
     no_effect={"metadata": "for control planes"},
     ignored={
         "virtual_clusters": "statistics by virtual cluster are not kept",
@@ -90,18 +89,17 @@ declare(
         "retry_policy_typed_config": "",
         **_NO_LIMIT,
         **_NO_MIRROR,
-        **_PER_FILTER,
     },
 )
 declare(
     f"{_ROUTE}.Route",
     "name match route redirect direct_response non_forwarding_action metadata stat_prefix decorator tracing "
-    f"{_MUTATIONS}",
+    f"typed_per_filter_config {_MUTATIONS}",
     ignored={
         "per_request_buffer_limit_bytes": _UNLIMITED_BUFFER,
         "request_body_buffer_limit": _UNLIMITED_BUFFER,
     },
-    refused={"filter_action": "", **_PER_FILTER},
+    refused={"filter_action": ""},
 )
 declare(
     f"{_ROUTE}.RouteMatch",
@@ -160,9 +158,9 @@ declare(
 )
 declare(
     f"{_ROUTE}.WeightedCluster.ClusterWeight",
-    f"name weight host_rewrite_literal {_MUTATIONS}",
+    f"name weight host_rewrite_literal typed_per_filter_config {_MUTATIONS}",
     ignored=NO_SUBSETS,
-    refused={"cluster_header": "", **_PER_FILTER},
+    refused={"cluster_header": ""},
 )
 declare(
     f"{_ROUTE}.RedirectAction",
@@ -243,6 +241,7 @@ def _translate_weighted(msg: Any, at: Path, check: ClusterCheck) -> tuple[Weight
                 mutations=translate_header_mutations(item, item_at),
                 host_rewrite_literal=item.host_rewrite_literal,
                 metadata_match=optional_metadata(item, "metadata_match", item_at),
+                filter_overrides=translate_filter_overrides(item, item_at),
             )
         )
     total = sum(cluster.weight for cluster in clusters)
@@ -404,6 +403,7 @@ def translate_route(msg: Any, at: Path, config: _Settings) -> RouteSpec:
         stat_prefix=msg.stat_prefix,
         decorator=optional_decorator(msg),
         tracing=optional_route_tracing(msg, at),
+        filter_overrides=translate_filter_overrides(msg, at),
     )
 
 
@@ -419,6 +419,7 @@ def _translate_virtual_host(msg: Any, at: Path, config: _Settings) -> VirtualHos
         include_request_attempt_count=msg.include_request_attempt_count,
         include_attempt_count_in_response=msg.include_attempt_count_in_response,
         retry_policy=_optional_retry_policy(msg, at),
+        filter_overrides=translate_filter_overrides(msg, at),
     )
 
 
@@ -448,4 +449,5 @@ def translate_route_configuration(msg: Any, at: Path) -> RouteConfiguration:
         most_specific_header_mutations_wins=msg.most_specific_header_mutations_wins,
         internal_only_headers=tuple(name.lower() for name in msg.internal_only_headers),
         ignore_port_in_host_matching=msg.ignore_port_in_host_matching,
+        filter_overrides=translate_filter_overrides(msg, at),
     )

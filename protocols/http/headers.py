@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
 
 
 class Headers:
@@ -184,3 +185,15 @@ class Headers:
             if (value := getattr(self, name))
         ]
         return f"Headers({', '.join(pseudo + [f'{n!r}: {v!r}' for n, v in self.items()])})"
+
+
+#: What is no field, by the name under which rules and formats ask for it; empty means that there is none.
+PSEUDO_HEADERS: Final[Mapping[bytes, Callable[[Headers], bytes]]] = {
+    b":method": lambda headers: headers.method,
+    b":path": lambda headers: headers.path,
+    b":authority": lambda headers: headers.authority,
+    b"host": lambda headers: headers.authority,
+    b":scheme": lambda headers: headers.scheme,
+    b":protocol": lambda headers: headers.protocol,
+    b":status": lambda headers: b"%d" % headers.status if headers.status else b"",
+}

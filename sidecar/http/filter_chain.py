@@ -16,11 +16,20 @@ if TYPE_CHECKING:
     from sidecar.http.api import Stream
 
 
+_NOTHING: Final = PassThrough()
+
+
 class FilterChain:
-    """Immutable. Each phase is a tuple of positions in the list that `new_filters` returns."""
+    """Immutable. Each phase is a tuple of positions in the list that `new_filters` returns.
+
+    `names` are the configured ones, by which routes turn filters off and on; `off` are the positions of those that are off
+    unless a route names them. In the place of a filter that is off stands one that does nothing.
+    """
 
     __slots__ = (
+        "_off",
         "factories",
+        "names",
         "request_data",
         "request_headers",
         "request_trailers",
@@ -30,7 +39,14 @@ class FilterChain:
         "stream_end",
     )
 
-    def __init__(self, factories: Sequence[HttpFilterFactory]) -> None:
+    def __init__(
+        self,
+        factories: Sequence[HttpFilterFactory],
+        names: Sequence[str] = (),
+        off: frozenset[int] = frozenset(),
+    ) -> None:
+        self.names = tuple(names)
+        self._off = off
         self.factories: Final = tuple(factories)
         self.request_headers: Final = self._phase("on_request_headers")
         self.request_data: Final = self._phase("on_request_data")
@@ -44,8 +60,24 @@ class FilterChain:
         return tuple(i for i, f in enumerate(self.factories) if overrides(f.filter_type, method))
 
     def new_filters(self, stream: Stream) -> tuple[HttpFilter, ...]:
-        """The filters of one stream, in configured order."""
-        return tuple([factory.for_stream(stream) for factory in self.factories])
+        """The filters of one stream, in configured order. Its route is known, if it has one."""
+        route = stream.route
+        overrides = route.overrides if route is not None else None
+        if not overrides and not self._off:
+            return tuple([factory.for_stream(stream) for factory in self.factories])
+        off = {at for at in self._off if not overrides or self.names[at] not in overrides}
+        if overrides:
+            off.update(
+                at
+                for at, name in enumerate(self.names)
+                if (override := overrides.get(name)) is not None and override.disabled
+            )
+        return tuple(
+            [
+                _NOTHING if at in off else factory.for_stream(stream)
+                for at, factory in enumerate(self.factories)
+            ]
+        )
 
     def request_steps(
         self,

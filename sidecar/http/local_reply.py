@@ -30,6 +30,9 @@ MAX_DURATION: Final = Failure(
 UPGRADE_REFUSED: Final = Failure(403, "upgrade_failed")
 INTERNAL_ERROR: Final = Failure(500, "internal_error", b"internal error")
 
+#: Details of the answer of a route that does not forward.
+DIRECT_RESPONSE: Final = "direct_response"
+
 #: When the request is complete, it is the upstream that is late (Envoy's maybeRequestTimeoutCode).
 GATEWAY_TIMEOUT: Final = 504
 

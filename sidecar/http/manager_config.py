@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from config.model.http import HeadersWithUnderscoresAction, HttpConnectionManagerSpec
 from protocols.http.codec import CodecSettings, UnderscorePolicy
 from sidecar.http.filter_chain import FilterChain
-from sidecar.http.registry import build_http_filter
+from sidecar.http.registry import build_http_filter, compile_override
 from sidecar.http.request_headers import RequestRules
 from sidecar.http.response_headers import ResponseRules
 from sidecar.http.routing import RouteTable
@@ -101,10 +101,18 @@ class ManagerConfig:
         self.server_codec: Final = http1_codecs(services.runtime).server
         self.request_rules: Final = RequestRules(spec, services.local_address)
         self.response_rules: Final = ResponseRules(spec)
-        self.routes: Final = RouteTable(spec.route_config, services.read)
-        filter_context = dataclasses.replace(context, stat_prefix=spec.stat_prefix)
+        self.routes: Final = RouteTable(spec.route_config, services.read, compile_override)
+        filters = spec.http_filters
         self.chain: Final = FilterChain(
-            [build_http_filter(each.spec, filter_context) for each in spec.http_filters if not each.disabled]
+            [
+                build_http_filter(
+                    each.spec,
+                    dataclasses.replace(context, stat_prefix=spec.stat_prefix, filter_name=each.name),
+                )
+                for each in filters
+            ],
+            [each.name for each in filters],
+            frozenset(at for at, each in enumerate(filters) if each.disabled),
         )
         self.access_log: Final = LogSchedule(
             tuple(map(services.access_logger, spec.access_log)), spec.access_log_options, services.timers

@@ -23,8 +23,22 @@ _POST: Final = b"POST"
 _SHORTEST_S: Final = 0.001
 
 
+class LiveOverride:
+    """What a route says of one HTTP filter: off, or (unless None) with a configuration of its own, which the filter knows."""
+
+    __slots__ = ("config", "disabled")
+
+    def __init__(self, disabled: bool, config: object | None) -> None:
+        self.disabled: Final = disabled
+        self.config: Final = config
+
+
+LiveOverrides: TypeAlias = Mapping[str, LiveOverride]
+NO_OVERRIDES: Final[LiveOverrides] = {}
+
+
 class RouteInfo:
-    """What all kinds of routes have, for statistics, logs and filters."""
+    """What all kinds of routes have, for statistics, logs and filters. `overrides`: by the names of filters."""
 
     __slots__ = (
         "decorator",
@@ -32,6 +46,7 @@ class RouteInfo:
         "mutate_request",
         "mutate_response",
         "name",
+        "overrides",
         "stat_prefix",
         "tracing",
         "virtual_host",
@@ -47,6 +62,7 @@ class RouteInfo:
         mutate_response: Mutator = no_mutation,
         decorator: Decorator | None = None,
         tracing: RouteTracing | None = None,
+        overrides: LiveOverrides = NO_OVERRIDES,
     ) -> None:
         self.name = name
         self.virtual_host = virtual_host
@@ -56,10 +72,20 @@ class RouteInfo:
         self.mutate_response = mutate_response
         self.decorator = decorator
         self.tracing = tracing
+        self.overrides = overrides
 
 
 class _Route:
-    __slots__ = ("_info", "decorator", "metadata", "name", "stat_prefix", "tracing", "virtual_host")
+    __slots__ = (
+        "_info",
+        "decorator",
+        "metadata",
+        "name",
+        "overrides",
+        "stat_prefix",
+        "tracing",
+        "virtual_host",
+    )
 
     def __init__(self, info: RouteInfo) -> None:
         self._info = info
@@ -69,6 +95,7 @@ class _Route:
         self.stat_prefix = info.stat_prefix
         self.decorator = info.decorator
         self.tracing = info.tracing
+        self.overrides = info.overrides
 
     def finalize_response(self, headers: Headers, info: StreamInfo) -> None:
         """The configured response header edits. Formats read the response from `info.response_headers`."""

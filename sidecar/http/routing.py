@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from config.model.core import DataSource, HeaderMutations
+from config.model.core import DataSource
+from config.model.rbac import RbacSpec
 from config.model.route import (
     DirectResponseAction,
+    FilterOverride,
+    FilterOverrides,
     RedirectAction,
     RouteAction,
     RouteConfiguration,
     RouteSpec,
     TlsRequirement,
     VirtualHost,
+    WeightedCluster,
 )
 from protocols.http.headers import Headers
 from sidecar.http.header_mutation import compile_request_mutations, compile_response_mutations
 from sidecar.http.path_rewrite import compile_path_rewrite, path_only
 from sidecar.http.redirect import Redirect
 from sidecar.http.route import (
+    NO_OVERRIDES,
     DirectResponseRoute,
     ForwardRoute,
+    LiveOverride,
+    LiveOverrides,
     RedirectRoute,
     Route,
     RouteInfo,
@@ -30,6 +37,7 @@ from sidecar.http.route_match import CompiledMatch, RandomValue, matched_prefix
 from sidecar.policy.matching import encode_text
 
 ReadDataSource = Callable[[DataSource], bytes]
+CompileOverride = Callable[[RbacSpec], object]
 
 
 def inline_only(source: DataSource) -> bytes:
@@ -37,10 +45,16 @@ def inline_only(source: DataSource) -> bytes:
     return source.inline or b""
 
 
+def as_it_is(spec: RbacSpec) -> object:
+    """For tables whose routes no filter asks."""
+    return spec
+
+
 class RouteTable:
     """A compiled RouteConfiguration.
 
-    `read` fetches the body of direct responses (the hall does the I/O). Raises FormatError and MatcherError for header
+    `read` fetches the body of direct responses (the hall does the I/O). `compile_override` makes a filter's own form of what
+    a route says of it. Raises FormatError and MatcherError for header
     formats and regular expressions that the translator let pass.
     """
 
@@ -54,7 +68,12 @@ class RouteTable:
         "name",
     )
 
-    def __init__(self, spec: RouteConfiguration, read: ReadDataSource = inline_only) -> None:
+    def __init__(
+        self,
+        spec: RouteConfiguration,
+        read: ReadDataSource = inline_only,
+        compile_override: CompileOverride = as_it_is,
+    ) -> None:
         self.name = spec.name
         self.internal_only_headers = tuple(name.lower().encode() for name in spec.internal_only_headers)
         self._ignore_port = spec.ignore_port_in_host_matching
@@ -62,8 +81,9 @@ class RouteTable:
         suffixes: dict[int, dict[bytes, _VirtualHost]] = {}
         prefixes: dict[int, dict[bytes, _VirtualHost]] = {}
         self._catch_all: _VirtualHost | None = None
+        overrides = _Overrides(compile_override)
         for virtual_host in spec.virtual_hosts:
-            compiled = _VirtualHost(spec, virtual_host, read)
+            compiled = _VirtualHost(spec, virtual_host, read, overrides)
             for domain in virtual_host.domains:
                 pattern = encode_text(domain.lower())
                 if pattern == b"*":
@@ -125,11 +145,13 @@ def without_port(authority: bytes) -> bytes:
 class _VirtualHost:
     __slots__ = ("_require_tls", "_routes", "_tls_redirect", "name")
 
-    def __init__(self, table: RouteConfiguration, spec: VirtualHost, read: ReadDataSource) -> None:
+    def __init__(
+        self, table: RouteConfiguration, spec: VirtualHost, read: ReadDataSource, overrides: _Overrides
+    ) -> None:
         self.name = spec.name
         self._require_tls = spec.require_tls
         self._tls_redirect = TlsRedirectRoute(spec.name)
-        builder = _RouteBuilder(table, spec, read)
+        builder = _RouteBuilder(table, spec, read, overrides)
         self._routes = tuple(_Entry(route, builder) for route in spec.routes)
 
     def match(self, headers: Headers, random: RandomValue) -> Route | None:
@@ -186,11 +208,38 @@ class _Entry:
         return self._by_weight[-1][1]
 
 
+class _Overrides:
+    """Compiles what routes say of filters; what a virtual host says to all its routes, once."""
+
+    def __init__(self, compile_override: CompileOverride) -> None:
+        self._compile = compile_override
+        self._known: dict[int, tuple[FilterOverride, LiveOverride]] = {}
+
+    def live(self, *levels: FilterOverrides) -> LiveOverrides:
+        """The levels from the least to the most specific."""
+        merged = {name: override for level in levels for name, override in level.items()}
+        return {name: self._live(override) for name, override in merged.items()} if merged else NO_OVERRIDES
+
+    def _live(self, override: FilterOverride) -> LiveOverride:
+        known = self._known.get(id(override))
+        if known is None:
+            config = self._compile(override.spec) if override.spec is not None else None
+            known = self._known[id(override)] = override, LiveOverride(override.disabled, config)
+        return known[1]
+
+
 class _RouteBuilder:
     """Builds the routes of one virtual host."""
 
-    def __init__(self, table: RouteConfiguration, virtual_host: VirtualHost, read: ReadDataSource) -> None:
+    def __init__(
+        self,
+        table: RouteConfiguration,
+        virtual_host: VirtualHost,
+        read: ReadDataSource,
+        overrides: _Overrides,
+    ) -> None:
         self._table = table
+        self._overrides = overrides
         self._virtual_host = virtual_host
         self._read = read
 
@@ -218,7 +267,7 @@ class _RouteBuilder:
         weighted = action.weighted_clusters[index] if index is not None else None
         host = self._virtual_host
         return ForwardRoute(
-            self._info(spec, weighted.mutations if weighted is not None else None),
+            self._info(spec, weighted),
             action,
             weighted=weighted,
             path_rewrite=compile_path_rewrite(
@@ -229,12 +278,15 @@ class _RouteBuilder:
             include_attempt_count_in_response=host.include_attempt_count_in_response,
         )
 
-    def _info(self, spec: RouteSpec, weighted: HeaderMutations | None = None) -> RouteInfo:
+    def _info(self, spec: RouteSpec, weighted: WeightedCluster | None = None) -> RouteInfo:
         levels = [spec.mutations, self._virtual_host.mutations, self._table.mutations]
         if self._table.most_specific_header_mutations_wins:
             levels.reverse()
         if weighted is not None:
-            levels.insert(0, weighted)
+            levels.insert(0, weighted.mutations)
+        overrides = [each.filter_overrides for each in (self._table, self._virtual_host, spec)]
+        if weighted is not None:
+            overrides.append(weighted.filter_overrides)
         return RouteInfo(
             spec.name,
             self._virtual_host.name,
@@ -244,4 +296,5 @@ class _RouteBuilder:
             compile_response_mutations(levels),
             spec.decorator,
             spec.tracing,
+            self._overrides.live(*overrides),
         )

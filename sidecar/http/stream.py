@@ -587,7 +587,7 @@ class ActiveStream:
         past_filters = (
             info.response_headers is not None
         )  # an answer in place of a response that filters were shown
-        edit = self._edit_reply if self.route is not None else None
+        edit = self._edit_reply if self._edits_reply(details) else None
         head, rest = local_reply.build(
             self.request_headers, status, body, headers, edit, grpc=self._grpc, grpc_code=grpc_status
         )
@@ -604,6 +604,12 @@ class ActiveStream:
             self._begin_response(head, not rest)
         if rest and not self.finished:
             (self.encode_data if past_filters else self._respond_data)(rest, True)
+
+    def _edits_reply(self, details: str) -> bool:
+        """A route that answers by itself has its header rules for that answer, not for what others say before it (Envoy)."""
+        return type(self.route) is ForwardRoute or (
+            self.route is not None and details == local_reply.DIRECT_RESPONSE
+        )
 
     def _edit_reply(self, headers: Headers) -> None:
         """The route's header rules, on a head that does not speak of its body yet."""

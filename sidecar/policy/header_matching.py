@@ -7,22 +7,12 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from config.model.matching import HeaderMatcher, QueryParameterMatcher
-from protocols.http.headers import Headers
+from protocols.http.headers import PSEUDO_HEADERS, Headers
 from sidecar.policy.matching import BytesPredicate, compile_bytes_matcher
 
 HeadersPredicate: TypeAlias = Callable[[Headers], bool]
 #: Judges the parsed query: name -> first value, as they stand in the path.
 QueryPredicate: TypeAlias = Callable[[dict[bytes, bytes]], bool]
-_ValueOf: TypeAlias = Callable[[Headers], bytes | None]
-
-_PSEUDO: Final[dict[str, _ValueOf]] = {
-    ":method": lambda headers: headers.method or None,
-    ":path": lambda headers: headers.path or None,
-    ":authority": lambda headers: headers.authority or None,
-    "host": lambda headers: headers.authority or None,
-    ":scheme": lambda headers: headers.scheme or None,
-    ":protocol": lambda headers: headers.protocol or None,
-}
 
 _DECIMAL: Final = re.compile(rb"[+-]?[0-9]{1,19}")
 
@@ -38,10 +28,10 @@ def compile_header_matcher(matcher: HeaderMatcher) -> HeadersPredicate:
         return _presence(matcher, wanted)
     judge = _judge(matcher)
     missing = judge(b"") is wanted if matcher.treat_missing_as_empty else False
-    pseudo = _PSEUDO.get(matcher.name)
-    if pseudo is not None:
-        return lambda headers: missing if (value := pseudo(headers)) is None else judge(value) is wanted
     name = matcher.name.encode()
+    pseudo = PSEUDO_HEADERS.get(name)
+    if pseudo is not None:
+        return lambda headers: judge(value) is wanted if (value := pseudo(headers)) else missing
 
     def matches(headers: Headers) -> bool:
         value = headers.get(name)
@@ -59,10 +49,10 @@ def _presence(matcher: HeaderMatcher, wanted: bool) -> HeadersPredicate:
     present = matcher.present if matcher.present is not None else True
     if matcher.treat_missing_as_empty:
         return lambda headers: present is wanted
-    pseudo = _PSEUDO.get(matcher.name)
-    if pseudo is not None:
-        return lambda headers: ((pseudo(headers) is not None) is present) is wanted
     name = matcher.name.encode()
+    pseudo = PSEUDO_HEADERS.get(name)
+    if pseudo is not None:
+        return lambda headers: (bool(pseudo(headers)) is present) is wanted
     return lambda headers: ((name in headers) is present) is wanted
 
 

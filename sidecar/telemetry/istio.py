@@ -18,8 +18,8 @@ from config.model.core import TrafficDirection
 from config.model.istio import IstioStatsSpec, MetricType, Reporter
 from protocols.grpc.status import GrpcStatus, status_of
 from stats.istio import (
-    AddExpression,
     CustomMetric,
+    ExpressionSink,
     IstioMetrics,
     MetricKind,
     MetricPlans,
@@ -78,11 +78,14 @@ _KINDS: Final = {
 }
 
 
-def plans_of(spec: IstioStatsSpec, add_expression: AddExpression | None = None) -> MetricPlans:
-    """The configured metrics compiled; see `stats.istio.compile_plans` for `add_expression` and its absence."""
-    rules = [MetricRule(each.name, each.dimensions, each.tags_to_remove, each.drop) for each in spec.metrics]
+def plans_of(spec: IstioStatsSpec, expressions: ExpressionSink | None = None) -> MetricPlans:
+    """The configured metrics compiled; see `stats.istio.compile_plans` for `expressions` and their absence."""
+    rules = [
+        MetricRule(each.name, each.dimensions, each.tags_to_remove, each.drop, each.match)
+        for each in spec.metrics
+    ]
     custom = [CustomMetric(each.name, each.value, _KINDS[each.type]) for each in spec.definitions]
-    return compile_plans(rules, custom, add_expression)
+    return compile_plans(rules, custom, expressions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 
 
 class Expressions(Protocol):
-    """The configured expressions, in the order in which `stats.istio.compile_plans` added them."""
+    """The configured expressions, in the order in which `stats.istio.compile_plans` added them.
 
-    def evaluate(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
-        """All values as text; `unknown` for one that fails. `ended` False: a tick, request and response are not to be read."""
+    `ended` False: a report on the way; the heads of request and response are not to be read.
+    """
+
+    def labels(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
+        """Labels and conditions as text; `unknown` for one that fails."""
+
+    def values(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
+        """What the custom metrics count, as text."""
 
 
 class MessageReport:
@@ -53,23 +59,29 @@ class MessageReport:
 class HttpReporter:
     """Reports HTTP streams for one filter configuration; holds nothing of a single stream."""
 
-    __slots__ = ("_expressions", "_metrics", "_rules")
+    __slots__ = ("_expressions", "_metrics", "_records_custom", "_rules")
 
     def __init__(
-        self, metrics: IstioMetrics, rules: LabelRules, expressions: Expressions | None = None
+        self,
+        metrics: IstioMetrics,
+        rules: LabelRules,
+        expressions: Expressions | None = None,
+        *,
+        records_custom: bool = True,
     ) -> None:
+        """`records_custom` False: another reporter counts the custom metrics."""
         self._metrics = metrics
         self._rules = rules
         self._expressions = expressions
+        self._records_custom = records_custom
 
     def tick(self, stream: StreamInfo, report: MessageReport) -> None:
         """Every reporting interval of a gRPC stream: message deltas; nothing until it is known who the peer is."""
         if report.series is None:
             if not self._rules.http_peer_known(stream):
                 return
-            extra = (
-                self._expressions.evaluate(stream, ended=False) if self._expressions is not None else NO_EXTRA
-            )
+            expressions = self._expressions
+            extra = expressions.labels(stream, ended=False) if expressions is not None else NO_EXTRA
             report.begin(self._rules.http(stream), extra)
         messages = stream.grpc_messages
         if messages is not None:
@@ -80,7 +92,8 @@ class HttpReporter:
 
         `report`: of the ticks before, if there were any.
         """
-        extra = self._expressions.evaluate(stream, ended=True) if self._expressions is not None else NO_EXTRA
+        expressions = self._expressions
+        extra = expressions.labels(stream, ended=True) if expressions is not None else NO_EXTRA
         headers = stream.request_headers
         grpc = headers is not None and is_grpc_request(headers)
         known = report.series if report is not None else None
@@ -106,8 +119,8 @@ class HttpReporter:
             meter.wire_sent if meter is not None else 0,
             _traced(stream) if stream.trace is not None else None,
         )
-        if self._metrics.plans.custom:
-            self._metrics.record_custom(extra)
+        if expressions is not None and self._records_custom and self._metrics.plans.custom:
+            self._metrics.record_custom(extra, expressions.values(stream, ended=True))
 
 
 def _traced(stream: StreamInfo) -> tuple[str, str, float] | None:
@@ -132,10 +145,12 @@ class TcpReporter:
         "_metrics",
         "_protocol",
         "_received",
+        "_records_custom",
         "_rules",
         "_sent",
         "_series",
         "_stream",
+        "_values",
     )
 
     def __init__(
@@ -146,16 +161,22 @@ class TcpReporter:
         expressions: Expressions | None = None,
         *,
         upgraded: bool = False,
+        records_custom: bool = True,
     ) -> None:
-        """`upgraded`: the labels, and the `request_protocol`, are those of an HTTP stream."""
+        """`upgraded`: the labels, and the `request_protocol`, are those of an HTTP stream.
+
+        `records_custom` False: another reporter counts the custom metrics, as that of the request does when upgraded.
+        """
         self._metrics = metrics
         self._rules = rules
         self._expressions = expressions
         self._stream = stream
         self._protocol = "http" if upgraded else "tcp"
+        self._records_custom = records_custom and not upgraded
         self._series: Series | None = None
         self._flags = ""
         self._extra: tuple[str, ...] = NO_EXTRA
+        self._values: tuple[str, ...] = NO_EXTRA
         self._sent = 0
         self._received = 0
 
@@ -167,8 +188,8 @@ class TcpReporter:
     def close(self) -> None:
         """The connection is closed; call once, with the last totals in place."""
         self._report().count_closed()
-        if self._metrics.plans.custom and self._protocol == "tcp":  # else they are counted as the request's
-            self._metrics.record_custom(self._extra)
+        if self._records_custom and self._metrics.plans.custom:
+            self._metrics.record_custom(self._extra, self._values)
 
     def _report(self) -> TcpHandles:
         stream = self._stream
@@ -178,7 +199,8 @@ class TcpReporter:
             series = self._rules.tcp(stream) if self._protocol == "tcp" else self._rules.http(stream)
             self._flags = stream.flag_names or "-"
             if self._expressions is not None:
-                self._extra = self._expressions.evaluate(stream, ended=False)
+                self._extra = self._expressions.labels(stream, ended=False)
+                self._values = self._expressions.values(stream, ended=False)
         self._series = series = series.current()
         handles = series.tcp(self._flags, self._extra, self._protocol)
         if first:

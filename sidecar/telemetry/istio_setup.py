@@ -10,7 +10,9 @@ from config.model.istio import IstioStatsSpec
 from config.model.telemetry import NO_OPTIONS, TelemetryOptions
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.istio import LabelRules, LocalWorkload, ReporterSide, plans_of, side_of
+from sidecar.telemetry.istio_expressions import ConfiguredExpressions
 from sidecar.telemetry.istio_report import (
+    Expressions,
     GatewayHttpReporter,
     GatewayTcpReporter,
     HttpReporter,
@@ -29,25 +31,37 @@ _GATEWAY_NODE: Final = "router~"
 
 
 class IstioStatsSetup(NamedTuple):
-    """Where to count, and how labels are found. `caller_rules`: of a gateway that reports its callers, too."""
+    """Where to count, and how labels are found. `caller_rules`: of a gateway that reports its callers, too.
+
+    `expressions` None: none are configured.
+    """
 
     metrics: IstioMetrics
     rules: LabelRules
     caller_rules: LabelRules | None
+    expressions: Expressions | None
 
     def http_reporter(self) -> HttpReporting:
         """For all streams of the filter."""
-        own = HttpReporter(self.metrics, self.rules)
+        own = HttpReporter(self.metrics, self.rules, self.expressions)
         if self.caller_rules is None:
             return own
-        return GatewayHttpReporter(own, HttpReporter(self.metrics, self.caller_rules))
+        of_callers = HttpReporter(self.metrics, self.caller_rules, self.expressions, records_custom=False)
+        return GatewayHttpReporter(own, of_callers)
 
     def tcp_reporter(self, stream: StreamInfo, *, upgraded: bool = False) -> TcpReporting:
         """For one connection, or for one HTTP stream that was upgraded."""
-        own = TcpReporter(self.metrics, self.rules, stream, upgraded=upgraded)
+        own = TcpReporter(self.metrics, self.rules, stream, self.expressions, upgraded=upgraded)
         if self.caller_rules is None:
             return own
-        of_callers = TcpReporter(self.metrics, self.caller_rules, stream, upgraded=upgraded)
+        of_callers = TcpReporter(
+            self.metrics,
+            self.caller_rules,
+            stream,
+            self.expressions,
+            upgraded=upgraded,
+            records_custom=False,
+        )
         return GatewayTcpReporter(own, of_callers)
 
 
@@ -72,9 +86,10 @@ def set_up_istio_stats(
     if spec.rotation_interval_s > 0:
         scope.rotation = Rotation(spec.rotation_interval_s, spec.graceful_deletion_interval_s)
     _warn_of_ceiling(root)
+    expressions = ConfiguredExpressions(node)
     metrics = IstioMetrics(
         scope,
-        plans_of(spec),
+        plans_of(spec, expressions),
     )
     version = node.metadata.get("ISTIO_VERSION")
     set_build(root.scope(NAMESPACE), version if isinstance(version, str) else "")
@@ -84,7 +99,7 @@ def set_up_istio_stats(
     caller_rules = None
     if side is ReporterSide.SOURCE and reports_callers(options, node, direction):
         caller_rules = LabelRules(metrics, local, ReporterSide.GATEWAY, no_host_header)
-    return IstioStatsSetup(metrics, rules, caller_rules)
+    return IstioStatsSetup(metrics, rules, caller_rules, None if expressions.is_empty else expressions)
 
 
 def _warn_of_ceiling(root: Scope) -> None:

@@ -66,3 +66,4 @@ class FilterContext:
     listener_name: str = ""
     listener_scope: Scope | None = None  # listener.<address>.
     stat_prefix: str = ""  # of the connection manager that an HTTP filter belongs to
+    filter_name: str = ""  # as configured: by which routes name an HTTP filter

@@ -16,33 +16,32 @@ PASSING = (
     "basic-tcp",
     "mx-http-headers",
     "mx-http-native",
+    "stats-403",
+    "stats-customized",
     "stats-default",
     "stats-ecds",
     "stats-grpc",
+    "stats-grpc-stream",
     "stats-use-host-header",
     "tcp-mx",
+    "tcp-mx-additional-labels",
     "tcp-mx-no-alpn",
     "tcp-mx-peer-not-found",
     "tcp-active-connection",
 )
 """Must pass, in the static variant."""
 
-_CEL = "needs CEL in the dimensions of a metric"
 _XDS = "needs the control plane: there is no static variant"
 _HBONE = "needs HBONE: internal listeners at both ends of a tunnel"
 
 AWAITED = {
     "connect-basic": _HBONE,
-    "stats-customized": _CEL,
-    "stats-grpc-stream": _CEL,
     "stats-parallel-default": _XDS,
     "stats-config-update": _XDS,
-    "stats-403": "needs the RBAC filter",
     "waypoint-http": _XDS,
     "waypoint-connect-full": _XDS,
     "waypoint-connect-tcp": _XDS,
     "waypoint-baggage": _HBONE,
-    "tcp-mx-additional-labels": _CEL,
 }
 """Not run by the tests, with the reason."""
 

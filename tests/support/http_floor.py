@@ -263,7 +263,8 @@ class HttpFloor:
         context = FilterContext(self.services, direction, "test", scope)
         self.config = ManagerConfig(self.spec, context)
         if factories:
-            chain = FilterChain([*factories, *self.config.chain.factories])
+            made = self.config.chain
+            chain = FilterChain([*factories, *made.factories], [*[""] * len(factories), *made.names])
             object.__setattr__(self.config, "chain", chain)
 
     def _fake_cluster(self, spec: ClusterSpec) -> FakeCluster:

@@ -165,11 +165,11 @@ class Router(PassThrough):
                 stats.rq_direct_response.inc()
                 location = route.location(headers)
                 fields = ((names.LOCATION, location),) if location is not None else ()
-                stream.reply(route.status, route.body, details="direct_response", headers=fields)
+                stream.reply(route.status, route.body, details=local_reply.DIRECT_RESPONSE, headers=fields)
             case RedirectRoute() | TlsRedirectRoute():
                 stats.rq_direct_response.inc()
                 fields = ((names.LOCATION, route.location(headers)),)
-                stream.reply(route.status, details="direct_response", headers=fields)
+                stream.reply(route.status, details=local_reply.DIRECT_RESPONSE, headers=fields)
             case _:
                 stats.no_route.inc()
                 _fail(stream, local_reply.NO_ROUTE)

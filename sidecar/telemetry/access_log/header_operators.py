@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from protocols.grpc.status import GrpcStatus, is_grpc_request, status_of
-from protocols.http.headers import Headers
+from protocols.http.headers import PSEUDO_HEADERS, Headers
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.json_values import quote
 from sidecar.telemetry.access_log.operator import (
@@ -25,17 +25,6 @@ from sidecar.telemetry.access_log.operator import (
 
 _HeadersOf: TypeAlias = Callable[[StreamInfo], Headers | None]
 _FieldOf: TypeAlias = Callable[[Headers], bytes | None]
-
-#: What the pseudo-headers hold; empty means that there is none.
-_PSEUDO: Final[Mapping[bytes, Callable[[Headers], bytes]]] = {
-    b":method": lambda headers: headers.method,
-    b":path": lambda headers: headers.path,
-    b":authority": lambda headers: headers.authority,
-    b"host": lambda headers: headers.authority,
-    b":scheme": lambda headers: headers.scheme,
-    b":protocol": lambda headers: headers.protocol,
-    b":status": lambda headers: b"%d" % headers.status if headers.status else b"",
-}
 
 _FIELD_NAME: Final = re.compile(r":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -91,7 +80,7 @@ def _names(text: str | None) -> list[bytes]:
 
 
 def _field(name: bytes) -> _FieldOf:
-    pseudo = _PSEUDO.get(name)
+    pseudo = PSEUDO_HEADERS.get(name)
     if pseudo is not None:
         return lambda headers: pseudo(headers) or None
     return methodcaller("get", name)

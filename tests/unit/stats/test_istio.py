@@ -32,16 +32,29 @@ class FakeExpressions:
     def __init__(self, results: dict[str, str | None]) -> None:
         self.results = results
         self.texts: list[str] = []
+        self.value_texts: list[str] = []
 
-    def add(self, text: str) -> int | None:
+    def _add(self, text: str, texts: list[str]) -> int | None:
         if self.results.get(text) is None:
             return None
-        self.texts.append(text)
-        return len(self.texts) - 1
+        texts.append(text)
+        return len(texts) - 1
+
+    def add_label(self, text: str) -> int | None:
+        return self._add(text, self.texts)
+
+    add_condition = add_label
+
+    def add_value(self, text: str) -> int | None:
+        return self._add(text, self.value_texts)
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        return tuple(str(self.results[text]) for text in self.texts)
 
     @property
     def values(self) -> tuple[str, ...]:
-        return tuple(str(self.results[text]) for text in self.texts)
+        return tuple(str(self.results[text]) for text in self.value_texts)
 
 
 def test_label_orders() -> None:
@@ -227,10 +240,10 @@ class TestCeiling:
         store.ceiling.tell = lambda *what: told.append(what)
         expressions = FakeExpressions({"1": "1", "path": "/"})
         rules = [MetricRule("mine", (("reporter", "path"),))]
-        plans = compile_plans(rules, [CustomMetric("mine", "1")], expressions.add)
+        plans = compile_plans(rules, [CustomMetric("mine", "1")], expressions)
         metrics = IstioMetrics(store.scope(NAMESPACE), plans)
         for number in range(15):
-            metrics.record_custom(("1", str(number)))
+            metrics.record_custom((str(number),), ("1",))
         assert told == [("istio_mine", "reporter", 10)]
         name = f"{NAMESPACE}.istio_mine.reporter.overflow"
         assert store.counters[name].value == 5
@@ -266,8 +279,8 @@ def labels_after(
 ) -> dict[str, str] | None:
     """The labels of one metric: `values` of standard ones are their own names."""
     expressions = FakeExpressions(results)
-    plan = compile_plans(rules, (), expressions.add).standard.get(metric)
-    return None if plan is None else dict(plan.tags(STANDARD_METRICS[metric], expressions.values))
+    plan = compile_plans(rules, (), expressions).standard.get(metric)
+    return None if plan is None else dict(plan.tags(STANDARD_METRICS[metric], expressions.extra))
 
 
 def test_drop() -> None:
@@ -351,13 +364,13 @@ def test_overrides_vector(case: dict[str, Any]) -> None:
     custom = [
         CustomMetric(each["name"], each["value"], MetricKind[each["type"]]) for each in config["definitions"]
     ]
-    plans = compile_plans(rules, custom, expressions.add)
+    plans = compile_plans(rules, custom, expressions)
     (base,) = [each for each in VECTORS["cases"] if each["name"] == case["base_case"]]
     values = [value for _, value in base["expect_labels"]]
     for metric, expected in case["expect"].items():
         if metric == "custom":
             store = Store()
-            IstioMetrics(store.scope(NAMESPACE), plans).record_custom(expressions.values)
+            IstioMetrics(store.scope(NAMESPACE), plans).record_custom(expressions.extra, expressions.values)
             (counter,) = store.counters.values()
             assert counter.tag_extracted_name == "istiocustom." + expected["prometheus_name"]
             assert counter.value == expected["increment"]
@@ -365,7 +378,7 @@ def test_overrides_vector(case: dict[str, Any]) -> None:
         elif expected is None:
             assert metric not in plans.standard
         else:
-            tags = plans.standard[metric].tags(values, expressions.values)
+            tags = plans.standard[metric].tags(values, expressions.extra)
             assert [list(tag) for tag in tags] == expected
 
 
@@ -376,11 +389,11 @@ def test_overrides_vector(case: dict[str, Any]) -> None:
 def test_custom_values(value: str, counted: int) -> None:
     expressions = FakeExpressions({"V": value, "L": "label"})
     custom = [CustomMetric(kind.value, "V", kind) for kind in MetricKind]
-    plans = compile_plans([MetricRule("", (("l", "L"),))], custom, expressions.add)
+    plans = compile_plans([MetricRule("", (("l", "L"),))], custom, expressions)
     store = Store()
     metrics = IstioMetrics(store.scope(NAMESPACE), plans)
-    metrics.record_custom(expressions.values)
-    metrics.record_custom(expressions.values)
+    metrics.record_custom(expressions.extra, expressions.values)
+    metrics.record_custom(expressions.extra, expressions.values)
     (counter,), (gauge,), (histogram,) = (
         store.counters.values(),
         store.gauges.values(),
@@ -394,7 +407,7 @@ def test_custom_values(value: str, counted: int) -> None:
 
 def test_custom_metric_with_a_standard_name_does_not_exist() -> None:
     plans = compile_plans(
-        [], [CustomMetric("requests_total", "1"), CustomMetric("x", "BAD")], FakeExpressions({"1": "1"}).add
+        [], [CustomMetric("requests_total", "1"), CustomMetric("x", "BAD")], FakeExpressions({"1": "1"})
     )
     assert plans.custom == ()
     assert set(plans.standard) == set(STANDARD_METRICS)

@@ -230,17 +230,21 @@ def test_peer_metadata_leaves_out_methods_it_does_not_know() -> None:
     )
 
 
-def test_expressions_of_metrics_are_ignored_aloud() -> None:
+def test_cm_5_expressions_that_do_not_parse_are_warned_of_once() -> None:
+    """They are no error: the traffic must not suffer from a metric."""
     filters = typed_struct(
         "type.googleapis.com/stats.PluginConfig",
-        '{metrics: [{name: m, dimensions: {a: "1"}}], definitions: [{name: d, value: v}]}',
+        '{metrics: [{name: m, match: "a b", dimensions: {a: "1", b: "(", c: cannot_evaluate}}, {match: "a == 1"}], '
+        "definitions: [{name: d, value: v}, {name: e}]}",
     )
     warnings = parse(http(filters=f"[{filters}, {ROUTER}]")).warnings
     assert [each.path.rpartition("typed_config.")[2] for each in warnings] == [
-        "value.metrics[0].dimensions",
-        "value.definitions",
+        "value.metrics[0].match",
+        'value.metrics[0].dimensions["b"]',
+        "value.definitions[1].value",
     ]
-    assert all(each.reason == "ignored: CEL expressions are not evaluated" for each in warnings)
+    assert all(each.reason.startswith("left out, not a CEL expression: 1:") for each in warnings)
+    assert all(each.position for each in warnings[:2])
 
 
 def test_alpn_override() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
+
+import pytest
 
 from protocols.http.headers import Headers
 from sidecar.http.api import HttpFilter, PassThrough, Stream
 from sidecar.http.filter_chain import FilterChain, overrides
+from sidecar.http.route import LiveOverride
 from sidecar.transport.flow import CONTINUE, Flow, Held
 
 
@@ -38,6 +42,12 @@ class Factory:
         return self.filter_type()
 
 
+def stream_on(overrides_of_route: dict[str, LiveOverride] | None) -> Stream:
+    """None: no route matched."""
+    route = SimpleNamespace(overrides=overrides_of_route) if overrides_of_route is not None else None
+    return cast(Stream, SimpleNamespace(route=route))
+
+
 def test_phases() -> None:
     chain = FilterChain([Factory(Heads), Factory(Bodies), Factory(MoreHeads), Factory(PassThrough)])
     assert chain.request_headers == (0, 2)
@@ -50,10 +60,31 @@ def test_phases() -> None:
 
 def test_every_stream_has_its_own_filters() -> None:
     chain = FilterChain([Factory(Heads), Factory(Bodies)])
-    stream = cast(Stream, None)
+    stream = stream_on(None)
     first, second = chain.new_filters(stream), chain.new_filters(stream)
     assert [type(each) for each in first] == [Heads, Bodies]
     assert first[0] is not second[0]
+
+
+OFF, ON = LiveOverride(True, None), LiveOverride(False, None)
+
+
+@pytest.mark.parametrize(
+    ("of_route", "types"),
+    [
+        (None, [Heads, PassThrough]),
+        ({}, [Heads, PassThrough]),
+        ({"a": OFF}, [PassThrough, PassThrough]),
+        ({"b": ON}, [Heads, Bodies]),
+        ({"a": ON, "b": OFF, "c": OFF}, [Heads, PassThrough]),
+    ],
+)
+def test_routes_turn_filters_off_and_on(
+    of_route: dict[str, LiveOverride] | None, types: list[type[HttpFilter]]
+) -> None:
+    """`b` is off unless a route names it."""
+    chain = FilterChain([Factory(Heads), Factory(Bodies)], ["a", "b"], frozenset({1}))
+    assert [type(each) for each in chain.new_filters(stream_on(of_route))] == types
 
 
 def test_overrides() -> None:

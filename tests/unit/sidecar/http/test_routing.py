@@ -6,8 +6,10 @@ import pytest
 
 from config.model.core import DataSource, Percent
 from config.model.matching import HeaderMatcher, QueryParameterMatcher, StringMatcher, StringMatchKind
+from config.model.rbac import RbacSpec
 from config.model.route import (
     DirectResponseAction,
+    FilterOverride,
     NonForwardingAction,
     PathMatchKind,
     RouteAction,
@@ -216,6 +218,53 @@ def test_direct_response_body_is_read_once() -> None:
     found = find(RouteTable(spec, reader), request())
     assert isinstance(found, DirectResponseRoute)
     assert (found.status, found.body, read) == (404, b"from file", [source])
+
+
+def test_the_most_specific_override_of_a_filter_counts() -> None:
+    specs = {name: RbacSpec(rules_stat_prefix=name) for name in ("table", "host", "route", "cluster")}
+    levels = {name: FilterOverride(spec=spec) for name, spec in specs.items()}
+    forward = RouteAction(
+        weighted_clusters=(
+            WeightedCluster("one", 1, filter_overrides={"d": levels["cluster"]}),
+            WeightedCluster("two", 1),
+        )
+    )
+    spec = RouteConfiguration(
+        "t",
+        (
+            host(
+                route("/weighted", forward, filter_overrides=dict.fromkeys("cd", levels["route"])),
+                route("/plain"),
+                filter_overrides=dict.fromkeys("bcd", levels["host"]),
+            ),
+        ),
+        filter_overrides={**dict.fromkeys("abcd", levels["table"]), "e": FilterOverride(disabled=True)},
+    )
+    compiled: list[str] = []
+
+    def compile_override(each: RbacSpec) -> object:
+        compiled.append(each.rules_stat_prefix)
+        return each
+
+    routes = RouteTable(spec, compile_override=compile_override)
+
+    def names(path: bytes, random: int = 0) -> str:
+        found = find(routes, request(path), random)
+        assert found is not None
+        assert found.overrides["e"].disabled
+        configs = [found.overrides[name].config for name in "abcd"]
+        return " ".join(each.rules_stat_prefix for each in configs if isinstance(each, RbacSpec))
+
+    assert names(b"/plain") == "table host host host"
+    assert names(b"/weighted") == "table host route cluster"
+    assert names(b"/weighted", 1) == "table host route route"
+    assert sorted(compiled) == ["cluster", "host", "route", "table"]  # each once
+
+
+def test_routes_without_overrides_have_none() -> None:
+    found = find(table(host(route("/"))), request())
+    assert found is not None
+    assert found.overrides == {}
 
 
 @pytest.mark.parametrize(

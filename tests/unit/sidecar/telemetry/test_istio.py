@@ -20,6 +20,7 @@ from sidecar.telemetry.istio import (
     principal_namespace,
     side_of,
 )
+from sidecar.telemetry.istio_expressions import ConfiguredExpressions
 from sidecar.telemetry.istio_report import HttpReporter, TcpReporter
 from stats.istio import NAMESPACE, PEER_LABELS, IstioMetrics, MetricKind
 from stats.store import Store
@@ -108,7 +109,7 @@ def test_plans_of() -> None:
     assert "requests_total" not in plans.standard
     assert plans.standard["request_bytes"].labels[0][0] == "source_workload"
     assert plans.custom == ()
-    assert plans_of(spec, lambda text: 0).custom[0].kind is MetricKind.GAUGE
+    assert plans_of(spec, ConfiguredExpressions(Node())).custom[0].kind is MetricKind.GAUGE
 
 
 @pytest.mark.parametrize("labels", [None, "x", 3.0, ["a"], {"app": 1.0, "version": None}])

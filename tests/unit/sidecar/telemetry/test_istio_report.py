@@ -316,14 +316,25 @@ class FakeExpressions:
     def __init__(self) -> None:
         self.asked: list[bool] = []
 
-    def evaluate(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
+    def add_label(self, text: str) -> int | None:
+        return 0 if text == "E" else None
+
+    add_condition = add_label
+
+    def add_value(self, text: str) -> int | None:
+        return 0 if text == "V" else None
+
+    def labels(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
         self.asked.append(ended)
-        return (str(int(ended)), "7")
+        return (str(int(ended)),)
+
+    def values(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
+        return ("7",)
 
 
 def expressive(store: Store) -> tuple[IstioMetrics, LabelRules]:
     rules = [MetricRule("", (("ended", "E"),))]
-    plans = compile_plans(rules, [CustomMetric("mine", "V")], {"E": 0, "V": 1}.get)
+    plans = compile_plans(rules, [CustomMetric("mine", "V")], FakeExpressions())
     metrics = IstioMetrics(store.scope(NAMESPACE), plans)
     return metrics, LabelRules(metrics, LocalWorkload(), ReporterSide.DESTINATION)
 

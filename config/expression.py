@@ -1,0 +1,206 @@
+"""CEL expressions: text or `cel.expr.Expr` -> a tree of frozen dataclasses, and back to what the CEL library loads.
+
+The grammar is the library's (`cel-expr-python`, the C++ implementation that Envoy uses). It is loaded when the first
+expression is met: most configurations have none.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Final
+
+from cel.expr import syntax_pb2
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+
+from config.model.expression import (
+    Call,
+    Comprehension,
+    Constant,
+    Identifier,
+    ListOf,
+    MapOf,
+    Message,
+    Node,
+    Select,
+)
+
+#: Levels of nesting; a longer chain of operators is refused rather than met by Python's limit of recursion.
+MAX_DEPTH: Final = 100
+
+
+class ExpressionError(ValueError):
+    """The text is no CEL expression, or one that cannot be taken; the message says where, for people."""
+
+
+@functools.cache
+def library_env() -> Any:
+    """The library's environment: standard functions and macros, no declared variables."""
+    from cel_expr_python import cel
+
+    return cel.NewEnv()
+
+
+def parse_expression(text: str) -> Node:
+    """Raises ExpressionError. Names and types are not checked: what an attribute is shows when it is read (Envoy)."""
+    try:
+        text.encode()  # the library takes no lone surrogates
+        parsed = library_env().compile(text, disable_check=True).serialize()
+        message = syntax_pb2.ParsedExpr.FromString(AnyMessage.FromString(parsed).value)
+    except (RuntimeError, UnicodeError, DecodeError) as error:
+        raise ExpressionError(_first_problem(str(error))) from error
+    return node_of(message.expr)
+
+
+def _first_problem(text: str) -> str:
+    """`1:8: Syntax error: mismatched input ...` of the library's page."""
+    first = text.partition("\n")[0]
+    return first.removeprefix("INVALID_ARGUMENT: ").removeprefix("ERROR: ").removeprefix("<input>:")
+
+
+def node_of(expr: Any) -> Node:
+    """The tree of a `cel.expr.Expr`, or of its twin `google.api.expr.v1alpha1.Expr`. Raises ExpressionError."""
+    return _node(expr, MAX_DEPTH)
+
+
+def _node(expr: Any, depth: int) -> Node:
+    if depth == 0:
+        raise ExpressionError(f"nested deeper than {MAX_DEPTH} levels")
+    kind = expr.WhichOneof("expr_kind")
+    if kind is None:
+        raise ExpressionError("an expression is empty")
+    below = depth - 1
+    value = getattr(expr, kind)
+    if kind == "const_expr":
+        return _constant(value)
+    if kind == "ident_expr":
+        return Identifier(value.name)
+    if kind == "select_expr":
+        return Select(_node(value.operand, below), value.field, value.test_only)
+    if kind == "call_expr":
+        target = _node(value.target, below) if value.HasField("target") else None
+        return Call(value.function, tuple(_node(each, below) for each in value.args), target)
+    if kind == "list_expr":
+        _refuse_optional(value.optional_indices)
+        return ListOf(tuple(_node(each, below) for each in value.elements))
+    if kind == "struct_expr":
+        return _struct(value, below)
+    return Comprehension(
+        value.iter_var,
+        getattr(value, "iter_var2", ""),
+        _node(value.iter_range, below),
+        value.accu_var,
+        _node(value.accu_init, below),
+        _node(value.loop_condition, below),
+        _node(value.loop_step, below),
+        _node(value.result, below),
+    )
+
+
+def _constant(value: Any) -> Constant:
+    kind = value.WhichOneof("constant_kind")
+    if kind is None or kind == "null_value":
+        return Constant(None)
+    if kind in ("duration_value", "timestamp_value"):
+        raise ExpressionError(f"a constant of the deprecated kind {kind}")
+    return Constant(getattr(value, kind), kind == "uint64_value")
+
+
+def _refuse_optional(is_used: Any) -> None:
+    if is_used:
+        raise ExpressionError("optional values are not supported")
+
+
+def _struct(value: Any, depth: int) -> Node:
+    _refuse_optional([entry for entry in value.entries if entry.optional_entry])
+    if value.message_name:
+        fields = tuple((entry.field_key, _node(entry.value, depth)) for entry in value.entries)
+        return Message(value.message_name, fields)
+    return MapOf(tuple((_node(entry.map_key, depth), _node(entry.value, depth)) for entry in value.entries))
+
+
+def library_form(node: Node) -> bytes:
+    """What `library_env().deserialize` takes: a `cel.expr.ParsedExpr` in an `Any`."""
+    message = syntax_pb2.ParsedExpr()
+    _Writer().write(node, message.expr)
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed.SerializeToString()
+
+
+class _Writer:
+    """Fills `cel.expr.Expr` messages; each gets a number of its own."""
+
+    def __init__(self) -> None:
+        self._last_id = 0
+
+    def write(self, node: Node, expr: Any) -> None:
+        self._last_id += 1
+        expr.id = self._last_id
+        if isinstance(node, Constant):
+            _write_constant(node, expr.const_expr)
+        elif isinstance(node, Identifier):
+            expr.ident_expr.name = node.name
+        elif isinstance(node, Select):
+            expr.select_expr.field = node.field
+            expr.select_expr.test_only = node.is_test
+            self.write(node.operand, expr.select_expr.operand)
+        elif isinstance(node, Call):
+            expr.call_expr.function = node.function
+            if node.target is not None:
+                self.write(node.target, expr.call_expr.target)
+            for argument in node.arguments:
+                self.write(argument, expr.call_expr.args.add())
+        elif isinstance(node, ListOf):
+            expr.list_expr.SetInParent()
+            for item in node.items:
+                self.write(item, expr.list_expr.elements.add())
+        elif isinstance(node, Comprehension):
+            self._write_comprehension(node, expr.comprehension_expr)
+        else:
+            self._write_struct(node, expr.struct_expr)
+
+    def _write_struct(self, node: MapOf | Message, expr: Any) -> None:
+        expr.SetInParent()
+        if isinstance(node, Message):
+            expr.message_name = node.message_name
+            for name, value in node.fields:
+                entry = self._entry(expr)
+                entry.field_key = name
+                self.write(value, entry.value)
+            return
+        for key, value in node.entries:
+            entry = self._entry(expr)
+            self.write(key, entry.map_key)
+            self.write(value, entry.value)
+
+    def _entry(self, expr: Any) -> Any:
+        self._last_id += 1
+        return expr.entries.add(id=self._last_id)
+
+    def _write_comprehension(self, node: Comprehension, expr: Any) -> None:
+        expr.iter_var, expr.iter_var2, expr.accu_var = node.iter_var, node.iter_var2, node.accu_var
+        self.write(node.iter_range, expr.iter_range)
+        self.write(node.accu_init, expr.accu_init)
+        self.write(node.loop_condition, expr.loop_condition)
+        self.write(node.loop_step, expr.loop_step)
+        self.write(node.result, expr.result)
+
+
+def _write_constant(node: Constant, constant: Any) -> None:
+    value = node.value
+    if value is None:
+        constant.null_value = 0
+    elif isinstance(value, bool):
+        constant.bool_value = value
+    elif isinstance(value, int):
+        if node.is_unsigned:
+            constant.uint64_value = value
+        else:
+            constant.int64_value = value
+    elif isinstance(value, float):
+        constant.double_value = value
+    elif isinstance(value, str):
+        constant.string_value = value
+    else:
+        constant.bytes_value = value

@@ -1,0 +1,291 @@
+"""An expression becomes a closure over StreamInfo: nothing is parsed, looked up or allocated when it is evaluated.
+
+Attribute paths, literals, logic, comparisons and the plain string functions are closures of our own. What is left (arithmetic,
+macros, conversions, regular expressions) goes to the library as one program, whose variables are the attributes in it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+from config.model.expression import (
+    Call,
+    Comprehension,
+    Constant,
+    Identifier,
+    ListOf,
+    MapOf,
+    Message,
+    Node,
+    Select,
+)
+from sidecar.expressions import library
+from sidecar.expressions.attributes import Key, Reader, Scope, constant, is_attribute, reader
+from sidecar.expressions.values import FAILED, Duration, Timestamp, Unsigned, equal, is_number
+from sidecar.stream_info import StreamInfo
+
+_Two: TypeAlias = Callable[[object, object], object]
+
+
+def compile_closure(node: Node, scope: Scope) -> Reader:
+    """The value of `node` for a stream; `FAILED` if it has none."""
+    if isinstance(node, Constant):
+        return constant(_constant(node))
+    path = _path(node)
+    if path is not None:
+        return reader(*path, scope)
+    compiled: Reader | None = None
+    if isinstance(node, Select) and node.is_test:
+        compiled = _presence(node, scope)
+    elif isinstance(node, Call):
+        build = _CALLS.get((node.function, len(node.arguments), node.target is not None))
+        compiled = build(node, scope) if build is not None else None
+    return compiled if compiled is not None else _with_library(node, scope)
+
+
+def _constant(node: Constant) -> object:
+    return Unsigned(node.value) if node.is_unsigned and isinstance(node.value, int) else node.value
+
+
+def _path(node: Node) -> tuple[str, tuple[Key, ...]] | None:
+    """`request.headers['a']` as ("request", ("headers", "a")); None for anything else."""
+    keys: list[Key] = []
+    while not isinstance(node, Identifier):
+        if isinstance(node, Select) and not node.is_test:
+            keys.append(node.field)
+            node = node.operand
+        elif isinstance(node, Call) and (key := _index_of(node)) is not None:
+            keys.append(key.value)
+            node = node.arguments[0]
+        else:
+            return None
+    return (node.name, tuple(reversed(keys))) if is_attribute(node.name) else None
+
+
+def _index_of(node: Call) -> Constant | None:
+    """The literal in `operand['literal']`. Trees that come as messages may hold any number of arguments."""
+    if node.function != "_[_]" or len(node.arguments) != 2:
+        return None
+    key = node.arguments[1]
+    return key if isinstance(key, Constant) else None
+
+
+def _presence(node: Select, scope: Scope) -> Reader | None:
+    """`has(path.field)`: an error, not false, where the path leads to no map."""
+    path = _path(node.operand)
+    if path is None:
+        return None
+    root, keys = path
+    field, whole = reader(root, (*keys, node.field), scope), reader(root, keys, scope)
+
+    def evaluate(info: StreamInfo) -> object:
+        if field(info) is not FAILED:
+            return True
+        return False if isinstance(whole(info), Mapping) else FAILED
+
+    return evaluate
+
+
+# Logic: an error on one side does not matter if the other side decides
+
+
+def _or(node: Call, scope: Scope) -> Reader:
+    left, right = (compile_closure(each, scope) for each in node.arguments)
+
+    def evaluate(info: StreamInfo) -> object:
+        one = left(info)
+        if one is True:
+            return True
+        other = right(info)
+        if other is True:
+            return True
+        return False if one is False and other is False else FAILED
+
+    return evaluate
+
+
+def _and(node: Call, scope: Scope) -> Reader:
+    left, right = (compile_closure(each, scope) for each in node.arguments)
+
+    def evaluate(info: StreamInfo) -> object:
+        one = left(info)
+        if one is False:
+            return False
+        other = right(info)
+        if other is False:
+            return False
+        return True if one is True and other is True else FAILED
+
+    return evaluate
+
+
+def _not(node: Call, scope: Scope) -> Reader:
+    inner = compile_closure(node.arguments[0], scope)
+    return lambda info: (not value) if isinstance(value := inner(info), bool) else FAILED
+
+
+def _choice(node: Call, scope: Scope) -> Reader:
+    condition, chosen, other = (compile_closure(each, scope) for each in node.arguments)
+
+    def evaluate(info: StreamInfo) -> object:
+        value = condition(info)
+        if value is True:
+            return chosen(info)
+        return other(info) if value is False else FAILED
+
+    return evaluate
+
+
+# Two values
+
+
+def _binary(of: _Two) -> Callable[[Call, Scope], Reader]:
+    """A function of two values that are both there."""
+
+    def build(node: Call, scope: Scope) -> Reader:
+        operands = node.arguments if node.target is None else (node.target, *node.arguments)
+        left, right = (compile_closure(each, scope) for each in operands)
+
+        def evaluate(info: StreamInfo) -> object:
+            one = left(info)
+            if one is FAILED:
+                return FAILED
+            other = right(info)
+            return FAILED if other is FAILED else of(one, other)
+
+        return evaluate
+
+    return build
+
+
+def _not_equal(left: object, right: object) -> bool:
+    return not equal(left, right)
+
+
+#: What has an order, within one type.
+_ORDERED: Final = (str, bytes, bool, Duration, Timestamp)
+
+
+def _ordering(compare: Callable[..., object]) -> _Two:
+    def judge(left: object, right: object) -> object:
+        if is_number(left) and is_number(right):
+            return compare(left, right)
+        kind = type(left)
+        return compare(left, right) if kind in _ORDERED and kind is type(right) else FAILED
+
+    return judge
+
+
+def _text_function(of: Callable[[str, str], bool]) -> _Two:
+    return lambda text, part: of(text, part) if isinstance(text, str) and isinstance(part, str) else FAILED
+
+
+def _add(left: object, right: object) -> object:
+    return left + right if isinstance(left, str) and isinstance(right, str) else FAILED
+
+
+def _add_texts(node: Call, scope: Scope) -> Reader | None:
+    """Only where one side is a literal text: the others are not known to be texts, and the library adds numbers."""
+    return _binary(_add)(node, scope) if any(_is_text(each) for each in node.arguments) else None
+
+
+def _is_text(node: Node) -> bool:
+    if isinstance(node, Call) and node.function == "_+_":
+        return any(_is_text(each) for each in node.arguments)
+    return isinstance(node, Constant) and isinstance(node.value, str)
+
+
+def _in_list(node: Call, scope: Scope) -> Reader | None:
+    """`x in ['a', 'b']`: a list of literal texts."""
+    candidates = node.arguments[1]
+    if not isinstance(candidates, ListOf) or not all(_is_text(each) for each in candidates.items):
+        return None
+    texts = frozenset(each.value for each in candidates.items if isinstance(each, Constant))
+    if len(texts) == 0 or not all(isinstance(each, Constant) for each in candidates.items):
+        return None
+    inner = compile_closure(node.arguments[0], scope)
+    return lambda info: (
+        FAILED if (value := inner(info)) is FAILED else isinstance(value, str) and value in texts
+    )
+
+
+#: (function, number of arguments, is it a method) -> builder; None: not this time.
+_CALLS: Final[dict[tuple[str, int, bool], Callable[[Call, Scope], Reader | None]]] = {
+    ("_||_", 2, False): _or,
+    ("_&&_", 2, False): _and,
+    ("!_", 1, False): _not,
+    ("_?_:_", 3, False): _choice,
+    ("_==_", 2, False): _binary(equal),
+    ("_!=_", 2, False): _binary(_not_equal),
+    ("_<_", 2, False): _binary(_ordering(operator.lt)),
+    ("_<=_", 2, False): _binary(_ordering(operator.le)),
+    ("_>_", 2, False): _binary(_ordering(operator.gt)),
+    ("_>=_", 2, False): _binary(_ordering(operator.ge)),
+    ("_+_", 2, False): _add_texts,
+    ("@in", 2, False): _in_list,
+    ("startsWith", 1, True): _binary(_text_function(str.startswith)),
+    ("endsWith", 1, True): _binary(_text_function(str.endswith)),
+    ("contains", 1, True): _binary(_text_function(str.__contains__)),
+}
+
+
+# The library
+
+
+def _with_library(node: Node, scope: Scope) -> Reader:
+    variables = _Variables()
+    program = library.load(variables.taken_from(node, frozenset()))
+    readers = tuple((name, reader(*path, scope)) for path, name in variables.names.items())
+
+    def evaluate(info: StreamInfo) -> object:
+        values = {name: value for name, read in readers if (value := read(info)) is not FAILED}
+        return program(values)
+
+    return evaluate
+
+
+class _Variables:
+    """Puts a variable in the place of each attribute path, so that no more than its value is handed to the library."""
+
+    def __init__(self) -> None:
+        self.names: dict[tuple[str, tuple[Key, ...]], str] = {}
+
+    def taken_from(self, node: Node, bound: frozenset[str]) -> Node:
+        """`bound`: names that a macro gives a value to."""
+        path = _path(node)
+        if path is not None and path[0] not in bound:
+            return Identifier(self.names.setdefault(path, f"attribute_{len(self.names)}"))
+        if isinstance(node, Select):
+            return Select(self.taken_from(node.operand, bound), node.field, node.is_test)
+        if isinstance(node, Call):
+            target = self.taken_from(node.target, bound) if node.target is not None else None
+            return Call(node.function, self._all(node.arguments, bound), target)
+        if isinstance(node, ListOf):
+            return ListOf(self._all(node.items, bound))
+        if isinstance(node, MapOf):
+            entries = [
+                (self.taken_from(key, bound), self.taken_from(value, bound)) for key, value in node.entries
+            ]
+            return MapOf(tuple(entries))
+        if isinstance(node, Message):
+            fields = tuple((name, self.taken_from(value, bound)) for name, value in node.fields)
+            return Message(node.message_name, fields)
+        return self._comprehension(node, bound) if isinstance(node, Comprehension) else node
+
+    def _all(self, nodes: tuple[Node, ...], bound: frozenset[str]) -> tuple[Node, ...]:
+        return tuple(self.taken_from(each, bound) for each in nodes)
+
+    def _comprehension(self, node: Comprehension, bound: frozenset[str]) -> Comprehension:
+        inner = bound | {node.iter_var, node.iter_var2, node.accu_var}
+        return Comprehension(
+            node.iter_var,
+            node.iter_var2,
+            self.taken_from(node.iter_range, bound),
+            node.accu_var,
+            self.taken_from(node.accu_init, bound),
+            self.taken_from(node.loop_condition, inner),
+            self.taken_from(node.loop_step, inner),
+            self.taken_from(node.result, inner),
+        )

@@ -1,0 +1,105 @@
+"""The CEL expressions of one `istio_stats` configuration: labels, conditions and custom values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from config.expression import ExpressionError, parse_expression
+from config.model.core import Node
+from sidecar.expressions.api import Expression
+from sidecar.expressions.attributes import Scope
+from sidecar.expressions.values import printed
+from sidecar.stream_info import StreamInfo
+from sidecar.telemetry.istio import UNKNOWN
+from stats.istio import HOLDS
+
+_Print = Callable[[StreamInfo], str]
+
+
+class _Compiled:
+    """One expression in its two forms: at the end of a stream, and on the way (without the heads of request and response)."""
+
+    __slots__ = ("at_end", "on_the_way")
+
+    def __init__(self, at_end: _Print, on_the_way: _Print) -> None:
+        self.at_end: Final = at_end
+        self.on_the_way: Final = on_the_way
+
+
+class ConfiguredExpressions:
+    """Collects and compiles them (`stats.istio.ExpressionSink`), then evaluates them (`istio_report.Expressions`).
+
+    The same text in the same role is evaluated once. What does not parse is left out; the reader of the configuration has
+    warned of it.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._end_scope = Scope(node)
+        self._way_scope = Scope(node, has_headers=False)
+        self._numbers: dict[tuple[str, bool], int] = {}
+        self._labels: list[_Compiled] = []
+        self._value_numbers: dict[str, int] = {}
+        self._values: list[_Compiled] = []
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._labels and not self._values
+
+    def add_label(self, text: str) -> int | None:
+        return self._add_extra(text, is_condition=False)
+
+    def add_condition(self, text: str) -> int | None:
+        return self._add_extra(text, is_condition=True)
+
+    def add_value(self, text: str) -> int | None:
+        number = self._value_numbers.get(text)
+        if number is None and (compiled := self._compile(text, _printer)) is not None:
+            number = self._value_numbers[text] = len(self._values)
+            self._values.append(compiled)
+        return number
+
+    def _add_extra(self, text: str, is_condition: bool) -> int | None:
+        number = self._numbers.get((text, is_condition))
+        if number is None:
+            compiled = self._compile(text, _judge if is_condition else _printer)
+            if compiled is not None:
+                number = self._numbers[text, is_condition] = len(self._labels)
+                self._labels.append(compiled)
+        return number
+
+    def _compile(self, text: str, form: Callable[[Expression], _Print]) -> _Compiled | None:
+        try:
+            node = parse_expression(text)
+        except ExpressionError:
+            return None
+        at_end, on_the_way = (Expression(node, each) for each in (self._end_scope, self._way_scope))
+        return _Compiled(form(at_end), form(on_the_way))
+
+    def labels(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
+        if ended:
+            return tuple([each.at_end(stream) for each in self._labels])
+        return tuple([each.on_the_way(stream) for each in self._labels])
+
+    def values(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
+        if ended:
+            return tuple([each.at_end(stream) for each in self._values])
+        return tuple([each.on_the_way(stream) for each in self._values])
+
+
+def _printer(expression: Expression) -> _Print:
+    value_of = expression.value
+
+    def read(info: StreamInfo) -> str:
+        value = value_of(info)
+        if type(value) is str:
+            return value
+        text = printed(value)
+        return UNKNOWN if text is None else text
+
+    return read
+
+
+def _judge(expression: Expression) -> _Print:
+    holds = expression.is_true
+    return lambda info: HOLDS if holds(info) else ""
