@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: measure, print and write `docs/performance.md`. Takes about two minutes; needs a quiet machine."""
+"""`python -m tests.bench`: measure, print and write `docs/performance.md`. Takes about three minutes; needs a quiet machine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from tests.bench.measure import measure_paths, measure_pod_facts
 from tests.bench.report import tables, write
+from tests.bench.telemetry import measure_telemetry
 from tests.bench.world import BenchWorld
 from tests.support.envoy import require_envoy
 from tests.support.process import REPOSITORY, sidecar_command
@@ -33,11 +34,19 @@ def main() -> int:
                 connections=options.connections,
                 tell=lambda line: print(line, flush=True),
             )
+            costs = measure_telemetry(
+                commands["sidecar"],
+                Path(name),
+                repetitions=options.repetitions,
+                seconds=options.seconds,
+                connections=options.connections,
+                tell=lambda line: print(line, flush=True),
+            )
             facts = {each: measure_pod_facts(command, each, Path(name)) for each, command in commands.items()}
     except pytest.skip.Exception as missing:
         print(missing, file=sys.stderr)
         return 1
-    text = tables(results, facts, seconds=options.seconds, connections=options.connections)
+    text = tables(results, costs, facts, seconds=options.seconds, connections=options.connections)
     print(f"\n{text}")
     write(options.output, text)
     return 0

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.bench.world import PATHS, BenchWorld, run_load
@@ -48,8 +49,9 @@ def measure_paths(
         for repetition in range(repetitions):
             for name in sorted(world.proxies, reverse=bool(repetition % 2)):
                 measured = results[(path, name)]
-                _measure_once(
-                    world, world.proxies[name], path, world.ports[name][path], seconds, connections, measured
+                port = world.ports[name][path]
+                measure_once(
+                    world.proxies[name], partial(run_load, world, path, port, seconds, connections), measured
                 )
                 tell(
                     f"{path:8} {name:8} {measured.cpu_per_1000[-1]:.4f} CPU s per 1000, {measured.per_second[-1]:.0f}/s"
@@ -57,17 +59,10 @@ def measure_paths(
     return results
 
 
-def _measure_once(
-    world: BenchWorld,
-    proxy: Proxy,
-    path: str,
-    port: int,
-    seconds: float,
-    connections: int,
-    measured: Measured,
-) -> None:
+def measure_once(proxy: Proxy, load: Callable[[], int], measured: Measured) -> None:
+    """`load` gives the number of requests that were answered."""
     before, started = proxy.cpu_seconds(), time.monotonic()
-    answered = run_load(world, path, port, seconds, connections)
+    answered = load()
     elapsed = time.monotonic() - started
     measured.cpu_per_1000.append((proxy.cpu_seconds() - before) * 1000 / answered)
     measured.per_second.append(answered / elapsed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.bootstraps import (
@@ -187,8 +188,15 @@ def run_load(world: BenchWorld, path: str, port: int, seconds: float, connection
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY, timeout=60)
         return int(done.stdout)
-    wrk = require_program("wrk", "wrk")
-    command = [wrk, "-t", "1", "-c", str(connections), "-d", f"{seconds:g}s", f"http://127.0.0.1:{port}/"]
+    return wrk(port, seconds, connections)
+
+
+def wrk(port: int, seconds: float, connections: int, headers: Sequence[str] = ()) -> int:
+    """GET over HTTP/1.1 as fast as it goes; the number of answers. Raises RuntimeError when any failed."""
+    command = [require_program("wrk", "wrk"), "-t", "1", "-c", str(connections), "-d", f"{seconds:g}s"]
+    for header in headers:
+        command += ["-H", header]
+    command.append(f"http://127.0.0.1:{port}/")
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise RuntimeError(done.stdout)
