@@ -99,7 +99,7 @@ class Authority:
             .public_key(self.key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=days))
+            .not_valid_after(now + datetime.timedelta(days=days, hours=days > 0))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
@@ -147,7 +147,8 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now + datetime.timedelta(days=valid_from_days))
-            .not_valid_after(now + datetime.timedelta(days=valid_to_days))
+            # an hour more, so that the number of whole days stays the same while a test runs
+            .not_valid_after(now + datetime.timedelta(days=valid_to_days, hours=valid_to_days > 0))
             .add_extension(x509.BasicConstraints(ca=acts_as_ca, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=acts_as_ca), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
