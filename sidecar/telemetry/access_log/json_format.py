@@ -7,16 +7,25 @@ one gives a string. Keys are sorted: a table has no order of its own in protobuf
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.format import FormatError, Piece, Renderer, parse_format
-from sidecar.telemetry.access_log.json_values import NULL, json_bytes, quote
+from sidecar.telemetry.access_log.json_values import NULL, UNSAFE, json_bytes, quote
 from sidecar.telemetry.access_log.operator import Argument
-from sidecar.telemetry.access_log.operators import build_json_operator, build_operator
+from sidecar.telemetry.access_log.operators import build_operator, build_value_operator
 
 #: A constant, or what renders the JSON of a value; `NULL` itself for a value that is not there.
 _Value: TypeAlias = "bytes | Renderer"
+
+
+class _Column(NamedTuple):
+    """What reads one value; a text is quoted when all values of the line are there."""
+
+    read: Renderer
+    is_text: bool
+
+
 _Join: TypeAlias = Callable[[StreamInfo], "list[bytes]"]
 
 
@@ -42,22 +51,36 @@ class _Compiler:
 
     def line(self, fields: Mapping[str, object]) -> Renderer:
         literals: list[bytes] = [b""]
-        columns: list[Renderer] = []
+        columns: list[_Column] = []
         self._flatten(fields, literals, columns)
         literals[-1] += b"\n"
         if not columns:
             constant = literals[0]
             return lambda info: constant
         template = b"%b".join(literal.replace(b"%", b"%%") for literal in literals)
-        reads = tuple(columns)
+        reads = tuple([column.read for column in columns])
+        are_texts = tuple([column.is_text for column in columns])
 
         def render(info: StreamInfo) -> bytes:
-            line: bytes = template % (*[read(info) for read in reads],)
+            values = [read(info) for read in reads]
+            # one pass in C over all texts says whether any of them needs escaping
+            texts = b"".join([value for value, is_text in zip(values, are_texts, strict=True) if is_text])
+            if len(texts.translate(None, UNSAFE)) == len(texts):
+                values = [
+                    b'"%b"' % value if is_text and value is not NULL else value
+                    for value, is_text in zip(values, are_texts, strict=True)
+                ]
+            else:
+                values = [
+                    quote(value) if is_text and value is not NULL else value
+                    for value, is_text in zip(values, are_texts, strict=True)
+                ]
+            line: bytes = template % (*values,)
             return line
 
         return render
 
-    def _flatten(self, value: object, literals: list[bytes], columns: list[Renderer]) -> None:
+    def _flatten(self, value: object, literals: list[bytes], columns: list[_Column]) -> None:
         if isinstance(value, Mapping):
             before = b"{"
             for key in sorted(value):
@@ -79,7 +102,7 @@ class _Compiler:
                 columns.append(leaf)
                 literals.append(b"")
 
-    def leaf(self, value: object) -> _Value:
+    def leaf(self, value: object) -> bytes | _Column:
         if not isinstance(value, str):
             return NULL if value is None else json_bytes(value)
         pieces = parse_format(value)
@@ -89,14 +112,14 @@ class _Compiler:
             return self._typed(value, pieces[0])
         return self._string(value, pieces)
 
-    def _typed(self, text: str, piece: Piece) -> Renderer:
+    def _typed(self, text: str, piece: Piece) -> _Column:
         argument = Argument(piece.argument, piece.max_length, NULL)
         try:
-            return build_json_operator(piece.name, argument, self._extensions)
+            return _Column(*build_value_operator(piece.name, argument, self._extensions))
         except ValueError as error:
             raise FormatError(text, piece.position, str(error)) from None
 
-    def _string(self, text: str, pieces: list[bytes | Piece]) -> Renderer:
+    def _string(self, text: str, pieces: list[bytes | Piece]) -> _Column:
         parts: list[_Value] = []
         for piece in pieces:
             if isinstance(piece, bytes):
@@ -107,8 +130,8 @@ class _Compiler:
                 parts.append(build_operator(piece.name, argument, self._extensions))
             except ValueError as error:
                 raise FormatError(text, piece.position, str(error)) from None
-        return lambda info: quote(
-            b"".join([part if isinstance(part, bytes) else part(info) for part in parts])
+        return _Column(
+            lambda info: b"".join([part if isinstance(part, bytes) else part(info) for part in parts]), True
         )
 
 
@@ -128,7 +151,13 @@ class _Omitting(_Compiler):
         if isinstance(value, (list, tuple)):
             items = self._items(value)
             return lambda info: b"[%b]" % b",".join(items(info))
-        return self.leaf(value)
+        leaf = self.leaf(value)
+        if isinstance(leaf, bytes):
+            return leaf
+        read = leaf.read
+        if not leaf.is_text:
+            return read
+        return lambda info: NULL if (found := read(info)) is NULL else quote(found)
 
     def _members(self, fields: Mapping[str, object]) -> _Join:
         members = tuple((json_bytes(key) + b":", _reader(self._value(fields[key]))) for key in sorted(fields))

@@ -11,7 +11,8 @@ from typing import Final
 #: What a value that is not there is in JSON. Recognised by identity: no operator makes these bytes anew.
 NULL: Final = bytes(bytearray(b"null"))
 
-_UNSAFE: Final = bytes([*range(0x20), 0x22, 0x5C, *range(0x80, 0x100)])
+#: Bytes that a JSON string cannot hold as they are, or that may be no UTF-8.
+UNSAFE: Final = bytes([*range(0x20), 0x22, 0x5C, *range(0x80, 0x100)])
 #: Each byte of text that is no UTF-8, as if it were ISO-8859-1.
 _BYTE_ESCAPES: Final = [
     f"\\u{byte:04x}" if byte < 0x20 or byte >= 0x7F or byte in b'"\\' else chr(byte) for byte in range(256)
@@ -20,7 +21,7 @@ _BYTE_ESCAPES: Final = [
 
 def quote(value: bytes) -> bytes:
     """A JSON string. Text that is no UTF-8 is escaped byte by byte."""
-    if value.translate(None, _UNSAFE) == value:
+    if value.translate(None, UNSAFE) == value:
         return b'"%b"' % value
     try:
         return json.dumps(value.decode(), ensure_ascii=False).encode()

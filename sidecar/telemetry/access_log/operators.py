@@ -45,11 +45,21 @@ def build_operator(name: str, argument: Argument, extensions: Collection[str] = 
 
 def build_json_operator(name: str, argument: Argument, extensions: Collection[str] = ()) -> Operator:
     """The same, printing a JSON value, or `argument.missing` itself."""
+    read, is_text = build_value_operator(name, argument, extensions)
+    if not is_text:
+        return read
+    missing = argument.missing
+    return lambda info: missing if (value := read(info)) is missing else quote(value)
+
+
+def build_value_operator(
+    name: str, argument: Argument, extensions: Collection[str] = ()
+) -> tuple[Operator, bool]:
+    """An operator for JSON, and whether it prints text that is yet to be quoted."""
     builder = _builder(name, extensions)
     if isinstance(builder, JsonBuilder):
-        return builder.json(argument)
-    read, missing = builder(argument), argument.missing
-    return lambda info: missing if (value := read(info)) is missing else quote(value)
+        return builder.json(argument), False
+    return builder(argument), True
 
 
 def _builder(name: str, extensions: Collection[str]) -> Builder:
