@@ -45,6 +45,7 @@ _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _FLUSH_ARGUMENTS = ("--file-flush-interval-msec", "20")
 _LINE_LIMIT_S = 5.0
 _PROBE = "probe"
+_ANSWER_S = 0.03
 _TUNNEL_GREETING = b"welcome\n"
 
 Json = dict[str, Any]
@@ -488,6 +489,12 @@ def _await_lines(path: Path, count: int) -> None:
 
 
 def _answer(request: RecordedRequest) -> Script:
+    """Each answer takes so long that `x-envoy-upstream-service-time` has two digits in any case: sizes must not depend on it."""
+    pause_s = _ANSWER_S / 3 if request.target.startswith("/retry") else _ANSWER_S
+    return [Sleep(pause_s), *_answer_at_once(request)]
+
+
+def _answer_at_once(request: RecordedRequest) -> Script:
     target = request.target
     body = b"%d\n" % len(target)
     headers = "x-resp: RV\r\nx-two: a\r\nx-two: b\r\nserver: backend\r\n"
@@ -647,7 +654,14 @@ def _routes() -> list[Json]:
         route("/closed", cluster="closed"),
         route("/close"),
         route("/rst"),
-        route("/retry", retry_policy={"retry_on": "5xx", "num_retries": 2}),
+        route(
+            "/retry",
+            retry_policy={
+                "retry_on": "5xx",
+                "num_retries": 2,
+                "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"},
+            },
+        ),
         route("/slow", timeout="0.2s"),
         *map(route, ("/status", "/wait", "/chunked", "/grpc", "/upgrade", "/healthz")),
     ]
