@@ -4,6 +4,7 @@ sidecar run FILE        run a proxy from a workload file or a bootstrap
 sidecar validate FILE   say what is wrong with either, or that nothing is
 sidecar expand FILE     print the bootstrap that a workload file stands for
 sidecar demo            a pair of sidecars with traffic, on this machine
+sidecar why UC          explain a response flag; with --admin, show what failed in a running proxy
 sidecar health          ask a running proxy whether it is ready (for health checks)
 """
 
@@ -43,6 +44,10 @@ def _run(known: argparse.Namespace) -> int:
         from sidecar.cli.health import health
 
         return health(known.admin, known.timeout)
+    if known.command == "why":
+        from sidecar.cli.why import why
+
+        return why(known.words, known.admin, known.timeout)
     from sidecar.cli import files
 
     if known.command == "expand":
@@ -96,6 +101,28 @@ def _parser() -> argparse.ArgumentParser:
         "--requests", type=_positive, default=10, metavar="N", help="how many HTTP requests (default 10)"
     )
 
+    _add_questions(commands)
+    return parser
+
+
+def _add_questions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What is asked of a running proxy, or about one."""
+    why = commands.add_parser("why", help="explain response flags, or show what failed in a running proxy")
+    why.add_argument(
+        "words",
+        nargs="*",
+        metavar="FLAG",
+        help="UC, several as UF,URX, or response code details; default: all",
+    )
+    why.add_argument(
+        "--admin",
+        metavar="ADDRESS:PORT",
+        help="show the last failures of the proxy with this admin address (of these flags)",
+    )
+    why.add_argument(
+        "--timeout", type=float, default=3.0, metavar="S", help="seconds to wait for its answer (default 3)"
+    )
+
     health = commands.add_parser("health", help="exit code 0 when a running proxy is ready")
     health.add_argument(
         "--admin",
@@ -106,4 +133,3 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument(
         "--timeout", type=float, default=3.0, metavar="S", help="seconds to wait for its answer (default 3)"
     )
-    return parser

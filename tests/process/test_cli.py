@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.cli.why_flags import FLAGS
+from sidecar.stream_info import short_names
 from tests.process.conftest import StartProxy
-from tests.support.bootstraps import bootstrap
+from tests.support.bootstraps import bootstrap, http_filter_chain, listener, route_config, route_to
 from tests.support.http_client import get
 from tests.support.ports import free_ports
 from tests.support.process import ChildProcess, run_to_end, sidecar_command, wait_until
@@ -36,7 +38,7 @@ def test_nothing_shows_the_commands() -> None:
     assert "validate" in finished.output and "sidecar demo" in finished.output
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["validate"], ["expand"], ["demo"], ["health"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["validate"], ["expand"], ["demo"], ["health"], ["why"]])
 def test_help(command: list[str]) -> None:
     finished = run_to_end("sidecar.cli", *command, "--help")
     assert finished.code == 0
@@ -137,3 +139,52 @@ def test_demo(tmp_path: Path) -> None:
     assert max(map(len, finished.output.splitlines())) <= 120
     assert finished.errors == ""
     assert (tmp_path / "movies-key.pem").stat().st_mode & 0o077 == 0
+
+
+def test_why_explains_flags_in_either_case() -> None:
+    finished = run_to_end("sidecar.cli", "why", "uf,URX", "DC")
+    assert (finished.code, finished.errors) == (0, "")
+    for flag in ("UF: ", "URX: ", "DC: "):
+        assert f"\n{flag}" in f"\n{finished.output}"
+    assert "usual causes" in finished.output and "/failures?flag=UF" in finished.output
+
+
+def test_why_guesses_what_was_meant() -> None:
+    finished = run_to_end("sidecar.cli", "why", "UFX", "UC")
+    assert finished.code == 1
+    assert "UFX: not a response flag; did you mean UF" in finished.errors
+    assert finished.output.startswith("UC: ")
+
+
+def test_why_explains_details() -> None:
+    finished = run_to_end("sidecar.cli", "why", "upstream_reset_before_response_started{overflow}")
+    assert finished.code == 0
+    assert "before the response began" in finished.output
+
+
+def test_why_lists_every_flag() -> None:
+    finished = run_to_end("sidecar.cli", "why")
+    assert finished.code == 0
+    listed = {line.split()[0] for line in finished.output.split("\n\n")[0].splitlines()}
+    assert listed == set(FLAGS)
+    assert listed == set(short_names((1 << 40) - 1).split(","))
+
+
+def test_why_shows_what_failed_in_a_running_proxy(start: StartProxy) -> None:
+    (port,) = free_ports(1)
+    chain = http_filter_chain(route_config(route_to("nowhere")) | {"validate_clusters": False})
+    proxy = start(lambda admin_port: bootstrap(admin_port, [listener("in", port, chain)]))
+    assert get(("127.0.0.1", port), "/lost").status == 503
+    host, admin_port = proxy.admin_address
+    shown = run_to_end("sidecar.cli", "why", "--admin", f"{host}:{admin_port}", "nc")
+    assert shown.code == 0
+    assert "/lost" in shown.output and "points to a cluster" in shown.output
+    others = run_to_end("sidecar.cli", "why", "--admin", f"{host}:{admin_port}", "UC")
+    assert "0 shown" in others.output
+
+
+@pytest.mark.parametrize("admin", ["nonsense", "127.0.0.1:1"])
+def test_why_says_when_there_is_no_proxy(admin: str) -> None:
+    finished = run_to_end("sidecar.cli", "why", "--admin", admin)
+    assert finished.code == 1
+    assert admin in finished.errors
