@@ -69,6 +69,8 @@ def _answer(request: RecordedRequest) -> Script:
         return [*_WHERE[where], Do(how)]
     if target.startswith("/then-"):
         return [Do("rst" if target == "/then-rst" else "close")]
+    if target == "/fine/partly":
+        return [Send(_HEAD + b"partial"), Do("hang")]
     if target.startswith("/garbage"):
         return [Send(b"garbage in place of a response\r\n\r\n")]
     if target.startswith("/unavailable"):
@@ -544,6 +546,17 @@ def test_client_without_a_certificate(world: World) -> None:
         lambda: world.stage.proxy.stat("failures.client_tls") == total + 1, timeout_s=5, what="the record"
     )
     assert "the client showed no certificate" in world.of_listener("tls")["story"]
+
+
+def test_client_that_leaves_in_the_middle_of_the_response(world: World) -> None:
+    with RawClient(world.http, keep_body=False) as client:
+        client.send(b"GET /fine/partly HTTP/1.1\r\nhost: a\r\n\r\n")
+        while b"partial" not in client.socket.recv(4096):
+            pass
+        _reset(client.socket)
+    failure = world.of_path("/fine/partly")
+    assert (failure["kind"], failure["how"], failure["code"]) == ("client_closed", "RST", 200)
+    assert "the response was under way, 7 bytes of its body had been sent" in failure["story"]
 
 
 def get_tls(address: tuple[str, int], context: ssl.SSLContext) -> None:

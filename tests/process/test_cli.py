@@ -188,3 +188,18 @@ def test_why_says_when_there_is_no_proxy(admin: str) -> None:
     finished = run_to_end("sidecar.cli", "why", "--admin", admin)
     assert finished.code == 1
     assert admin in finished.errors
+
+
+def test_why_says_when_a_proxy_keeps_nothing(start: StartProxy) -> None:
+    """Without records requests fail as ever, and nothing is counted."""
+    (port,) = free_ports(1)
+    chain = http_filter_chain(route_config(route_to("nowhere")) | {"validate_clusters": False})
+    proxy = start(
+        lambda admin_port: bootstrap(admin_port, [listener("in", port, chain)]),
+        extra=("--failure-log-kb", "0"),
+    )
+    assert get(("127.0.0.1", port), "/lost").status == 503
+    host, admin_port = proxy.admin_address
+    shown = run_to_end("sidecar.cli", "why", "--admin", f"{host}:{admin_port}")
+    assert (shown.code, shown.output) == (0, "no failures are kept: the proxy runs with --failure-log-kb 0\n")
+    assert "failures." not in proxy.admin("/stats")

@@ -120,3 +120,10 @@ def test_flags_that_print_and_exit(flag: str, capsys: pytest.CaptureFixture[str]
 
 def test_zero_concurrency_means_all_cores() -> None:
     assert parse_options(["--concurrency", "0"]).concurrency >= 1
+
+
+def test_memory_for_records_of_failures() -> None:
+    assert parse_options(["-c", "x"]).failure_log_kb == 1024
+    assert parse_options(["-c", "x", "--failure-log-kb", "0"]).failure_log_kb == 0
+    with pytest.raises(OptionsError, match="--failure-log-kb must not be negative"):
+        parse_options(["-c", "x", "--failure-log-kb", "-1"])
