@@ -134,22 +134,23 @@ def wait_for_tcp(
 # Configuration
 
 
-def peer_metadata(*, inbound: bool, skip_external: bool = False) -> Json:
+def peer_metadata(*, inbound: bool, skip_external: bool = False, labels: Sequence[str] = ()) -> Json:
     """As istiod writes it: headers first, then discovery."""
     headers: Json = {"istio_headers": {"skip_external_clusters": True} if skip_external else {}}
     methods = [{"istio_headers": {}}, {"workload_discovery": {}}]
     name = "downstream" if inbound else "upstream"
-    config = {f"{name}_discovery": methods, f"{name}_propagation": [headers]}
+    config: Json = {f"{name}_discovery": methods, f"{name}_propagation": [headers]}
+    if labels:
+        config["additional_labels"] = list(labels)
     return extension("istio.metadata_exchange", "io.istio.http.peer_metadata.Config", config)
 
 
-def exchange() -> Json:
+def exchange(labels: Sequence[str] = ()) -> Json:
     """The exchange over TCP, on a listener or on a cluster."""
-    return extension(
-        "istio.metadata_exchange",
-        "envoy.tcp.metadataexchange.config.MetadataExchange",
-        {"protocol": "istio-peer-exchange", "enable_discovery": True},
-    )
+    config: Json = {"protocol": "istio-peer-exchange", "enable_discovery": True}
+    if labels:
+        config["additional_labels"] = list(labels)
+    return extension("istio.metadata_exchange", "envoy.tcp.metadataexchange.config.MetadataExchange", config)
 
 
 def stats(**config: Any) -> Json:
@@ -208,9 +209,16 @@ class GapStage:
         *,
         telemetry: Mapping[str, Any] | None = None,
         kind: str = "sidecar",
+        metadata: Mapping[str, Any] | None = None,
     ) -> Proxy:
-        """Start the proxy of a workload; it knows the workloads of the file, if there is one."""
+        """Start the proxy of a workload; it knows the workloads of the file, if there is one.
+
+        `metadata` is added to the node's, its labels to the node's labels.
+        """
         own_node = node(workload)
+        labels = own_node["metadata"]["LABELS"]
+        own_node["metadata"] |= dict(metadata or {})
+        own_node["metadata"]["LABELS"] = labels | own_node["metadata"]["LABELS"]
         own_node["id"] = f"{kind}~127.0.0.1~{workload}.default~default.svc.cluster.local"
         if telemetry is not None:
             own_node["metadata"]["SIDECAR_TELEMETRY"] = dict(telemetry)

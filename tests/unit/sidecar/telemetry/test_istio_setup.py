@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from config.model.core import Node, TrafficDirection
-from config.model.istio import IstioStatsSpec
+from config.model.istio import IstioStatsSpec, MetricDefinition, MetricType
 from config.model.telemetry import TelemetryOptions
 from protocols.http.headers import Headers
 from sidecar.stream_info import GrpcMessages
@@ -103,3 +103,16 @@ def test_a_gateway_counts_everything_twice() -> None:
             if each.tag_extracted_name == f"istiocustom.istio_{name}"
         }
         assert found == {"source": value, "destination": value}
+
+
+def test_a_custom_metric_counts_an_upgraded_stream_once() -> None:
+    """As a request, not as a tunnel too."""
+    store = Store()
+    spec = IstioStatsSpec(definitions=(MetricDefinition("mine", "1", MetricType.COUNTER),))
+    setup = set_up_istio_stats(spec, store.root, Node(), TrafficDirection.INBOUND)
+    stream = new_stream()
+    stream.request_headers = Headers.request(b"GET", b"/", b"a", [])
+    setup.tcp_reporter(stream, upgraded=True).close()
+    setup.http_reporter().end(stream)
+    (mine,) = [each for each in store.counters.values() if each.tag_extracted_name.endswith(".istio_mine")]
+    assert mine.value == 1
