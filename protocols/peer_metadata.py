@@ -378,6 +378,10 @@ def _lenient_base64(value: bytes) -> bytes:
         return b""
 
 
+#: A header up to this size is its own key in a `PeerCache`; for a longer one its hash stands, which costs more time.
+_KEPT_WHOLE_BYTES: Final = 2048
+
+
 class PeerCache:
     """Decoded header values, at most `limit`; remembered by principal, id and content.
 
@@ -397,7 +401,7 @@ class PeerCache:
         self._additional_labels = tuple(additional_labels)
         self._dialect = dialect
         self._limit = limit
-        self._peers: dict[tuple[str, bytes], PeerMetadata] = {}
+        self._peers: dict[tuple[str, bytes, bytes], PeerMetadata] = {}
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -406,8 +410,10 @@ class PeerCache:
         """As `decode_header`. Nothing is remembered without an id, nor for values that are no Struct."""
         if not peer_id or not value:
             return decode_header(value, self._additional_labels, dialect=self._dialect)
-        digest = hashlib.sha256(b"%d:%b:%b" % (len(peer_id), peer_id, value)).digest()
-        key = (principal, digest)
+        if len(value) + len(peer_id) > _KEPT_WHOLE_BYTES:
+            key = principal, hashlib.sha256(peer_id).digest(), hashlib.sha256(value).digest()
+        else:
+            key = principal, peer_id, value
         found = self._peers.get(key)
         if found is None:
             found = decode_header(value, self._additional_labels, dialect=self._dialect)
@@ -415,7 +421,7 @@ class PeerCache:
                 self._remember(key, found)
         return found
 
-    def _remember(self, key: tuple[str, bytes], peer: PeerMetadata) -> None:
+    def _remember(self, key: tuple[str, bytes, bytes], peer: PeerMetadata) -> None:
         if len(self._peers) >= self._limit:
             for old in list(self._peers)[: min(self._EVICTED_AT_ONCE, self._limit)]:
                 del self._peers[old]

@@ -59,22 +59,17 @@ class _Compiler:
             return lambda info: constant
         template = b"%b".join(literal.replace(b"%", b"%%") for literal in literals)
         reads = tuple([column.read for column in columns])
-        are_texts = tuple([column.is_text for column in columns])
+        text_places = tuple([place for place, column in enumerate(columns) if column.is_text])
 
         def render(info: StreamInfo) -> bytes:
             values = [read(info) for read in reads]
             # one pass in C over all texts says whether any of them needs escaping
-            texts = b"".join([value for value, is_text in zip(values, are_texts, strict=True) if is_text])
-            if len(texts.translate(None, UNSAFE)) == len(texts):
-                values = [
-                    b'"%b"' % value if is_text and value is not NULL else value
-                    for value, is_text in zip(values, are_texts, strict=True)
-                ]
-            else:
-                values = [
-                    quote(value) if is_text and value is not NULL else value
-                    for value, is_text in zip(values, are_texts, strict=True)
-                ]
+            texts = b"".join([values[place] for place in text_places])
+            safe = len(texts.translate(None, UNSAFE)) == len(texts)
+            for place in text_places:
+                value = values[place]
+                if value is not NULL:
+                    values[place] = b'"' + value + b'"' if safe else quote(value)
             line: bytes = template % (*values,)
             return line
 
