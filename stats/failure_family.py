@@ -8,7 +8,7 @@ from stats.family import Family
 from stats.metrics import Counter
 
 
-class FailureStats(Family):
+class FailureStats(Family, suffix="_total"):
     """`failures`: requests, TCP sessions and connections that failed, by the kind of their cause."""
 
     circuit_breaker: Counter

@@ -24,7 +24,13 @@ class FamilyMeta(type):
     """Turns the annotations of a `Family` into slots and into a plan (attribute, kind, stat name)."""
 
     def __new__(
-        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
+        mcs,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        suffix: str = "",
+        **kwargs: Any,
     ) -> FamilyMeta:
         plan: list[tuple[str, str, str]] = []
         for base in bases:
@@ -33,7 +39,7 @@ class FamilyMeta(type):
         slots = list(namespace.pop("__slots__", ()))
         for attribute, annotation in namespace.get("__annotations__", {}).items():
             if annotation in _KINDS:
-                plan.append((attribute, annotation, names.get(attribute, attribute)))
+                plan.append((attribute, annotation, names.get(attribute, attribute + suffix)))
             if not annotation.startswith("ClassVar"):
                 slots.append(attribute)
         namespace["__slots__"] = tuple(slots)
@@ -44,7 +50,7 @@ class FamilyMeta(type):
 class Family(metaclass=FamilyMeta):
     """A set of stats of one scope. Attributes are named as Envoy names the stats, dots replaced by underscores.
 
-    `NAMES` gives the stat name where it is not the attribute's. `PER_PROCESS` names gauges that are not added up when
+    `NAMES` gives the stat name where it is not the attribute's; a class may give all a `suffix`. `PER_PROCESS` names gauges that are not added up when
     processes are merged. A histogram ending in `_ms`, `_time` or `_duration` counts milliseconds, in `_size` bytes.
     Attributes of other types are for the subclass to set.
     """

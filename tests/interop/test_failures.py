@@ -450,12 +450,12 @@ def test_goaway_then_the_end(world: World) -> None:
     ],
 )
 def test_request_that_is_not_sent(world: World, path: str, kind: str, flags: str, status: int) -> None:
-    before = world.stage.proxy.stat(f"failures.{kind}")
+    before = world.stage.proxy.stat(f"failures.{kind}_total")
     assert get(world.http, path).status == status
     failure = world.of_path(path)
     assert (failure["kind"], failure["hop"], failure["flags"]) == (kind, "proxy", flags)
     assert failure["code"] == status
-    assert world.stage.proxy.stat(f"failures.{kind}") == before + 1
+    assert world.stage.proxy.stat(f"failures.{kind}_total") == before + 1
 
 
 def test_configured_answer_is_told_as_ours(world: World) -> None:
@@ -539,11 +539,13 @@ def test_plaintext_on_a_tls_listener(world: World) -> None:
 
 
 def test_client_without_a_certificate(world: World) -> None:
-    total = world.stage.proxy.stat("failures.client_tls")
+    total = world.stage.proxy.stat("failures.client_tls_total")
     with contextlib.suppress(ssl.SSLError, ConnectionError):
         get_tls(world.tcp["tls"], world.stage.mesh.client_context(None))
     wait_until(
-        lambda: world.stage.proxy.stat("failures.client_tls") == total + 1, timeout_s=5, what="the record"
+        lambda: world.stage.proxy.stat("failures.client_tls_total") == total + 1,
+        timeout_s=5,
+        what="the record",
     )
     assert "the client showed no certificate" in world.of_listener("tls")["story"]
 
