@@ -6,9 +6,12 @@ expression is met: most configurations have none.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import re2
 from cel.expr import syntax_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
@@ -27,6 +30,21 @@ from config.model.expression import (
 
 #: Levels of nesting; a longer chain of operators is refused rather than met by Python's limit of recursion.
 MAX_DEPTH: Final = 100
+
+_OPERATORS: Final = "_||_ _&&_ _==_ _!=_ _<_ _<=_ _>_ _>=_ _+_ _-_ _*_ _/_ _%_ @in _[_]"
+_OF_ONE: Final = "!_ -_ size @not_strictly_false __not_strictly_false__"
+_OF_TEXTS: Final = "matches contains startsWith endsWith"
+_CONVERSIONS: Final = "int uint double string bytes bool type dyn duration timestamp"
+_PARTS_OF_TIMES: Final = "getFullYear getMonth getDayOfYear getDayOfMonth getDate getDayOfWeek getHours getMinutes getSeconds getMilliseconds"
+#: The functions of standard CEL, and how many operands (the target of a method is one) they have.
+_FUNCTIONS: Final[Mapping[str, tuple[int, ...]]] = {
+    **dict.fromkeys(_OPERATORS.split(), (2,)),
+    **dict.fromkeys(_OF_ONE.split(), (1,)),
+    "_?_:_": (3,),
+    **dict.fromkeys(_CONVERSIONS.split(), (1,)),
+    **dict.fromkeys(_OF_TEXTS.split(), (2,)),
+    **dict.fromkeys(_PARTS_OF_TIMES.split(), (1, 2)),  # perhaps with a time zone
+}
 
 
 class ExpressionError(ValueError):
@@ -50,6 +68,40 @@ def parse_expression(text: str) -> Node:
     except (RuntimeError, UnicodeError, DecodeError) as error:
         raise ExpressionError(_first_problem(str(error))) from error
     return node_of(message.expr)
+
+
+def parse_strictly(text: str) -> Node:
+    """`parse_expression` for those who refuse what can never have a value: functions that do not exist, regular expressions that
+    do not compile. Raises ExpressionError."""
+    node = parse_expression(text)
+    for call in _calls_in(node):
+        operands = call.arguments if call.target is None else (call.target, *call.arguments)
+        if len(operands) not in _FUNCTIONS.get(call.function, ()):
+            raise ExpressionError(f"there is no function {call.function} of {len(operands)} operands")
+        if call.function == "matches" and isinstance(operands[1], Constant):
+            _check_regex(operands[1].value)
+    return node
+
+
+def _calls_in(value: object) -> Iterator[Call]:
+    """All calls of a tree: a node, a tuple of what nodes hold, or a leaf."""
+    if isinstance(value, Call):
+        yield value
+    if isinstance(value, tuple):
+        for each in value:
+            yield from _calls_in(each)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _calls_in(getattr(value, field.name))
+
+
+def _check_regex(pattern: object) -> None:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(pattern, options)
+    except (re2.error, TypeError) as error:
+        raise ExpressionError(f"bad regular expression {pattern!r}: {error}") from None
 
 
 def _first_problem(text: str) -> str:

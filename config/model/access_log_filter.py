@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from config.model.expression import Node
 from config.model.matching import HeaderMatcher, StringMatcher
 
 
@@ -119,6 +120,13 @@ class LogTypeFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpressionFilter:
+    """`envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter`: entries for which the CEL expression is true."""
+
+    expression: Node
+
+
+@dataclass(frozen=True, slots=True)
 class AndFilter:
     filters: tuple[AccessLogFilterSpec, ...]
 
@@ -139,6 +147,7 @@ AccessLogFilterSpec: TypeAlias = (
     | GrpcStatusFilter
     | MetadataFilter
     | LogTypeFilter
+    | ExpressionFilter
     | AndFilter
     | OrFilter
 )

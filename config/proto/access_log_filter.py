@@ -8,18 +8,30 @@ from typing import Any, Final, TypeAlias
 from config.model import access_log_filter as model
 from config.model.access_log_filter import AccessLogFilterSpec, ValueMatcher
 from config.proto.core import DENOMINATORS
+from config.proto.expression import translate_expression
 from config.proto.fields import declare
 from config.proto.matching import translate_header_matcher, translate_string_matcher
 from config.proto.path import Path
+from config.proto.typed_config import ExtensionTable
 
 _LOG: Final = "envoy.config.accesslog.v3"
 _MATCHER: Final = "envoy.type.matcher.v3"
+_CEL_FILTER: Final = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 
 declare(
     f"{_LOG}.AccessLogFilter",
     "status_code_filter duration_filter not_health_check_filter traceable_filter runtime_filter and_filter or_filter "
-    "header_filter response_flag_filter grpc_status_filter metadata_filter log_type_filter",
-    refused={"extension_filter": "filters by extension are not supported"},
+    "header_filter response_flag_filter grpc_status_filter metadata_filter log_type_filter extension_filter",
+)
+declare(f"{_LOG}.ExtensionFilter", "typed_config", no_effect={"name": ""})
+declare(_CEL_FILTER, "expression cel_config")
+declare(
+    "envoy.config.core.v3.CelExpressionConfig",
+    no_effect={
+        "enable_string_conversion": "conversions are there in any case",
+        "enable_string_concat": "texts are concatenated in any case",
+    },
+    refused={"enable_string_functions": "there are the functions of standard CEL"},
 )
 declare(f"{_LOG}.ComparisonFilter", "op value")
 declare("envoy.config.core.v3.RuntimeUInt32", "default_value runtime_key")
@@ -125,7 +137,22 @@ def translate_value_matcher(msg: Any, at: Path) -> ValueMatcher:
     return ValueMatcher(null=True)
 
 
-_Translate: TypeAlias = Callable[[Any, Path], AccessLogFilterSpec]
+def _expression(msg: Any, at: Path) -> AccessLogFilterSpec | None:
+    node = translate_expression(msg.expression, at.field("expression"))
+    return model.ExpressionFilter(node) if node is not None else None
+
+
+#: Filters by extension.
+ACCESS_LOG_FILTERS: Final = ExtensionTable[AccessLogFilterSpec](
+    "an access log filter", {_CEL_FILTER: _expression}
+)
+
+
+def _extension(msg: Any, at: Path) -> AccessLogFilterSpec | None:
+    return ACCESS_LOG_FILTERS.translate(msg.typed_config, at.field("typed_config"))
+
+
+_Translate: TypeAlias = Callable[[Any, Path], AccessLogFilterSpec | None]
 
 _TRANSLATORS: Final[Mapping[str | None, _Translate]] = {
     "status_code_filter": lambda msg, at: model.StatusCodeFilter(_comparison(msg)),
@@ -142,4 +169,5 @@ _TRANSLATORS: Final[Mapping[str | None, _Translate]] = {
     "grpc_status_filter": _grpc_status,
     "metadata_filter": _metadata,
     "log_type_filter": _log_type,
+    "extension_filter": _extension,
 }

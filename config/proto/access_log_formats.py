@@ -11,6 +11,7 @@ from config.proto.fields import declare
 from config.proto.path import Path
 from config.proto.typed_config import ExtensionTable, struct_to_plain
 
+_CEL: Final = "envoy.extensions.formatter.cel.v3.Cel"
 _METADATA: Final = "envoy.extensions.formatter.metadata.v3.Metadata"
 _REQ_WITHOUT_QUERY: Final = "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery"
 
@@ -23,6 +24,7 @@ declare(
         "json_format_options": "keys are sorted in any case, as in Envoy",
     },
 )
+declare(_CEL)
 declare(_METADATA)
 declare(_REQ_WITHOUT_QUERY)
 
@@ -81,7 +83,7 @@ def _strings(value: object, at: Path) -> Iterator[tuple[str, Path]]:
 
 FORMATTERS: Final = ExtensionTable[str](
     "a formatter",
-    {name: lambda msg, at: str(msg.DESCRIPTOR.full_name) for name in (_METADATA, _REQ_WITHOUT_QUERY)},
+    {name: lambda msg, at: str(msg.DESCRIPTOR.full_name) for name in (_CEL, _METADATA, _REQ_WITHOUT_QUERY)},
 )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from config.expression import ExpressionError, parse_expression
+from config.expression import ExpressionError, parse_expression, parse_strictly
+from config.model.expression import Node
 from config.proto.fields import declare
 from config.proto.path import Path
 
@@ -50,3 +51,12 @@ def warn_of_expression(text: str, at: Path) -> None:
         parse_expression(text)
     except ExpressionError as error:
         at.warning(f"left out, not a CEL expression: {error}")
+
+
+def translate_expression(text: str, at: Path) -> Node | None:
+    """`None` for what does not parse, or can never have a value, which is reported."""
+    try:
+        return parse_strictly(text)
+    except ExpressionError as error:
+        at.error(f"not a CEL expression: {error}")
+        return None

@@ -5,34 +5,63 @@
     expression.is_true(info)   # a condition (access log filter, RBAC, `match`); no value, or no bool, is false
     expression.value(info)     # as Python has it; `FAILED` without a value
 
-Parsing raises `ExpressionError` (`config.expression`), nothing else does: what goes wrong with a stream's values is `FAILED`.
+Parsing raises `ExpressionError` (`config.expression`), nothing else does: what goes wrong with a stream's values is `FAILED`, an
+exception that nobody thought of included (it is logged, once for each expression): traffic is reported in any case.
 """
 
 from __future__ import annotations
 
+import logging
+
 from config.expression import parse_expression
 from config.model.expression import Node
-from sidecar.expressions.attributes import Reader, Scope
+from sidecar.expressions.attributes import Scope
 from sidecar.expressions.closures import compile_closure
-from sidecar.expressions.values import printed
+from sidecar.expressions.values import FAILED, printed
 from sidecar.stream_info import StreamInfo
+
+logger = logging.getLogger(__name__)
 
 
 class Expression:
-    """One compiled expression; `value` is the closure itself."""
+    """One compiled expression. No evaluation raises."""
 
-    __slots__ = ("value",)
+    __slots__ = ("_closure", "_has_raised", "_node")
 
     def __init__(self, node: Node, scope: Scope) -> None:
-        self.value: Reader = compile_closure(node, scope)
+        self._node = node
+        self._closure = compile_closure(node, scope)
+        self._has_raised = False
 
     @classmethod
     def parse(cls, text: str, scope: Scope) -> Expression:
         """Raises ExpressionError."""
         return cls(parse_expression(text), scope)
 
+    def value(self, info: StreamInfo) -> object:
+        try:
+            return self._closure(info)
+        except Exception:
+            self._note_exception()
+            return FAILED
+
     def text(self, info: StreamInfo) -> str | None:
-        return printed(self.value(info))
+        try:
+            value = self._closure(info)
+            return value if type(value) is str else printed(value)
+        except Exception:
+            self._note_exception()
+            return None
 
     def is_true(self, info: StreamInfo) -> bool:
-        return self.value(info) is True
+        try:
+            return self._closure(info) is True
+        except Exception:
+            self._note_exception()
+            return False
+
+    def _note_exception(self) -> None:
+        """A defect of this proxy: once is enough to know of it."""
+        if not self._has_raised:
+            self._has_raised = True
+            logger.exception("an expression has no value where it raises an exception: %.1000s", self._node)

@@ -32,11 +32,11 @@ def load(node: Node) -> Callable[[Mapping[str, object]], object]:
     program = library_env().deserialize(library_form(node))
 
     def evaluate(variables: Mapping[str, object]) -> object:
-        data = {name: _to_library(value) for name, value in variables.items()}
         try:
+            data = {name: _to_library(value) for name, value in variables.items()}
             result = program.eval(data=data)
             return _from_library(result, result.type().name())
-        except (RuntimeError, ValueError, OverflowError):
+        except Exception:  # whatever a binding of C++ comes up with
             return FAILED
 
     return evaluate
@@ -50,18 +50,27 @@ def _to_library(value: object) -> object:
         return BytesValue(value=value)
     if isinstance(value, Unsigned):
         return UInt64Value(value=value)
-    if isinstance(value, Duration):
-        seconds, nanos = divmod(abs(value.nanos), _NANOS)
-        sign = 1 if value.nanos >= 0 else -1
-        return DurationMessage(seconds=sign * seconds, nanos=sign * nanos)
-    if isinstance(value, Timestamp):
-        seconds, nanos = divmod(value.nanos, _NANOS)
-        return TimestampMessage(seconds=seconds, nanos=nanos)
+    if isinstance(value, (Duration, Timestamp)):
+        return _message_of(value)
     if isinstance(value, Mapping):
         return {key: _to_library(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_to_library(each) for each in value]
     return value
+
+
+def _message_of(value: Duration | Timestamp) -> DurationMessage | TimestampMessage:
+    if isinstance(value, Timestamp):
+        seconds, nanos = divmod(value.nanos, _NANOS)
+        return TimestampMessage(seconds=seconds, nanos=nanos)
+    seconds, nanos = divmod(abs(value.nanos), _NANOS)
+    sign = 1 if value.nanos >= 0 else -1
+    return DurationMessage(seconds=sign * seconds, nanos=sign * nanos)
+
+
+def json_text(value: Duration | Timestamp) -> str:
+    """As protobuf writes it in JSON: `1.500s`, `2020-01-02T03:04:05Z`. Raises ValueError for what protobuf cannot hold."""
+    return _message_of(value).ToJsonString()
 
 
 def _from_library(result: Any, type_name: str) -> object:

@@ -55,7 +55,7 @@ def is_number(value: object) -> bool:
 
 def equal(left: object, right: object) -> bool:
     """CEL's equality: numbers by their value whatever their type, anything else only within one type."""
-    if type(left) is str or type(right) is str:
+    if type(left) is str and type(right) is str:
         return left == right
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
@@ -73,7 +73,9 @@ def equal(left: object, right: object) -> bool:
             and left.keys() == right.keys()
             and all(equal(left[key], right[key]) for key in left)
         )
-    return left == right
+    return (
+        type(left) is type(right) and left == right
+    )  # the library's types raise when compared to anything else
 
 
 def from_datetime(value: datetime) -> Timestamp:

@@ -11,6 +11,7 @@ from sidecar.telemetry.access_log.filters import FilterCompiler, FilteredAccessL
 from sidecar.telemetry.access_log.log_format import compile_log_format
 
 if TYPE_CHECKING:
+    from config.model.core import Node
     from sidecar.telemetry.access_log.api import AccessLogger
     from sidecar.telemetry.access_log.remote.build import RemoteAccessLogs
     from sidecar.transport.timers import Cancellable, Timers
@@ -27,11 +28,13 @@ class AccessLogs:
         stats: FilesystemStats,
         timers: Timers,
         filters: FilterCompiler,
+        node: Node,
         *,
         flush_interval_s: float,
         flush_at_bytes: int,
     ) -> None:
         self._filters = filters
+        self._node = node
         #: logs that go to services; set once there is a client for them
         self.remote: RemoteAccessLogs | None = None
         self._stats = stats
@@ -48,7 +51,7 @@ class AccessLogs:
         if not isinstance(spec, FileAccessLogSpec):
             assert self.remote is not None, "set before anything is built that logs"
             return self.remote.get(spec)
-        render = compile_log_format(spec.format)
+        render = compile_log_format(spec.format, self._node)
         file = self._files.get(spec.path)
         if file is None:
             file = self._files[spec.path] = LogFile(spec.path, self._flush_at_bytes)

@@ -141,7 +141,8 @@ class Process:
         self.access_logs = AccessLogs(
             FilesystemStats(scope.scope("filesystem")),
             self.timers,
-            FilterCompiler(self.bootstrap.runtime, self.random),
+            FilterCompiler(self.bootstrap.runtime, self.random, self.bootstrap.node),
+            self.bootstrap.node,
             flush_interval_s=options.file_flush_interval_ms / 1000,
             flush_at_bytes=options.file_flush_min_size_kb * 1024,
         )

@@ -9,7 +9,6 @@ from config.expression import ExpressionError, parse_expression
 from config.model.core import Node
 from sidecar.expressions.api import Expression
 from sidecar.expressions.attributes import Scope
-from sidecar.expressions.values import printed
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.istio import UNKNOWN
 from stats.istio import HOLDS
@@ -88,13 +87,10 @@ class ConfiguredExpressions:
 
 
 def _printer(expression: Expression) -> _Print:
-    value_of = expression.value
+    text_of = expression.text
 
     def read(info: StreamInfo) -> str:
-        value = value_of(info)
-        if type(value) is str:
-            return value
-        text = printed(value)
+        text = text_of(info)
         return UNKNOWN if text is None else text
 
     return read

@@ -101,6 +101,7 @@ CONNECT = {
 
 ACCESS_LOG_LINES: dict[tuple[str, int], str] = {
     ("decompressed-header-bytes", 12): "of a repeated request Envoy counts what it received twice",
+    ("cel-not-utf8", 0): "expressions see U+FFFD where a header is no UTF-8",
 }
 """(log, number of the line) to the reason why the line differs."""
 

@@ -11,8 +11,11 @@ from typing import Final, TypeAlias
 
 from config.model import access_log_filter as spec
 from config.model.access_log_filter import AccessLogFilterSpec, Comparison, ComparisonOp, ValueMatcher
+from config.model.core import Node
 from protocols.grpc.status import GrpcStatus, status_of
 from protocols.http.headers import Headers
+from sidecar.expressions.api import Expression
+from sidecar.expressions.attributes import Scope
 from sidecar.policy.header_matching import compile_header_matcher
 from sidecar.policy.matching import compile_string_matcher
 from sidecar.stream_info import StreamInfo, flag_of
@@ -52,9 +55,10 @@ class FilteredAccessLogger:
 
 
 class FilterCompiler:
-    """Knows the runtime's values and the source of chance."""
+    """Knows the runtime's values, the source of chance, and who we are."""
 
-    def __init__(self, runtime: Mapping[str, object], chance: random.Random) -> None:
+    def __init__(self, runtime: Mapping[str, object], chance: random.Random, node: Node) -> None:
+        self._scope = Scope(node)
         self._runtime = runtime
         self._chance = chance
 
@@ -85,6 +89,8 @@ class FilterCompiler:
                 return lambda info: (info.log_type in names) is wanted
             case spec.TraceableFilter():
                 return lambda info: info.trace is not None and info.trace.sampled
+            case spec.ExpressionFilter():
+                return Expression(filter_spec.expression, self._scope).is_true
             case spec.NotHealthCheckFilter():
                 return lambda info: True  # there is no filter here that answers health checks
 

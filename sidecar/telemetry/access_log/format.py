@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple, TypeAlias
 
+from config.model.core import Node
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.operator import Argument
 from sidecar.telemetry.access_log.operators import build_operator
@@ -53,14 +54,17 @@ class Piece(NamedTuple):
     position: int
 
 
-def compile_format(text: str, *, missing: bytes = MISSING, extensions: Collection[str] = ()) -> Renderer:
+def compile_format(
+    text: str, *, missing: bytes = MISSING, extensions: Collection[str] = (), node: Node | None = None
+) -> Renderer:
     """The renderer of a format string. Raises FormatError.
 
     Values that came over the wire are escaped if they hold control characters (`\\x0a`), so that one entry stays one line;
     control characters of the format itself stay. `missing` replaces values that are not there (header values use "").
-    `extensions` are the formatters (by the types of their configurations) whose operators may be used.
+    `extensions` are the formatters (by the types of their configurations) whose operators may be used. Without `node` expressions
+    do not know `xds.node`.
     """
-    literals, operators = _build(text, missing, extensions)
+    literals, operators = _build(text, missing, extensions, node)
     if not operators:
         constant = literals[0]
         return lambda info: constant
@@ -129,7 +133,9 @@ def parse_format(text: str) -> list[bytes | Piece]:
     return pieces
 
 
-def _build(text: str, missing: bytes, extensions: Collection[str]) -> tuple[list[bytes], list[Renderer]]:
+def _build(
+    text: str, missing: bytes, extensions: Collection[str], node: Node | None
+) -> tuple[list[bytes], list[Renderer]]:
     """The literal pieces and the operators between them: always one literal more than operators."""
     literals: list[bytes] = [b""]
     operators: list[Renderer] = []
@@ -138,7 +144,7 @@ def _build(text: str, missing: bytes, extensions: Collection[str]) -> tuple[list
             literals[-1] = piece
             continue
         try:
-            argument = Argument(piece.argument, piece.max_length, missing)
+            argument = Argument(piece.argument, piece.max_length, missing, node)
             operators.append(build_operator(piece.name, argument, extensions))
         except ValueError as error:
             raise FormatError(text, piece.position, str(error)) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
+from config.model.core import Node
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.format import FormatError, Piece, Renderer, parse_format
 from sidecar.telemetry.access_log.json_values import NULL, UNSAFE, json_bytes, quote
@@ -30,14 +31,18 @@ _Join: TypeAlias = Callable[[StreamInfo], "list[bytes]"]
 
 
 def compile_json_format(
-    fields: Mapping[str, object], *, omit_empty: bool = False, extensions: Collection[str] = ()
+    fields: Mapping[str, object],
+    *,
+    omit_empty: bool = False,
+    extensions: Collection[str] = (),
+    node: Node | None = None,
 ) -> Renderer:
     """The renderer of a line, with its newline. Raises FormatError.
 
     `fields` holds format strings, numbers, booleans, None, mappings and lists. `omit_empty`: what is missing is left out, and
-    objects that are empty for it. `extensions`: see `compile_format`.
+    objects that are empty for it. `extensions`, `node`: see `compile_format`.
     """
-    compiler = _Omitting(extensions) if omit_empty else _Compiler(extensions)
+    compiler = _Omitting(extensions, node) if omit_empty else _Compiler(extensions, node)
     return compiler.line(fields)
 
 
@@ -46,8 +51,9 @@ class _Compiler:
 
     missing = b"-"  # inside of a string
 
-    def __init__(self, extensions: Collection[str]) -> None:
+    def __init__(self, extensions: Collection[str], node: Node | None) -> None:
         self._extensions = extensions
+        self._node = node
 
     def line(self, fields: Mapping[str, object]) -> Renderer:
         literals: list[bytes] = [b""]
@@ -108,7 +114,7 @@ class _Compiler:
         return self._string(value, pieces)
 
     def _typed(self, text: str, piece: Piece) -> _Column:
-        argument = Argument(piece.argument, piece.max_length, NULL)
+        argument = Argument(piece.argument, piece.max_length, NULL, self._node)
         try:
             return _Column(*build_value_operator(piece.name, argument, self._extensions))
         except ValueError as error:
@@ -120,7 +126,7 @@ class _Compiler:
             if isinstance(piece, bytes):
                 parts.append(piece)
                 continue
-            argument = Argument(piece.argument, piece.max_length, self.missing)
+            argument = Argument(piece.argument, piece.max_length, self.missing, self._node)
             try:
                 parts.append(build_operator(piece.name, argument, self._extensions))
             except ValueError as error:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+from config.model.core import Node
 from sidecar.stream_info import StreamInfo
 
 Operator: TypeAlias = Callable[[StreamInfo], bytes]
 
 
 class Argument(NamedTuple):
-    """What stands behind an operator's name: `(text)`, `:max_length`; and what to print for nothing."""
+    """What stands behind an operator's name: `(text)`, `:max_length`; and what to print for nothing.
+
+    `node`: who we are, where the format knows it.
+    """
 
     text: str | None
     max_length: int | None
     missing: bytes
+    node: Node | None = None
 
 
 Builder: TypeAlias = Callable[[Argument], Operator]

@@ -17,6 +17,7 @@ from typing import Final
 from sidecar.stream_info import ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log import byte_counts
 from sidecar.telemetry.access_log.address_operators import ADDRESS_OPERATORS
+from sidecar.telemetry.access_log.cel_operators import CEL_OPERATORS
 from sidecar.telemetry.access_log.failure_operators import FAILURE_OPERATORS
 from sidecar.telemetry.access_log.filter_state import FILTER_STATE_OPERATORS
 from sidecar.telemetry.access_log.header_operators import HEADER_OPERATORS
@@ -142,7 +143,7 @@ def _stream_id(argument: Argument) -> Operator:
 def _coalesce(argument: Argument, *, as_json: bool = False) -> Operator:
     """`COALESCE({"operators": [NAME or {"command", "param", "max_length"}, ...]})`: the first of them that has a value."""
     build = build_json_operator if as_json else build_operator
-    operators = [build(name, inner) for name, inner in _alternatives(argument.text or "")]
+    operators = [build(name, inner) for name, inner in _alternatives(argument)]
     max_length, missing = None if as_json else argument.max_length, argument.missing
 
     def read(info: StreamInfo) -> bytes:
@@ -154,9 +155,9 @@ def _coalesce(argument: Argument, *, as_json: bool = False) -> Operator:
     return read
 
 
-def _alternatives(text: str) -> list[tuple[str, Argument]]:
+def _alternatives(argument: Argument) -> list[tuple[str, Argument]]:
     try:
-        listed = json.loads(text)["operators"]
+        listed = json.loads(argument.text or "")["operators"]
     except (ValueError, TypeError, KeyError):
         listed = None
     if not isinstance(listed, list) or not listed:
@@ -167,7 +168,8 @@ def _alternatives(text: str) -> list[tuple[str, Argument]]:
             entry = {"command": entry}
         if not isinstance(entry, dict) or not isinstance(entry.get("command"), str):
             raise ValueError("an operator of COALESCE is a name or has a command")
-        alternatives.append((entry["command"], Argument(entry.get("param"), entry.get("max_length"), NULL)))
+        inner = Argument(entry.get("param"), entry.get("max_length"), NULL, argument.node)
+        alternatives.append((entry["command"], inner))
     return alternatives
 
 
@@ -220,6 +222,7 @@ FORMATTERS: Final[Mapping[str, str]] = {
 
 OPERATORS: Final[Mapping[str, Builder]] = {
     **dict.fromkeys(_NOT_GATHERED, not_gathered),
+    **CEL_OPERATORS,
     **FAILURE_OPERATORS,
     **HEADER_OPERATORS,
     **TIME_OPERATORS,

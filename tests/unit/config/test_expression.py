@@ -12,6 +12,7 @@ from config.expression import (
     library_form,
     node_of,
     parse_expression,
+    parse_strictly,
 )
 from config.model.expression import Call, Constant, Identifier, Select
 
@@ -93,3 +94,36 @@ def test_messages_that_are_no_expression() -> None:
         with pytest.raises(ExpressionError, match="optional"):
             node_of(optional)
     assert node_of(syntax_pb2.Expr(const_expr=syntax_pb2.Constant())) == Constant(None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *TEXTS[:4],
+        TEXTS[5],
+        "a - b * c / d % -e <= f ? size(a) > 1 : 'x' in b",
+        "a.matches('a.*') && matches(a, b) && a.size() >= 1",
+        "timestamp(a).getHours('Europe/Berlin') == duration(b).getHours()",
+        "[a].all(x, x.startsWith(string(b))) || {'a': b}.exists_one(k, k.endsWith(c)) || [a].map(x, x > 1, x)[0]",
+    ],
+)
+def test_what_may_have_a_value_is_taken(text: str) -> None:
+    assert parse_strictly(text) == parse_expression(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a.", "1:3: "),
+        ("a.f(1, true).g()", "there is no function g of 1 operands"),
+        ("[a].exists(x, nope(x))", "there is no function nope of 1 operands"),
+        ("{'a': [b.split(',')]}", "there is no function split of 2 operands"),
+        ("size()", "there is no function size of 0 operands"),
+        ("a.matches('(')", "bad regular expression '('"),
+        ("matches(a, 1)", "bad regular expression 1"),
+    ],
+)
+def test_what_can_never_have_a_value_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ExpressionError) as refused:
+        parse_strictly(text)
+    assert problem in str(refused.value)

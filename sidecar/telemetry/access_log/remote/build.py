@@ -78,7 +78,7 @@ class RemoteAccessLogs:
             message = compile_request(spec, encoding, self._node)
             sender = HttpSender(self._client, service, encoding.content_type, message, stats)
         return RemoteAccessLogger(
-            compile_record(spec, encoding),
+            compile_record(spec, encoding, self._node),
             sender,
             stats,
             self._timers,

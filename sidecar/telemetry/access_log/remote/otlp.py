@@ -6,14 +6,15 @@ The messages are few and small: they are written by hand, in today's form, which
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from config.model.access_log import OpenTelemetryAccessLogSpec
 from config.model.core import Node
 from protocols.protobuf import delimited, fixed64
 from sidecar.stream_info import StreamInfo, Trace
-from sidecar.telemetry.access_log.format import compile_format
+from sidecar.telemetry.access_log.format import Renderer, compile_format
 from sidecar.telemetry.access_log.json_values import quote
 from sidecar.telemetry.tracing.custom_tags import compile_tags
 
@@ -123,11 +124,11 @@ def _long_id(trace: Trace) -> str:
     return trace.trace_id.zfill(32)
 
 
-def compile_record(spec: OpenTelemetryAccessLogSpec, encoding: Encoding) -> _Render:
+def compile_record(spec: OpenTelemetryAccessLogSpec, encoding: Encoding, node: Node) -> _Render:
     """A log record of a stream. Raises FormatError."""
-    body = _compile(spec.body, encoding, spec.extensions) if spec.body is not None else None
-    attributes = [(key, _compile(value, encoding, spec.extensions)) for key, value in spec.attributes.items()]
-
+    compile_text = partial(compile_format, extensions=spec.extensions, node=node)
+    body = _compile(spec.body, encoding, compile_text) if spec.body is not None else None
+    attributes = [(key, _compile(value, encoding, compile_text)) for key, value in spec.attributes.items()]
     tags = compile_tags(spec.custom_tags, os.environ)
 
     def render(info: StreamInfo) -> bytes:
@@ -142,14 +143,14 @@ def compile_record(spec: OpenTelemetryAccessLogSpec, encoding: Encoding) -> _Ren
     return render
 
 
-def _compile(value: object, encoding: Encoding, extensions: Collection[str]) -> _Render:
+def _compile(value: object, encoding: Encoding, compile_text: Callable[[str], Renderer]) -> _Render:
     if isinstance(value, Mapping):
-        pairs = [(str(key), _compile(each, encoding, extensions)) for key, each in value.items()]
+        pairs = [(str(key), _compile(each, encoding, compile_text)) for key, each in value.items()]
         return lambda info: encoding.pairs([(key, each(info)) for key, each in pairs])
     if isinstance(value, (list, tuple)):
-        items = [_compile(each, encoding, extensions) for each in value]
+        items = [_compile(each, encoding, compile_text) for each in value]
         return lambda info: encoding.array([each(info) for each in items])
-    render = compile_format(str(value), extensions=extensions)
+    render = compile_text(str(value))
     return lambda info: encoding.text(_utf8(render(info)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from config.expression import parse_expression
 from config.model import access_log_filter as model
 from config.model.access_log import FileAccessLogSpec, FilteredAccessLogSpec
 from config.model.matching import HeaderMatcher, StringMatcher, StringMatchKind
@@ -11,6 +12,7 @@ from config.model.network import TcpProxySpec
 from tests.unit.config.bootstraps import EXTENSIONS, parse, problems, tcp
 
 STDOUT = f'"@type": {EXTENSIONS}access_loggers.stream.v3.StdoutAccessLog'
+CEL = f'"@type": {EXTENSIONS}access_loggers.filters.cel.v3.ExpressionFilter'
 COMPARISON = "comparison: {op: GE, value: {default_value: 5, runtime_key: k}}"
 
 
@@ -36,6 +38,10 @@ def log_of(text: str) -> object:
         (
             "duration_filter: {comparison: {op: NE, value: {default_value: 7, runtime_key: k}}}",
             model.DurationFilter(model.Comparison(model.ComparisonOp.NE, 7, "k")),
+        ),
+        (
+            f'extension_filter: {{name: any, typed_config: {{{CEL}, expression: "response.code >= 400"}}}}',
+            model.ExpressionFilter(parse_expression("response.code >= 400")),
         ),
         ("not_health_check_filter: {}", model.NotHealthCheckFilter()),
         ("traceable_filter: {}", model.TraceableFilter()),
@@ -123,3 +129,29 @@ def test_all_problems_are_reported() -> None:
     )
     assert len(found) == 2
     assert all("RE2" in each for each in found)
+
+
+@pytest.mark.parametrize(
+    ("filter_text", "problem"),
+    [
+        (f"{CEL}, expression: 'request.'", "expression: not a CEL expression: 1:9: "),
+        (CEL, "expression: not a CEL expression: 1:1: "),
+        (
+            f"{CEL}, expression: 'nope(1)'",
+            "expression: not a CEL expression: there is no function nope of 1 operands",
+        ),
+        (
+            f"{CEL}, expression: 'true', cel_config: {{enable_string_functions: true}}",
+            "functions of standard CEL",
+        ),
+        (f"{CEL}, expressio: 'true'", "did you mean 'expression'"),
+        ("", "an access log filter is chosen by the type of its typed_config"),
+        (f"'@type': {EXTENSIONS}filters.http.router.v3.Router", "access log filter"),
+    ],
+)
+def test_bad_extension_filters_are_reported_with_their_place(filter_text: str, problem: str) -> None:
+    extension = f"{{extension_filter: {{name: cel, typed_config: {{{filter_text}}}}}}}"
+    text = bootstrap(filter_text=f"and_filter: {{filters: [{{not_health_check_filter: {{}}}}, {extension}]}}")
+    (found,) = problems(text)
+    assert problem in found
+    assert "and_filter.filters[1].extension_filter" in found

@@ -66,3 +66,10 @@ def test_formatters_are_known_by_their_types() -> None:
         bootstrap(f", log_format: {{text_format: x, {formatters.replace(WITHOUT_QUERY, 'a.B')}}}")
     )
     assert "formatter" in problem
+
+
+def test_the_formatter_of_cel_is_accepted() -> None:
+    cel = "envoy.extensions.formatter.cel.v3.Cel"
+    formatters = f'formatters: [{{name: f, typed_config: {{"@type": type.googleapis.com/{cel}}}}}]'
+    log = log_of(bootstrap(f", log_format: {{text_format_source: {{inline_string: x}}, {formatters}}}"))
+    assert log == FileAccessLogSpec("/dev/stdout", TextFormat("x", extensions=(cel,)))

@@ -58,7 +58,7 @@ TESTS = st.sampled_from(
         "has(xds.node.metadata.LABELS)", "has(filter_state.nobody.x)", "has(request.method.x)", "has(nothing.x)",
         "request.method in ['GET', 'PUT']", "response.code in ['200']", "request.path in []", "nothing in ['a']",
         "'x-many' in request.headers", "size(request.path)", "request.path.matches('/a.*')",
-        "[request.method].exists(request, request == 'GET')", "type(response.code) == int",
+        "[request.method].exists(request, request == 'GET')", "type(response.code) == int", "type(response.code)", "int",
     )
 )  # fmt: skip
 
@@ -109,6 +109,19 @@ def test_closures_agree_with_the_library(text: str, is_bare: bool) -> None:
         ("google.protobuf.Duration{seconds: 2}", Duration(2_000_000_000)),
         ("[1, request.size]", [1, 10]),
         ("request.headers[request.method]", FAILED),
+        # the library's types compare to nothing but types
+        ("null == type(response.code) == int", False),
+        ("type(response.code) == int", True),
+        ("type(response.code) == null", False),
+        ("type(response.code) != request.method", True),
+        ("request.method == type(request.method)", False),
+        ("b'GET' == type(request.method)", False),
+        ("request.duration == type(request.duration)", False),
+        ("[type(1)] == [1]", False),
+        ("{'a': type(1)} == {'a': null}", False),
+        ("type(response.code) < type(request.method)", FAILED),
+        ("type(response.code) in [request.method]", False),
+        ("type(response.code) in ['int']", False),
     ],
 )
 def test_values(text: str, expected: object) -> None:

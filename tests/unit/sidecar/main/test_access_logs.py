@@ -10,7 +10,7 @@ import pytest
 
 from config.model.access_log import FileAccessLogSpec, FilteredAccessLogSpec, TextFormat
 from config.model.access_log_filter import ResponseFlagFilter
-from config.model.core import SocketAddress
+from config.model.core import Node, SocketAddress
 from sidecar.main.access_logs import AccessLogs
 from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log.filters import FilterCompiler
@@ -28,7 +28,8 @@ class World:
         self.logs = AccessLogs(
             FilesystemStats(self.store.scope("filesystem")),
             Timers(self.loop.as_loop()),
-            FilterCompiler({}, random.Random(1)),
+            FilterCompiler({}, random.Random(1), Node()),
+            Node(),
             flush_interval_s=1.0,
             flush_at_bytes=flush_at_bytes,
         )

@@ -27,6 +27,33 @@ NODE = Node(metadata={"LABELS": {"app": "productpage", "version": "v1"}, "WORKLO
 Labels = dict[str, str]
 
 
+class _Broken:
+    """A stream that has nothing but defects."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise TypeError(f"no {name} today")
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_an_exception_while_a_request_is_reported_is_unknown(ended: bool) -> None:
+    expressions, broken = ConfiguredExpressions(NODE), _Broken()
+    assert expressions.add_label("request.size") == 0
+    assert expressions.add_condition("response.code == 200") == 1
+    assert expressions.add_label("type(request.protocol)") == 2
+    assert expressions.add_value("response.size") == 0
+    stream: Any = broken
+    assert expressions.labels(stream, ended) == ("unknown", "", "unknown")
+    assert expressions.values(stream, ended) == ("unknown",)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_types_are_compared_without_an_exception(ended: bool) -> None:
+    expressions = ConfiguredExpressions(NODE)
+    expressions.add_label("null == type(response.code) == int")
+    expressions.add_label("type(response.code) == int")
+    assert expressions.labels(http_stream(), ended) == ("false", "true")
+
+
 def http_stream() -> StreamInfo:
     stream = new_stream()
     stream.protocol = "HTTP/1.1"

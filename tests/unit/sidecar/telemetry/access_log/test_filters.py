@@ -5,12 +5,14 @@ from collections.abc import Mapping
 
 import pytest
 
+from config.expression import parse_expression
 from config.model.access_log_filter import (
     AccessLogFilterSpec,
     AndFilter,
     Comparison,
     ComparisonOp,
     DurationFilter,
+    ExpressionFilter,
     GrpcStatusFilter,
     HeaderFilter,
     LogTypeFilter,
@@ -23,6 +25,7 @@ from config.model.access_log_filter import (
     TraceableFilter,
     ValueMatcher,
 )
+from config.model.core import Node
 from config.model.matching import HeaderMatcher, StringMatcher, StringMatchKind
 from protocols.http.headers import Headers
 from sidecar.stream_info import StreamInfo
@@ -34,13 +37,19 @@ from sidecar.telemetry.access_log.filters import (
 )
 from tests.unit.sidecar.telemetry.access_log.streams import TraceOfTests, no_route, proxied, tcp
 
+NODE = Node("node-id")
+
 
 def compiled(spec: AccessLogFilterSpec, runtime: Mapping[str, object] | None = None) -> Predicate:
-    return FilterCompiler(runtime or {}, random.Random(7)).compile(spec)
+    return FilterCompiler(runtime or {}, random.Random(7), NODE).compile(spec)
 
 
 def exact(text: str) -> StringMatcher:
     return StringMatcher(StringMatchKind.EXACT, text)
+
+
+def expression(text: str) -> ExpressionFilter:
+    return ExpressionFilter(parse_expression(text))
 
 
 def status(op: ComparisonOp, value: int, key: str = "") -> StatusCodeFilter:
@@ -67,6 +76,11 @@ def status(op: ComparisonOp, value: int, key: str = "") -> StatusCodeFilter:
         (GrpcStatusFilter((2,), exclude=True), False, True, False),
         (LogTypeFilter(("DownstreamEnd",)), True, True, False),
         (LogTypeFilter(("DownstreamEnd",), exclude=True), False, False, True),
+        (expression("response.code == 404 || response.flags > 1000000"), False, True, False),
+        (expression("xds.node.id == 'node-id' && !has(response.code)"), False, False, True),
+        (expression("'true'"), False, False, False),
+        (expression("nothing"), False, False, False),
+        (expression("[1].exists(x, x == 1)"), True, True, True),
         (AndFilter((status(ComparisonOp.GE, 1), ResponseFlagFilter(()))), False, True, False),
         (OrFilter((status(ComparisonOp.EQ, 200), ResponseFlagFilter(("UF",)))), True, False, True),
     ],

@@ -431,6 +431,8 @@ def test_every_operator_prints_something_for_every_kind_of_stream() -> None:
         "UPSTREAM_FILTER_STATE": "(a)",
         "COMMON_DURATION": "(DS_RX_BEG:US_TX_BEG:ns)",
         "REQ_WITHOUT_QUERY": "(a)",
+        "CEL": "(nothing)",
+        "TYPED_CEL": "(nothing)",
         "COALESCE": '({"operators": ["PROTOCOL"]})',
     }
     bare = StreamInfo(connection(tls=False), START_S, START_NS)

@@ -25,7 +25,7 @@ def spec(**fields: Any) -> OpenTelemetryAccessLogSpec:
 
 
 def request(configured: OpenTelemetryAccessLogSpec) -> Any:
-    render = compile_record(configured, Protobuf())
+    render = compile_record(configured, Protobuf(), NODE)
     data = compile_request(configured, Protobuf(), NODE)([render(proxied()), render(tcp())])
     return logs_service_pb2.ExportLogsServiceRequest.FromString(data)
 
@@ -109,7 +109,7 @@ def test_resource_attributes_may_nest() -> None:
 
 def test_json_says_the_same() -> None:
     configured = spec(body="%REQ(USER-AGENT)%", attributes={"a": ["%PROTOCOL%"], "b": {"c": 'q"'}})
-    render = compile_record(configured, Json())
+    render = compile_record(configured, Json(), NODE)
     document = json.loads(compile_request(configured, Json(), NODE)([render(proxied())]))
     (resource_logs,) = document["resourceLogs"]
     (scope_logs,) = resource_logs["scopeLogs"]
@@ -125,10 +125,10 @@ def test_json_says_the_same() -> None:
 def test_a_record_names_its_trace(trace_id: str) -> None:
     info = proxied()
     info.trace = TraceOfTests(trace_id)
-    data = compile_request(spec(), Protobuf(), NODE)([compile_record(spec(), Protobuf())(info)])
+    data = compile_request(spec(), Protobuf(), NODE)([compile_record(spec(), Protobuf(), NODE)(info)])
     (found,) = records_of(logs_service_pb2.ExportLogsServiceRequest.FromString(data))
     assert (found.trace_id.hex(), found.span_id.hex()) == (trace_id.zfill(32), "b7ad6b7169203331")
-    found = json.loads(compile_record(spec(), Json())(info))
+    found = json.loads(compile_record(spec(), Json(), NODE)(info))
     assert (found["traceId"], found["spanId"]) == (trace_id.zfill(32), "b7ad6b7169203331")
 
 
@@ -136,7 +136,7 @@ def test_text_that_is_no_utf8_does_not_break_a_message() -> None:
     info = proxied()
     assert info.request_headers is not None
     info.request_headers.set(b"x-long", b"a\xffb")
-    record = compile_record(spec(body="%REQ(X-LONG)%"), Protobuf())(info)
+    record = compile_record(spec(body="%REQ(X-LONG)%"), Protobuf(), NODE)(info)
     data = compile_request(spec(), Protobuf(), NODE)([record])
     (found,) = records_of(logs_service_pb2.ExportLogsServiceRequest.FromString(data))
     assert found.body.string_value == "a!b"
@@ -145,7 +145,7 @@ def test_text_that_is_no_utf8_does_not_break_a_message() -> None:
 def test_bad_formats_are_refused() -> None:
     for fields in ({"body": "%NOPE%"}, {"attributes": {"a": ["%NOPE%"]}}):
         with pytest.raises(FormatError):
-            compile_record(spec(**fields), Protobuf())
+            compile_record(spec(**fields), Protobuf(), NODE)
 
 
 def test_custom_tags_are_attributes() -> None:
