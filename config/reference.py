@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from config.proto import (
     access_log,
+    access_log_filter,
     access_log_formats,
     bootstrap,
     cluster,
@@ -38,6 +39,7 @@ EXTENSION_TABLES: Final[tuple[ExtensionTable[Any], ...]] = (
     filter_overrides.FILTER_OVERRIDES,
     uri_template.URI_TEMPLATES,
     access_log.ACCESS_LOGS,
+    access_log_filter.ACCESS_LOG_FILTERS,
     access_log_formats.FORMATTERS,
     http.REQUEST_IDS,
     tracing.TRACERS,

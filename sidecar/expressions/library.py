@@ -36,7 +36,7 @@ def load(node: Node) -> Callable[[Mapping[str, object]], object]:
             data = {name: _to_library(value) for name, value in variables.items()}
             result = program.eval(data=data)
             return _from_library(result, result.type().name())
-        except Exception:  # whatever a binding of C++ comes up with
+        except (RuntimeError, ValueError, OverflowError, TypeError):
             return FAILED
 
     return evaluate
