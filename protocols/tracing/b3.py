@@ -35,7 +35,13 @@ class Extracted(NamedTuple):
     single: bool
 
 
+_NOTHING: Final = Extracted(None, None, False)
+_DECIDING: Final = frozenset((SINGLE, TRACE_ID, SAMPLED, FLAGS))
+
+
 def extract(headers: Headers) -> Extracted:
+    if not headers.has_any(_DECIDING):
+        return _NOTHING
     single = headers.get(SINGLE)
     if single is not None:
         return _of_single(single.decode("latin-1"))

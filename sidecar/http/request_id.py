@@ -46,6 +46,8 @@ class TraceReason(enum.Enum):
     SERVICE_FORCED = b"a"
     CLIENT_FORCED = b"b"
 
+    __hash__ = object.__hash__  # that of Enum is Python, and this one counts requests
+
 
 _UUID_LENGTH: Final = 36
 _REASON_AT: Final = 14
