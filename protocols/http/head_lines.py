@@ -42,6 +42,8 @@ NOT_REMEMBERED: Final = frozenset(
         names.X_FORWARDED_CLIENT_CERT,
         names.X_REQUEST_ID,
         b"traceparent",
+        b"b3",
+        b"x-b3-parentspanid",
         b"x-b3-spanid",
         b"x-b3-traceid",
     )
