@@ -74,25 +74,35 @@ def parse_strictly(text: str) -> Node:
     """`parse_expression` for those who refuse what can never have a value: functions that do not exist, regular expressions that
     do not compile. Raises ExpressionError."""
     node = parse_expression(text)
-    for call in _calls_in(node):
+    check_node(node)
+    return node
+
+
+def check_node(node: Node, *, plain: bool = False) -> None:
+    """Raises ExpressionError for what can never have a value. `plain`: also for comprehensions and messages, which Envoy has
+    switched off where an expression decides about access, and whose cost a client could choose."""
+    if plain and (found := next(_kinds_in(node, (Comprehension, Message)), None)) is not None:
+        what = "message" if isinstance(found, Message) else "macro over a list or map"
+        raise ExpressionError(f"a {what} is not allowed here")
+    for call in _kinds_in(node, (Call,)):
+        assert isinstance(call, Call)
         operands = call.arguments if call.target is None else (call.target, *call.arguments)
         if len(operands) not in _FUNCTIONS.get(call.function, ()):
             raise ExpressionError(f"there is no function {call.function} of {len(operands)} operands")
         if call.function == "matches" and isinstance(operands[1], Constant):
             _check_regex(operands[1].value)
-    return node
 
 
-def _calls_in(value: object) -> Iterator[Call]:
-    """All calls of a tree: a node, a tuple of what nodes hold, or a leaf."""
-    if isinstance(value, Call):
+def _kinds_in(value: object, kinds: tuple[type[Node], ...]) -> Iterator[Node]:
+    """All nodes of these kinds in a tree: a node, a tuple of what nodes hold, or a leaf."""
+    if isinstance(value, kinds):
         yield value
     if isinstance(value, tuple):
         for each in value:
-            yield from _calls_in(each)
+            yield from _kinds_in(each, kinds)
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
-            yield from _calls_in(getattr(value, field.name))
+            yield from _kinds_in(getattr(value, field.name), kinds)
 
 
 def _check_regex(pattern: object) -> None:

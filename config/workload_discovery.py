@@ -81,23 +81,25 @@ def _address(at: Path, value: object, problems: Problems) -> bytes | None:
     if written is None:
         return None
     try:
-        return ipaddress.ip_address(written).packed
+        address = ipaddress.ip_address(written)
     except ValueError:
         problems.error(at, f"'{written}' is not an IP address")
         return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).packed  # connections from such addresses are known by the IPv4 one
 
 
 def _judge(workloads: tuple[DiscoveredWorkload, ...], root: Path, problems: Problems) -> None:
     """What no field can be blamed for alone: names and addresses that two have."""
     names: set[str] = set()
-    owners: dict[tuple[str, bytes], str] = {}
+    owners: dict[tuple[str, bytes], DiscoveredWorkload] = {}
     for index, workload in enumerate(workloads):
         at = root.item("workloads", index)
         if workload.uid in names:
             problems.error(at.field("name"), f"there is another workload '{workload.name}'")
         names.add(workload.uid)
         for number, address in enumerate(workload.addresses):
-            owner = owners.setdefault((workload.network, address), workload.name)
-            if owner != workload.name:
+            owner = owners.setdefault((workload.network, address), workload)
+            if owner.uid != workload.uid:
                 where = at.item("addresses", number)
-                problems.error(where, f"{ipaddress.ip_address(address)} is the address of '{owner}' too")
+                problems.error(where, f"{ipaddress.ip_address(address)} is the address of '{owner.name}' too")

@@ -240,7 +240,7 @@ class Scope:
 
         def make(full: str, extracted: str, found: Tags) -> Histogram:
             histogram = Histogram(full, extracted, found, self.store._bounds_for(full), unit)
-            if self.store._listener is not None:
+            if self.store._listener is not None and not self.store._rejects(full):
                 histogram.listen(self.store._listener)
             return histogram
 

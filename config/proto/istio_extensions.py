@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from config.model.istio import (
@@ -24,6 +25,7 @@ from config.proto.expression import warn_of_expression
 from config.proto.fields import declare, noted
 from config.proto.path import Path
 
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 STATS: Final = "stats.PluginConfig"
 PEER_METADATA: Final = "io.istio.http.peer_metadata.Config"
 METADATA_EXCHANGE: Final = "envoy.tcp.metadataexchange.config.MetadataExchange"
@@ -89,7 +91,7 @@ def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
         metrics=tuple(
             MetricConfig(
                 name=metric.name,
-                dimensions=tuple(sorted(metric.dimensions.items())),
+                dimensions=tuple(item for item in sorted(metric.dimensions.items()) if _is_label(item[0])),
                 tags_to_remove=tuple(metric.tags_to_remove),
                 drop=metric.drop,
                 match=metric.match,
@@ -106,11 +108,18 @@ def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
     )
 
 
+def _is_label(name: str) -> bool:
+    """What Prometheus can read; `le` and `quantile` are those of histograms and summaries."""
+    return _LABEL.fullmatch(name) is not None and name not in ("le", "quantile")
+
+
 def _check_expressions(msg: Any, at: Path) -> None:
     """What does not parse is no error: Istio leaves it out, and the traffic must not suffer from a metric."""
     for i, metric in enumerate(msg.metrics):
         metric_at = at.field("metrics").index(i)
         for label, text in sorted(metric.dimensions.items()):
+            if not _is_label(label):
+                metric_at.field("dimensions").key(label).warning("left out: not the name of a label")
             warn_of_expression(text, metric_at.field("dimensions").key(label))
         if metric.match:
             warn_of_expression(metric.match, metric_at.field("match"))

@@ -104,7 +104,10 @@ def _header_string(msg: Any, kind: str, at: Path) -> StringMatcher | None:
     if kind == "safe_regex_match":
         return StringMatcher(StringMatchKind.REGEX, translate_regex(msg.safe_regex_match, at.field(kind)))
     text_kind = _KINDS.get(kind.removesuffix("_match"))
-    return None if text_kind is None else StringMatcher(text_kind, getattr(msg, kind))
+    text = getattr(msg, kind)
+    if text_kind is None or (text_kind is StringMatchKind.EXACT and not text):
+        return None  # an empty `exact_match` means "is present", as in Envoy
+    return StringMatcher(text_kind, text)
 
 
 def translate_header_matcher(msg: Any, at: Path) -> HeaderMatcher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from config.expression import ExpressionError, node_of
+from config.expression import ExpressionError, check_node, node_of
 from config.model.core import CidrRange
 from config.model.expression import Node
 from config.model.matching import PortRange, StringMatcher, StringMatchKind
@@ -59,8 +59,7 @@ declare(
 )
 declare(
     f"{_PACKAGE}.Policy",
-    "permissions principals condition checked_condition",
-    no_effect={"cel_config": "everything that it switches on is on"},
+    "permissions principals condition checked_condition cel_config",
 )
 declare(
     f"{_PACKAGE}.Permission",
@@ -138,7 +137,9 @@ def _translate_condition(msg: Any, at: Path) -> Node | None:
     for field, expr in (("condition", msg.condition), ("checked_condition", msg.checked_condition.expr)):
         if msg.HasField(field):
             try:
-                return node_of(expr)
+                node = node_of(expr)
+                check_node(node, plain=True)  # one that always fails would let everybody past a DENY
+                return node
             except ExpressionError as error:
                 at.field(field).error(f"not an expression that can be evaluated: {error}")
     return None

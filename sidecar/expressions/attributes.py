@@ -152,6 +152,15 @@ _HEADERS: Final[Mapping[tuple[str, str], _HeadersOf]] = {
 }
 
 
+def header_field_of(path: tuple[str, tuple[Key, ...]]) -> Callable[[StreamInfo, str], object] | None:
+    """For the path of a map of header fields: reads one of them by a name that is known only then, in any case (Envoy)."""
+    root, keys = path
+    headers_of = _HEADERS.get((root, str(keys[0]))) if len(keys) == 1 else None
+    if headers_of is None:
+        return None
+    return lambda info, name: _field(headers_of, name)(info)
+
+
 # Request
 
 

@@ -22,7 +22,15 @@ from config.model.expression import (
     Select,
 )
 from sidecar.expressions import library
-from sidecar.expressions.attributes import Key, Reader, Scope, constant, is_attribute, reader
+from sidecar.expressions.attributes import (
+    Key,
+    Reader,
+    Scope,
+    constant,
+    header_field_of,
+    is_attribute,
+    reader,
+)
 from sidecar.expressions.values import FAILED, Duration, Timestamp, Unsigned, equal, is_number
 from sidecar.stream_info import StreamInfo
 
@@ -211,6 +219,37 @@ def _in_list(node: Call, scope: Scope) -> Reader | None:
     )
 
 
+def _in(node: Call, scope: Scope) -> Reader | None:
+    return _in_headers(node, scope) or _in_list(node, scope)
+
+
+def _in_headers(node: Call, scope: Scope) -> Reader | None:
+    """`'name' in request.headers`."""
+    path = _path(node.arguments[1])
+    field = header_field_of(path) if path is not None else None
+    if field is None:
+        return None
+    name_of = compile_closure(node.arguments[0], scope)
+
+    def evaluate(info: StreamInfo) -> object:
+        name = name_of(info)
+        if name is FAILED:
+            return FAILED
+        return isinstance(name, str) and field(info, name) is not FAILED
+
+    return evaluate
+
+
+def _header_by_name(node: Call, scope: Scope) -> Reader | None:
+    """`request.headers[name]` with a name that is computed; one that is written down is an attribute path."""
+    path = _path(node.arguments[0])
+    field = header_field_of(path) if path is not None else None
+    if field is None:
+        return None
+    name_of = compile_closure(node.arguments[1], scope)
+    return lambda info: field(info, name) if isinstance(name := name_of(info), str) else FAILED
+
+
 #: (function, number of arguments, is it a method) -> builder; None: not this time.
 _CALLS: Final[dict[tuple[str, int, bool], Callable[[Call, Scope], Reader | None]]] = {
     ("_||_", 2, False): _or,
@@ -224,20 +263,32 @@ _CALLS: Final[dict[tuple[str, int, bool], Callable[[Call, Scope], Reader | None]
     ("_>_", 2, False): _binary(_ordering(operator.gt)),
     ("_>=_", 2, False): _binary(_ordering(operator.ge)),
     ("_+_", 2, False): _add_texts,
-    ("@in", 2, False): _in_list,
+    ("@in", 2, False): _in,
+    ("_[_]", 2, False): _header_by_name,
     ("startsWith", 1, True): _binary(_text_function(str.startswith)),
     ("endsWith", 1, True): _binary(_text_function(str.endswith)),
     ("contains", 1, True): _binary(_text_function(str.__contains__)),
 }
 
 
+def _of_headers(node: Call, scope: Scope) -> Reader | None:
+    if len(node.arguments) != 2 or node.target is not None:
+        return None
+    if node.function == "@in":
+        return _in_headers(node, scope)
+    return _header_by_name(node, scope) if node.function == "_[_]" else None
+
+
 # The library
 
 
 def _with_library(node: Node, scope: Scope) -> Reader:
-    variables = _Variables()
+    variables = _Variables(scope)
     program = library.load(variables.taken_from(node, frozenset()))
-    readers = tuple((name, reader(*path, scope)) for path, name in variables.names.items())
+    readers = (
+        *((name, reader(*path, scope)) for path, name in variables.names.items()),
+        *variables.closures,
+    )
 
     def evaluate(info: StreamInfo) -> object:
         values = {name: value for name, read in readers if (value := read(info)) is not FAILED}
@@ -249,8 +300,11 @@ def _with_library(node: Node, scope: Scope) -> Reader:
 class _Variables:
     """Puts a variable in the place of each attribute path, so that no more than its value is handed to the library."""
 
-    def __init__(self) -> None:
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
         self.names: dict[tuple[str, tuple[Key, ...]], str] = {}
+        #: what asks for a header field by its name, in any case: the library would look for the name as it stands
+        self.closures: list[tuple[str, Reader]] = []
 
     def taken_from(self, node: Node, bound: frozenset[str]) -> Node:
         """`bound`: names that a macro gives a value to."""
@@ -260,6 +314,10 @@ class _Variables:
         if isinstance(node, Select):
             return Select(self.taken_from(node.operand, bound), node.field, node.is_test)
         if isinstance(node, Call):
+            asks = _of_headers(node, self._scope) if not bound else None
+            if asks is not None:
+                self.closures.append((f"field_{len(self.closures)}", asks))
+                return Identifier(self.closures[-1][0])
             target = self.taken_from(node.target, bound) if node.target is not None else None
             return Call(node.function, self._all(node.arguments, bound), target)
         if isinstance(node, ListOf):

@@ -86,9 +86,14 @@ class TcpSink:
         self._dropped = dropped
         self._connection: TcpUpstream | None = None
         self._connecting = False
+        self._may_connect = True
         self._full = False
         self._waiting = b""
         self._closed = False
+
+    def begin_flush(self) -> None:
+        """One attempt to connect for each flush: what is counted of a failed one is itself something to send."""
+        self._may_connect = True
 
     def send(self, lines: Iterable[bytes]) -> None:
         data = b"".join([line + b"\n" for line in lines])
@@ -102,9 +107,10 @@ class TcpSink:
 
     def _connect(self) -> None:
         cluster = self._clusters.get(self._name)
-        if self._connecting or self._closed or cluster is None:
+        if self._connecting or self._closed or cluster is None or not self._may_connect:
             return
         self._connecting = True
+        self._may_connect = False
         cluster.new_connection(LbContext(), self)
 
     def close(self) -> None:
@@ -173,6 +179,9 @@ class StatsSinks:
     def flush(self) -> Iterator[None]:
         """Send counters and gauges, some of them at each step."""
         sinks: list[StatsdSink] = [*self._sinks]
+        for sink in self._sinks:
+            if isinstance(sink, TcpSink):
+                sink.begin_flush()
         return self._deltas.flush(self._store, sinks)
 
     def close(self) -> None:

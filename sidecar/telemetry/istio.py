@@ -51,6 +51,8 @@ _SPECIAL_CLUSTERS: Final = frozenset(
 #: Where TCP goes that no service of the mesh matches.
 _UNMATCHED_CLUSTERS: Final = frozenset({"BlackHoleCluster", "PassthroughCluster"})
 
+#: The longest name that DNS has, and a port: a client's longer one is cut, for series live long.
+_MAX_HOST_BYTES: Final = 259
 #: What is remembered; beyond this many everything is forgotten and computed again.
 _MAX_REMEMBERED: Final = 4096
 
@@ -330,7 +332,8 @@ class LabelRules:
         """(service_host, service_name, service_namespace); what is not known is empty."""
         host = name = ""
         if self._use_host_header and stream.request_headers is not None:
-            host = name = stream.request_headers.authority.decode("utf-8", "replace")
+            authority = stream.request_headers.authority[:_MAX_HOST_BYTES]
+            host = name = authority.decode("utf-8", "replace")
         special = _ROUTE_NAMES.get(stream.route_name)
         if special is not None:
             return host, special, ""

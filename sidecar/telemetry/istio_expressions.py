@@ -86,12 +86,16 @@ class ConfiguredExpressions:
         return tuple([each.on_the_way(stream) for each in self._values])
 
 
+#: A client may choose what an expression reads, and series live long.
+_MAX_LABEL_CHARACTERS: Final = 1024
+
+
 def _printer(expression: Expression) -> _Print:
     text_of = expression.text
 
     def read(info: StreamInfo) -> str:
         text = text_of(info)
-        return UNKNOWN if text is None else text
+        return UNKNOWN if text is None else text[:_MAX_LABEL_CHARACTERS]
 
     return read
 

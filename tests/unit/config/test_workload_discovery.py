@@ -112,6 +112,13 @@ workloads:
     ]
 
 
+def test_an_address_that_stands_for_an_ipv4_one() -> None:
+    text = "workloads: [{name: a, namespace: n1, addresses: ['::ffff:10.0.0.1']}, {name: a, namespace: n2, addresses: [10.0.0.1]}]"
+    assert problems_of(text) == [
+        "w.yaml:1:108: workloads[1].addresses[0]: 10.0.0.1 is the address of 'a' too"
+    ]
+
+
 def test_nobody_shares_a_name_or_an_address() -> None:
     text = "workloads: [{name: a, addresses: ['::1']}, {name: b, addresses: ['0::1']}, {name: a, addresses: ['::2']}]"
     assert problems_of(text) == [

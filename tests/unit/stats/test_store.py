@@ -94,6 +94,15 @@ def test_rejected_stats_count_but_are_not_listed() -> None:
     assert list(store) == []
 
 
+def test_values_of_rejected_histograms_go_nowhere() -> None:
+    store = Store(rejects=lambda name: name.startswith("a."))
+    told: list[str] = []
+    store.watch_histograms(lambda histogram, value: told.append(histogram.name))
+    store.root.histogram("a.x").record(1)
+    store.root.histogram("b").record(1)
+    assert told == ["b"]
+
+
 def test_find() -> None:
     store = Store()
     stats = [

@@ -286,3 +286,14 @@ def test_an_upgrade_that_nobody_can_ask_for_is_warned_of(kind: str) -> None:
     assert [(each.path.rpartition("typed_config.")[2], each.reason) for each in warnings] == [
         ("upgrade_configs[0].upgrade_type", f"'{kind}' is no protocol that a request can ask for")
     ]
+
+
+@pytest.mark.parametrize("label", ["", "a-b", "1a", "le", "quantile"])
+def test_a_label_that_would_make_the_page_unreadable_is_left_out(label: str) -> None:
+    value = f'{{metrics: [{{dimensions: {{"{label}": request.host, ok: request.host}}}}]}}'
+    stats = typed_struct("type.googleapis.com/stats.PluginConfig", value)
+    parsed = parse(http(filters=f"[{stats}, {ROUTER}]"))
+    (spec, *_) = manager(filters=f"[{stats}, {ROUTER}]").http_filters
+    assert isinstance(spec.spec, IstioStatsSpec)
+    assert spec.spec.metrics[0].dimensions == (("ok", "request.host"),)
+    assert [each.reason for each in parsed.warnings] == ["left out: not the name of a label"]

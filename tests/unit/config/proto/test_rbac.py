@@ -52,6 +52,14 @@ PER_ROUTE = f'"@type": {EXTENSIONS}filters.http.rbac.v3.RBACPerRoute'
 FILTER_CONFIG = '"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig'
 
 
+TRUE = "{const_expr: {bool_value: true}}"
+COMPREHENSION = (
+    f"{{comprehension_expr: {{iter_var: a, accu_var: b, iter_range: {{list_expr: {{}}}}, accu_init: {TRUE}, "
+    f"loop_condition: {TRUE}, loop_step: {TRUE}, result: {TRUE}}}}}"
+)
+MATCHES = "{call_expr: {function: matches, target: {ident_expr: {name: a}}, args: [{const_expr: {string_value: '('}}]}}"
+
+
 def filters(fields: str) -> str:
     """An RBAC filter and the router; `fields` in YAML's flow style."""
     typed = f'{{"@type": {EXTENSIONS}filters.http.rbac.v3.RBAC, {fields}}}'
@@ -211,6 +219,12 @@ def test_conditions(more: str) -> None:
             "did you mean 'io.istio.peer_principal'",
         ),
         (policy(more=", condition: {call_expr: {function: f, args: [{}]}}"), "condition", "an expression is empty"),
+        (policy(more=", condition: {call_expr: {function: f}}"), "condition", "there is no function f of 0 operands"),
+        (policy(more=", condition: {call_expr: {function: _&&_, args: [{const_expr: {bool_value: true}}]}}"), "condition", "of 1 operands"),
+        (policy(more=", condition: {struct_expr: {message_name: Foo}}"), "condition", "a message is not allowed"),
+        (policy(more=f", condition: {COMPREHENSION}"), "condition", "a macro over a list or map is not allowed"),
+        (policy(more=f", condition: {MATCHES}"), "condition", "bad regular expression '('"),
+        (policy(more=f", condition: {CONDITION}, cel_config: {{enable_string_functions: true}}"), "enable_string_functions", "refused"),
         ("matcher: {}", "matcher", "policies are given as rules"),
         ("rules: {action: 7}", "action", ""),
     ],

@@ -99,6 +99,7 @@ def test_match(flow: str, expected: RouteMatch) -> None:
             HeaderMatcher("d", StringMatcher(StringMatchKind.REGEX, "a")),
         ),
         ("{name: e, exact_match: x}", HeaderMatcher("e", StringMatcher(StringMatchKind.EXACT, "x"))),
+        ("{name: e, exact_match: ''}", HeaderMatcher("e", present=True)),
         ("{name: f, prefix_match: x}", HeaderMatcher("f", StringMatcher(StringMatchKind.PREFIX, "x"))),
         ("{name: g, suffix_match: x}", HeaderMatcher("g", StringMatcher(StringMatchKind.SUFFIX, "x"))),
         ("{name: h, contains_match: x}", HeaderMatcher("h", StringMatcher(StringMatchKind.CONTAINS, "x"))),

@@ -191,6 +191,18 @@ class TestTcp:
         assert b"envoy.a:0|c\n" in connection.written
         assert b"envoy.a:1|c\n" not in connection.written
 
+    def test_what_a_failure_counts_is_no_reason_to_connect_again(self, fixture: Fixture) -> None:
+        """Each failed connection is itself a value to send."""
+        histogram = fixture.store.root.histogram("cluster.statsd.upstream_cx_length_ms")
+        fixture.flush()
+        for _ in range(5):
+            fixture.cluster.asked[-1].on_tcp_failure(UpstreamFailure.CONNECT_FAILURE, "", cast(Any, None))
+            histogram.record(1)
+            fixture.loop.turn()
+        assert len(fixture.cluster.asked) == 1
+        fixture.flush()
+        assert len(fixture.cluster.asked) == 2
+
     def test_a_full_connection_and_a_full_queue_drop(
         self, fixture: Fixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -155,6 +155,13 @@ def test_odd_host_header_is_printable() -> None:
     assert label(values, "destination_service").encode("utf-8")
 
 
+def test_a_client_cannot_make_long_labels() -> None:
+    stream = new_stream()
+    stream.request_headers = Headers.request(b"GET", b"/", b"a" * 40_000, [])
+    values = source_rules(Store()).http(stream).values
+    assert label(values, "destination_service") == "a" * 259
+
+
 def test_connection_peer_comes_before_the_streams() -> None:
     stream = new_stream()
     stream.upstream_peer = PeerMetadata(workload="stream")

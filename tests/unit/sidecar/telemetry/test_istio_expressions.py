@@ -46,6 +46,14 @@ def test_an_exception_while_a_request_is_reported_is_unknown(ended: bool) -> Non
     assert expressions.values(stream, ended) == ("unknown",)
 
 
+def test_a_client_cannot_make_long_labels() -> None:
+    expressions = ConfiguredExpressions(NODE)
+    expressions.add_label("request.host")
+    stream = new_stream()
+    stream.request_headers = Headers.request(b"GET", b"/", b"a" * 40_000, [])
+    assert expressions.labels(stream, True) == ("a" * 1024,)
+
+
 @pytest.mark.parametrize("ended", [True, False])
 def test_types_are_compared_without_an_exception(ended: bool) -> None:
     expressions = ConfiguredExpressions(NODE)
