@@ -24,8 +24,8 @@ from protocols.peer_metadata import (
     PeerMetadata,
     peer_from_struct,
     serialize_struct,
-    varint,
 )
+from protocols.protobuf import delimited
 
 MAGIC: Final = 0x3D230467
 _HEADER: Final = BinaryFormat(">II")
@@ -70,7 +70,7 @@ def build_frame(peer: PeerMetadata, node_id: str, dialect: Dialect = Dialect.V1_
     if node_id:
         outer[_ID_KEY] = node_id
     value = serialize_struct(outer)
-    blob = b"\x0a" + varint(len(_TYPE_URL)) + _TYPE_URL + b"\x12" + varint(len(value)) + value
+    blob = delimited(1, _TYPE_URL) + delimited(2, value)
     return _HEADER.pack(MAGIC, len(blob)) + blob
 
 

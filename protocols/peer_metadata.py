@@ -18,6 +18,8 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct, Value
 
+from protocols.protobuf import delimited
+
 METADATA_HEADER: Final = b"x-envoy-peer-metadata"
 METADATA_ID_HEADER: Final = b"x-envoy-peer-metadata-id"
 
@@ -298,8 +300,7 @@ def serialize_struct(struct: Mapping[str, object]) -> bytes:
     """
     entries = {key.encode("utf-8", "surrogatepass"): value for key, value in struct.items()}
     return b"".join(
-        _counted(0x0A, _counted(0x0A, key) + _counted(0x12, _value_bytes(entries[key])))
-        for key in sorted(entries)
+        delimited(1, delimited(1, key) + delimited(2, _value_bytes(entries[key]))) for key in sorted(entries)
     )
 
 
@@ -310,29 +311,14 @@ def _value_bytes(value: object) -> bytes:
     if isinstance(value, bool):
         return b"\x20\x01" if value else b"\x20\x00"
     if isinstance(value, str):
-        return _counted(0x1A, value.encode("utf-8", "surrogatepass"))
+        return delimited(3, value.encode("utf-8", "surrogatepass"))
     if isinstance(value, Mapping):
-        return _counted(0x2A, serialize_struct(value))
+        return delimited(5, serialize_struct(value))
     if isinstance(value, int | float):
         return b"\x11" + pack("<d", float(value))
     if isinstance(value, Iterable):
-        return _counted(0x32, b"".join(_counted(0x0A, _value_bytes(item)) for item in value))
+        return delimited(6, b"".join(delimited(1, _value_bytes(item)) for item in value))
     raise TypeError(f"not a Struct value: {type(value).__name__}")
-
-
-def _counted(tag: int, data: bytes) -> bytes:
-    """A length-delimited field with a one-byte tag."""
-    return bytes((tag,)) + varint(len(data)) + data
-
-
-def varint(number: int) -> bytes:
-    """Protobuf's base 128 varint of a number that is not negative."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 # HTTP headers

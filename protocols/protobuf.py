@@ -38,3 +38,10 @@ def fixed32(field: int, value: int) -> bytes:
 def number(field: int, value: int) -> bytes:
     """A number that is not negative, or an enum."""
     return varint(field << 3 | _VARINT) + varint(value)
+
+
+def utf8(value: bytes) -> bytes:
+    """What a string may hold: bytes that are no UTF-8 become `!`, as in Envoy."""
+    if value.isascii():
+        return value
+    return value.decode("utf-8", "replace").replace("\ufffd", "!").encode()

@@ -36,7 +36,7 @@ from config.proto.core import (
 from config.proto.fields import declare
 from config.proto.http2 import translate_http2_options
 from config.proto.path import Path
-from config.proto.route import translate_route_configuration, warn_of_upgrade_type
+from config.proto.route import translate_route_configuration, translate_upgrades
 from config.proto.tracing import translate_tracing
 from config.proto.typed_config import ExtensionTable
 
@@ -197,17 +197,6 @@ def translate_http1_options(msg: Any, at: Path) -> Http1Options:
     )
 
 
-def _translate_upgrades(messages: Any, at: Path) -> tuple[UpgradeConfig, ...]:
-    configs: list[UpgradeConfig] = []
-    for index, message in enumerate(messages):
-        kind = message.upgrade_type.lower()
-        if any(config.upgrade_type == kind for config in configs):
-            at.index(index).field("upgrade_type").error(f"'{message.upgrade_type}' is configured twice")
-        warn_of_upgrade_type(kind, at.index(index))
-        configs.append(UpgradeConfig(kind, wrapped_bool(message, "enabled", True)))
-    return tuple(configs)
-
-
 def _translate_client_cert_details(msg: Any) -> SetCurrentClientCertDetails:
     return SetCurrentClientCertDetails(
         subject=wrapped_bool(msg, "subject", False), cert=msg.cert, chain=msg.chain, dns=msg.dns, uri=msg.uri
@@ -325,7 +314,10 @@ def translate_http_connection_manager(msg: Any, at: Path) -> HttpConnectionManag
         strip_matching_host_port=msg.strip_matching_host_port,
         strip_any_host_port=msg.strip_any_host_port,
         strip_trailing_host_dot=msg.strip_trailing_host_dot,
-        upgrade_configs=_translate_upgrades(msg.upgrade_configs, at.field("upgrade_configs")),
+        upgrade_configs=tuple(
+            UpgradeConfig(kind, enabled)
+            for kind, enabled in translate_upgrades(msg.upgrade_configs, at.field("upgrade_configs")).items()
+        ),
         request_id=_translate_request_id(msg, at),
         tracing=_optional_tracing(msg, at),
         access_log=translate_access_logs(msg.access_log, at.field("access_log")),

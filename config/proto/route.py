@@ -267,19 +267,16 @@ def _optional_retry_policy(message: Any, at: Path) -> RetryPolicy | None:
     return translate_retry_policy(message.retry_policy, at.field("retry_policy"))
 
 
-def warn_of_upgrade_type(kind: str, at: Path) -> None:
-    """A type that no request can name. Envoy takes it in silence."""
-    if not is_token(kind):
-        at.field("upgrade_type").warning(f"'{kind}' is no protocol that a request can ask for")
-
-
-def _translate_upgrades(configs: Any, at: Path) -> dict[str, bool]:
+def translate_upgrades(configs: Any, at: Path) -> dict[str, bool]:
+    """Lower-case type -> enabled, of a route or of a connection manager."""
     upgrades: dict[str, bool] = {}
     for index, config in enumerate(configs):
         kind = config.upgrade_type.lower()
+        type_at = at.index(index).field("upgrade_type")
         if kind in upgrades:
-            at.index(index).field("upgrade_type").error(f"'{config.upgrade_type}' is configured twice")
-        warn_of_upgrade_type(kind, at.index(index))
+            type_at.error(f"'{config.upgrade_type}' is configured twice")
+        if not is_token(kind):  # Envoy takes it in silence
+            type_at.warning(f"'{kind}' is no protocol that a request can ask for")
         upgrades[kind] = wrapped_bool(config, "enabled", True)
     return upgrades
 
@@ -337,7 +334,7 @@ def translate_route_action(msg: Any, at: Path, check: ClusterCheck = ClusterChec
         append_x_forwarded_host=msg.append_x_forwarded_host,
         priority=enum_of(RoutingPriority, msg.priority),
         retry_policy=_optional_retry_policy(msg, at),
-        upgrade_configs=_translate_upgrades(msg.upgrade_configs, at.field("upgrade_configs")),
+        upgrade_configs=translate_upgrades(msg.upgrade_configs, at.field("upgrade_configs")),
         connect_config=_connect_config(msg.upgrade_configs, at.field("upgrade_configs")),
         metadata_match=optional_metadata(msg, "metadata_match", at),
     )

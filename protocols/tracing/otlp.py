@@ -11,7 +11,7 @@ from typing import Final
 
 from protocols.grpc.status import GrpcStatus
 from protocols.protobuf import delimited, fixed32, fixed64, number
-from protocols.tracing.span import TRACE_ID_DIGITS, SpanKind, SpanRecord
+from protocols.tracing.span import SpanKind, SpanRecord, long_trace_id
 
 CONTENT_TYPE: Final = b"application/x-protobuf"
 EXPORT_PATH: Final = b"/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -46,7 +46,7 @@ def encode_span(span: SpanRecord) -> bytes:
     context = span.context
     flags = _SAMPLED | _HAS_IS_REMOTE | (_IS_REMOTE if span.remote_parent else 0)
     parts = [
-        delimited(1, bytes.fromhex(context.trace_id.zfill(TRACE_ID_DIGITS))),
+        delimited(1, bytes.fromhex(long_trace_id(context.trace_id))),
         delimited(2, bytes.fromhex(context.span_id)),
     ]
     if context.state:

@@ -9,6 +9,11 @@ SPAN_ID_DIGITS: Final = 16
 TRACE_ID_DIGITS: Final = 32
 
 
+def long_trace_id(trace_id: str) -> str:
+    """With all 32 digits, where B3 has 16."""
+    return trace_id.zfill(TRACE_ID_DIGITS)
+
+
 class SpanKind(enum.IntEnum):
     """With the numbers of OTLP."""
 

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from protocols.http.headers import Headers
-from protocols.tracing.span import TRACE_ID_DIGITS, SpanContext
+from protocols.tracing.span import SpanContext, long_trace_id
 
 TRACEPARENT: Final = b"traceparent"
 TRACESTATE: Final = b"tracestate"
@@ -61,7 +61,7 @@ def _state(headers: Headers) -> str:
 def inject(headers: Headers, context: SpanContext) -> None:
     """Tell the next hop. A trace id of 16 digits is filled with zeros."""
     flags = "01" if context.sampled else "00"
-    trace_id = context.trace_id.zfill(TRACE_ID_DIGITS)
+    trace_id = long_trace_id(context.trace_id)
     headers.set(TRACEPARENT, f"00-{trace_id}-{context.span_id}-{flags}".encode())
     if context.state:
         headers.set(TRACESTATE, context.state.encode("latin-1"))

@@ -51,6 +51,9 @@ class DatagramSink:
         self._socket = socket.socket(_family_of(address), socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
+    def begin_flush(self) -> None:
+        """There is nothing to connect."""
+
     def send(self, lines: Iterable[bytes]) -> None:
         self._datagrams.pack(lines)
 
@@ -180,8 +183,7 @@ class StatsSinks:
         """Send counters and gauges, some of them at each step."""
         sinks: list[StatsdSink] = [*self._sinks]
         for sink in self._sinks:
-            if isinstance(sink, TcpSink):
-                sink.begin_flush()
+            sink.begin_flush()
         return self._deltas.flush(self._store, sinks)
 
     def close(self) -> None:

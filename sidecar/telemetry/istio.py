@@ -456,14 +456,15 @@ def _calling_peer(side: str, peer: _Peer, peer_principal: str) -> tuple[str, ...
     )
 
 
-def _destination_values(
+def _called_here(
     local: LocalWorkload,
     peer: _Peer,
     peer_principal: str,
     local_principal: str,
     service: tuple[str, str, str],
 ) -> tuple[str, ...]:
-    host, name, _namespace = service
+    """The caller is the peer, the destination is this proxy's workload; `service` (host, name, namespace) as it is."""
+    host, name, namespace = service
     return (
         *_calling_peer("destination", peer, peer_principal),
         local.workload,
@@ -471,13 +472,25 @@ def _destination_values(
         local_principal or UNKNOWN,
         local.app,
         local.version,
-        host or local.canonical_name,
+        host,
         local.canonical_name,
         local.canonical_revision,
-        name or local.canonical_name,
-        local.namespace,
+        name,
+        namespace,
         local.cluster,
     )
+
+
+def _destination_values(
+    local: LocalWorkload,
+    peer: _Peer,
+    peer_principal: str,
+    local_principal: str,
+    service: tuple[str, str, str],
+) -> tuple[str, ...]:
+    host, name, _ = service
+    own = host or local.canonical_name, name or local.canonical_name, local.namespace
+    return _called_here(local, peer, peer_principal, local_principal, own)
 
 
 def _gateway_values(
@@ -489,20 +502,8 @@ def _gateway_values(
 ) -> tuple[str, ...]:
     """A gateway is the destination of its callers; the service they want is behind it."""
     host, name, namespace = service
-    return (
-        *_calling_peer("destination", peer, peer_principal),
-        local.workload,
-        local.namespace,
-        local_principal or UNKNOWN,
-        local.app,
-        local.version,
-        host or UNKNOWN,
-        local.canonical_name,
-        local.canonical_revision,
-        name or UNKNOWN,
-        namespace or UNKNOWN,
-        local.cluster,
-    )
+    behind = host or UNKNOWN, name or UNKNOWN, namespace or UNKNOWN
+    return _called_here(local, peer, peer_principal, local_principal, behind)
 
 
 def _waypoint_values(

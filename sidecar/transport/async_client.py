@@ -13,13 +13,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from protocols.http.headers import Headers
+
 if TYPE_CHECKING:
-    from config.model.services import GrpcServiceSpec
-    from protocols.http.headers import Headers
+    from config.model.services import GrpcServiceSpec, HttpServiceSpec
 
 #: The longest body of an HTTP answer, and the longest gRPC message, unless something else is said.
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+
+
+def post_head(service: HttpServiceSpec, *fields: tuple[bytes, bytes]) -> Headers:
+    """The head of a POST to a service; its configured headers replace `fields`."""
+    headers = Headers.request(b"POST", service.path.encode(), service.authority.encode(), fields)
+    for name, value in service.headers:
+        headers.set(name.lower().encode(), value.encode())
+    return headers
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from sidecar.telemetry.exports import Exports
+
 if TYPE_CHECKING:
     from protocols.tracing.span import SpanRecord
     from sidecar.transport.timers import Cancellable, Timers
@@ -28,9 +30,8 @@ class Exporter:
         self._min_flush_spans = min_flush_spans
         self._max_waiting = max(max_waiting, 1)
         self._waiting: list[bytes] = []
-        self._in_flight = 0
+        self._under_way = Exports(MAX_IN_FLIGHT)
         self._timer: Cancellable | None = None
-        self._on_idle: Callable[[], None] | None = None
         self._arm()
 
     def add(self, record: SpanRecord) -> None:
@@ -45,31 +46,25 @@ class Exporter:
 
     def flush(self) -> None:
         """Send what waits, unless the collector is too far behind."""
-        if self._waiting and self._in_flight < MAX_IN_FLIGHT:
+        if self._waiting and self._under_way.begin():
             spans, self._waiting = self._waiting, []
-            self._in_flight += 1
             self.export(spans)
 
     def done(self) -> None:
         """For the subclass: an export is over, well or not."""
-        self._in_flight -= 1
-        if self._on_idle is not None:
+        self._under_way.end()
+        if self._under_way.is_closing:
             self.flush()
-            self._tell_idle()
+            self._under_way.tell_idle()
 
     def close(self, on_idle: Callable[[], None]) -> None:
         """The end: send what waits; `on_idle` is told when nothing is under way any more, maybe at once."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._on_idle = on_idle
+        self._under_way.close(on_idle)
         self.flush()
-        self._tell_idle()
-
-    def _tell_idle(self) -> None:
-        if not self._in_flight and self._on_idle is not None:
-            on_idle, self._on_idle = self._on_idle, None
-            on_idle()
+        self._under_way.tell_idle()
 
     def _arm(self) -> None:
         self._timer = self._timers.after(self._flush_interval_s, self._on_timer)

@@ -14,6 +14,7 @@ from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
 from sidecar.telemetry.tracing.exporter import Exporter
 from sidecar.telemetry.tracing.identifiers import Identifiers
 from sidecar.telemetry.tracing.span import Span
+from sidecar.transport.async_client import post_head
 from sidecar.version import VERSION
 from stats.filter_families import OpenTelemetryTracerStats
 
@@ -105,14 +106,9 @@ class OtlpExporter(Exporter):
             self._client.unary(self._grpc, otlp.EXPORT_PATH, body, self)
         elif self._http is not None:
             http = self._http
-            headers = Headers.request(
-                b"POST",
-                http.path.encode(),
-                http.authority.encode(),
-                [(names.CONTENT_TYPE, otlp.CONTENT_TYPE), (names.USER_AGENT, _USER_AGENT.encode())],
+            headers = post_head(
+                http, (names.CONTENT_TYPE, otlp.CONTENT_TYPE), (names.USER_AGENT, _USER_AGENT.encode())
             )
-            for name, value in http.headers:
-                headers.set(name.encode(), value.encode())
             self._client.request(http.cluster_name, headers, body, self, timeout_s=http.timeout_s)
         else:
             self.done()

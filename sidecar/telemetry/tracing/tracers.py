@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from config.model.tracing import TracerSpec, ZipkinSpec
+from sidecar.telemetry.exports import close_all
 from sidecar.telemetry.tracing.opentelemetry import OpenTelemetryTracer
 from sidecar.telemetry.tracing.zipkin import ZipkinTracer
 
@@ -37,18 +36,4 @@ class Tracers:
 
     async def close(self, timeout_s: float) -> None:
         """Send what waits, and wait for the collectors, `timeout_s` at most."""
-        busy = len(self._tracers)
-        if not busy:
-            return
-        idle = asyncio.Event()
-
-        def on_idle() -> None:
-            nonlocal busy
-            busy -= 1
-            if not busy:
-                idle.set()
-
-        for tracer in self._tracers.values():
-            tracer.exporter.close(on_idle)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(idle.wait(), timeout_s)
+        await close_all([tracer.exporter.close for tracer in self._tracers.values()], timeout_s)

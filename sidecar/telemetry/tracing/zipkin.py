@@ -16,6 +16,7 @@ from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
 from sidecar.telemetry.tracing.exporter import Exporter
 from sidecar.telemetry.tracing.identifiers import Identifiers
 from sidecar.telemetry.tracing.span import Span
+from sidecar.transport.async_client import post_head
 from stats.filter_families import ZipkinTracerStats
 
 if TYPE_CHECKING:
@@ -112,11 +113,7 @@ class ZipkinExporter(Exporter):
     def export(self, spans: list[bytes]) -> None:
         self._stats.spans_sent.add(len(spans))
         collector = self._collector
-        headers = Headers.request(
-            b"POST", collector.path.encode(), collector.authority.encode(), [(names.CONTENT_TYPE, _JSON)]
-        )
-        for name, value in collector.headers:
-            headers.set(name.encode(), value.encode())
+        headers = post_head(collector, (names.CONTENT_TYPE, _JSON))
         body = zipkin.encode(spans)
         self._client.request(collector.cluster_name, headers, body, self, timeout_s=self._timeout_s)
 

@@ -5,7 +5,7 @@ from google.protobuf import struct_pb2, wrappers_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.protobuf import delimited, fixed32, fixed64, number, varint
+from protocols.protobuf import delimited, fixed32, fixed64, number, utf8, varint
 
 
 @given(st.integers(0, 2**64 - 1))
@@ -36,3 +36,11 @@ def test_fixed_numbers_are_little_endian() -> None:
 @given(st.integers(0, 2**64 - 1))
 def test_fields_that_are_numbers_read_back(value: int) -> None:
     assert wrappers_pb2.UInt64Value.FromString(number(1, value)).value == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(b"", ""), (b"a", "a"), ("é".encode(), "é"), (b"a\xffb", "a!b"), (b"\xed\xa0\x80", "!!!")],
+)
+def test_texts_are_utf8(value: bytes, text: str) -> None:
+    assert utf8(value).decode() == text

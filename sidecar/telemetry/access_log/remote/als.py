@@ -14,7 +14,7 @@ from google.protobuf import json_format, struct_pb2
 from config.model.access_log import GrpcAccessLogSpec
 from config.model.core import Address, Node, PipeAddress, SocketAddress
 from protocols.http.headers import Headers
-from protocols.protobuf import delimited
+from protocols.protobuf import delimited, utf8
 from protocols.tls.certificate import PeerCertificate
 from sidecar.stream_info import ResponseFlag, StreamInfo, TlsInfo
 from sidecar.telemetry.access_log import byte_counts
@@ -246,8 +246,7 @@ def _fill_headers(target: Any, headers: Headers, names: tuple[bytes, ...]) -> No
 
 
 def _utf8(value: bytes | None) -> str:
-    """Protobuf's strings are UTF-8: what is not becomes `!`, as in Envoy."""
-    return value.decode("utf-8", "replace").replace("\ufffd", "!") if value else ""
+    return utf8(value).decode() if value else ""
 
 
 def _text(value: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 from config.model.access_log import GrpcAccessLogSpec, OpenTelemetryAccessLogSpec
@@ -18,6 +16,7 @@ from sidecar.telemetry.access_log.remote.otlp import (
     compile_request,
 )
 from sidecar.telemetry.access_log.remote.senders import CallSender, HttpSender, StreamSender
+from sidecar.telemetry.exports import close_all
 from stats.families import RemoteAccessLogStats
 
 if TYPE_CHECKING:
@@ -92,18 +91,4 @@ class RemoteAccessLogs:
 
     async def close(self, timeout_s: float) -> None:
         """Send what waits, and wait for the services, `timeout_s` at most."""
-        busy = len(self._made)
-        if not busy:
-            return
-        idle = asyncio.Event()
-
-        def on_idle() -> None:
-            nonlocal busy
-            busy -= 1
-            if not busy:
-                idle.set()
-
-        for _, access_logger in self._made:
-            access_logger.close(on_idle)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(idle.wait(), timeout_s)
+        await close_all([access_logger.close for _, access_logger in self._made], timeout_s)

@@ -12,7 +12,8 @@ from typing import Final, Protocol, TypeAlias
 
 from config.model.access_log import OpenTelemetryAccessLogSpec
 from config.model.core import Node
-from protocols.protobuf import delimited, fixed64
+from protocols.protobuf import delimited, fixed64, utf8
+from protocols.tracing.span import long_trace_id
 from sidecar.stream_info import StreamInfo, Trace
 from sidecar.telemetry.access_log.format import Renderer, compile_format
 from sidecar.telemetry.access_log.json_values import quote
@@ -67,7 +68,8 @@ class Protobuf:
         parts += self._key_values(6, attributes)
         if trace is not None:
             parts.append(
-                delimited(9, bytes.fromhex(_long_id(trace))) + delimited(10, bytes.fromhex(trace.span_id))
+                delimited(9, bytes.fromhex(long_trace_id(trace.trace_id)))
+                + delimited(10, bytes.fromhex(trace.span_id))
             )
         return b"".join(parts)
 
@@ -104,7 +106,7 @@ class Json:
         if attributes:
             parts.append(b'"attributes":%b' % self._key_values(attributes))
         if trace is not None:
-            parts.append(f'"traceId":"{_long_id(trace)}","spanId":"{trace.span_id}"'.encode())
+            parts.append(f'"traceId":"{long_trace_id(trace.trace_id)}","spanId":"{trace.span_id}"'.encode())
         return b"{%b}" % b",".join(parts)
 
     def request(self, resource: list[tuple[str, bytes]], records: list[bytes]) -> bytes:
@@ -118,10 +120,6 @@ class Json:
         return b"[%b]" % b",".join(
             [b'{"key":%b,"value":%b}' % (quote(key.encode()), value) for key, value in pairs]
         )
-
-
-def _long_id(trace: Trace) -> str:
-    return trace.trace_id.zfill(32)
 
 
 def compile_record(spec: OpenTelemetryAccessLogSpec, encoding: Encoding, node: Node) -> _Render:
@@ -151,14 +149,7 @@ def _compile(value: object, encoding: Encoding, compile_text: Callable[[str], Re
         items = [_compile(each, encoding, compile_text) for each in value]
         return lambda info: encoding.array([each(info) for each in items])
     render = compile_text(str(value))
-    return lambda info: encoding.text(_utf8(render(info)))
-
-
-def _utf8(value: bytes) -> bytes:
-    """Strings of protobuf are UTF-8: what is not becomes `!`, as in Envoy."""
-    if value.isascii():
-        return value
-    return value.decode("utf-8", "replace").replace("\ufffd", "!").encode()
+    return lambda info: encoding.text(utf8(render(info)))
 
 
 def compile_request(

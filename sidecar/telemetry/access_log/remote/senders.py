@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from protocols.grpc.status import GrpcStatus
+from protocols.http import names
 from protocols.http.headers import Headers
-from sidecar.transport.async_client import AsyncClient, GrpcStream, RequestFailure
+from sidecar.telemetry.exports import Exports
+from sidecar.transport.async_client import AsyncClient, GrpcStream, RequestFailure, post_head
 from stats.families import RemoteAccessLogStats
 
 logger = logging.getLogger(__name__)
@@ -79,63 +82,66 @@ class StreamSender:
             self._on_idle()
 
 
-class _Calls:
-    """Counts the batches that are under way."""
+class _Batch:
+    """One that is under way. Implements `UnaryCallbacks` and `RequestCallbacks`."""
 
-    def __init__(self, stats: RemoteAccessLogStats) -> None:
-        self.stats: Final = stats
-        self.in_flight = 0
-        self._on_idle: Callable[[], None] | None = None
+    __slots__ = ("_count", "_sender")
 
-    def begin(self) -> bool:
-        if self.in_flight >= MAX_IN_FLIGHT:
-            return False
-        self.in_flight += 1
-        return True
-
-    def end(self, count: int, problem: str) -> None:
-        self.in_flight -= 1
-        if problem:
-            self.stats.grpc_entries_flush_failed.add(count)
-            logger.debug("%d access log entries are lost: %s", count, problem)
-        else:
-            self.stats.grpc_entries_flushed.add(count)
-        self._tell_idle()
-
-    def close(self, on_idle: Callable[[], None]) -> None:
-        self._on_idle = on_idle
-        self._tell_idle()
-
-    def _tell_idle(self) -> None:
-        if not self.in_flight and self._on_idle is not None:
-            on_idle, self._on_idle = self._on_idle, None
-            on_idle()
-
-
-class _Call:
-    """One batch. Implements `UnaryCallbacks` and `RequestCallbacks`."""
-
-    __slots__ = ("_calls", "_count")
-
-    def __init__(self, calls: _Calls, count: int) -> None:
-        self._calls = calls
+    def __init__(self, sender: _BatchSender, count: int) -> None:
+        self._sender = sender
         self._count = count
 
     def on_reply(self, message: bytes) -> None:
-        self._calls.end(self._count, "")
+        self._sender.end(self._count, "")
 
     def on_call_failed(self, status: int, message: str) -> None:
-        self._calls.end(self._count, f"gRPC status {status} {message}")
+        self._sender.end(self._count, f"gRPC status {status} {message}")
 
     def on_response(self, headers: Headers, body: bytes) -> None:
-        self._calls.end(self._count, "" if headers.status == _OK else f"HTTP status {headers.status}")
+        self._sender.end(self._count, "" if headers.status == _OK else f"HTTP status {headers.status}")
 
     def on_failure(self, failure: RequestFailure) -> None:
-        self._calls.end(self._count, failure.details)
+        self._sender.end(self._count, failure.details)
 
 
-class CallSender:
-    """A gRPC call for each batch. Implements `Sender`."""
+class _BatchSender(ABC):
+    """A request for each batch, some at once. Implements `Sender`."""
+
+    def __init__(
+        self, client: AsyncClient, message: Callable[[list[bytes]], bytes], stats: RemoteAccessLogStats
+    ) -> None:
+        self._client = client
+        self._message = message
+        self._stats = stats
+        self._under_way = Exports(MAX_IN_FLIGHT)
+
+    def send(self, entries: list[bytes]) -> bool:
+        if not self._under_way.begin():
+            return False
+        self._ask(self._message(entries), _Batch(self, len(entries)))
+        return True
+
+    @abstractmethod
+    def _ask(self, message: bytes, batch: _Batch) -> None:
+        """Send it; `batch` is told how it ends."""
+
+    def end(self, count: int, problem: str) -> None:
+        """A batch of so many entries is over; `problem` "": it was taken."""
+        self._under_way.end()
+        if problem:
+            self._stats.grpc_entries_flush_failed.add(count)
+            logger.debug("%d access log entries are lost: %s", count, problem)
+        else:
+            self._stats.grpc_entries_flushed.add(count)
+        self._under_way.tell_idle()
+
+    def close(self, on_idle: Callable[[], None]) -> None:
+        self._under_way.close(on_idle)
+        self._under_way.tell_idle()
+
+
+class CallSender(_BatchSender):
+    """A gRPC call for each batch."""
 
     def __init__(
         self,
@@ -145,25 +151,16 @@ class CallSender:
         message: Callable[[list[bytes]], bytes],
         stats: RemoteAccessLogStats,
     ) -> None:
-        self._client = client
+        super().__init__(client, message, stats)
         self._service = service
         self._path = path
-        self._message = message
-        self._calls = _Calls(stats)
 
-    def send(self, entries: list[bytes]) -> bool:
-        if not self._calls.begin():
-            return False
-        call = _Call(self._calls, len(entries))
-        self._client.unary(self._service, self._path, self._message(entries), call)
-        return True
-
-    def close(self, on_idle: Callable[[], None]) -> None:
-        self._calls.close(on_idle)
+    def _ask(self, message: bytes, batch: _Batch) -> None:
+        self._client.unary(self._service, self._path, message, batch)
 
 
-class HttpSender:
-    """A POST for each batch. Implements `Sender`."""
+class HttpSender(_BatchSender):
+    """A POST for each batch."""
 
     def __init__(
         self,
@@ -173,32 +170,11 @@ class HttpSender:
         message: Callable[[list[bytes]], bytes],
         stats: RemoteAccessLogStats,
     ) -> None:
-        self._client = client
+        super().__init__(client, message, stats)
         self._service = service
         self._content_type = content_type
-        self._message = message
-        self._calls = _Calls(stats)
 
-    def send(self, entries: list[bytes]) -> bool:
-        if not self._calls.begin():
-            return False
+    def _ask(self, message: bytes, batch: _Batch) -> None:
         service = self._service
-        headers = Headers.request(
-            b"POST",
-            service.path.encode(),
-            service.authority.encode(),
-            [(b"content-type", self._content_type)],
-        )
-        for name, value in service.headers:
-            headers.set(name.lower().encode(), value.encode())
-        self._client.request(
-            service.cluster_name,
-            headers,
-            self._message(entries),
-            _Call(self._calls, len(entries)),
-            timeout_s=service.timeout_s,
-        )
-        return True
-
-    def close(self, on_idle: Callable[[], None]) -> None:
-        self._calls.close(on_idle)
+        headers = post_head(service, (names.CONTENT_TYPE, self._content_type))
+        self._client.request(service.cluster_name, headers, message, batch, timeout_s=service.timeout_s)

@@ -36,7 +36,6 @@ from tests.support.http2_frames import (
 )
 from tests.unit.protocols.http.h2_wire import (
     POST,
-    ROLES,
     SETTINGS,
     STREAM_ERRORS,
     Field,
@@ -62,12 +61,6 @@ from tests.unit.protocols.http.h2_wire import (
     written,
 )
 from tests.unit.protocols.http.recorder import closes, idle
-
-
-@pytest.fixture(params=list(ROLES.values()), ids=list(ROLES))
-def role(request: pytest.FixtureRequest) -> Role:
-    return Role(*request.param)
-
 
 # --- the connection breaks
 

@@ -6,10 +6,8 @@ import pytest
 
 from protocols.errors import RemoteProtocolError
 from protocols.http.h2_frames import FLOW_CONTROL_ERROR
-from tests.support.http2_frames import FrameType, Setting, build_settings
+from tests.support.http2_frames import FrameType
 from tests.unit.protocols.http.h2_wire import (
-    ROLES,
-    Http2Codec,
     Role,
     data,
     headers,
@@ -20,25 +18,6 @@ from tests.unit.protocols.http.h2_wire import (
 )
 
 WINDOW = 65_535
-BODY = bytes(number % 251 for number in range(300_000))
-
-
-@pytest.fixture(params=list(ROLES.values()), ids=list(ROLES))
-def role(request: pytest.FixtureRequest) -> Role:
-    return Role(*request.param)
-
-
-def initial_window(size: int) -> bytes:
-    return build_settings((Setting.INITIAL_WINDOW_SIZE, size))
-
-
-def bodies(codec: Http2Codec) -> list[tuple[int, int, int]]:
-    """Stream, size and flags of each DATA frame; acknowledgements are left out."""
-    return [
-        (frame.stream_id, len(frame.payload), frame.flags)
-        for frame in written(codec)
-        if frame.type == FrameType.DATA
-    ]
 
 
 def test_windows_are_opened_again_when_half_is_used(role: Role) -> None:

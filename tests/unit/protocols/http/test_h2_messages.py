@@ -27,7 +27,6 @@ from tests.support.http2_frames import (
 )
 from tests.unit.protocols.http.h2_wire import (
     OK,
-    ROLES,
     STREAM_ERRORS,
     Field,
     Http2Codec,
@@ -47,12 +46,6 @@ from tests.unit.protocols.http.h2_wire import (
     written,
 )
 from tests.unit.protocols.http.recorder import idle
-
-
-@pytest.fixture(params=list(ROLES.values()), ids=list(ROLES))
-def role(request: pytest.FixtureRequest) -> Role:
-    return Role(*request.param)
-
 
 # --- bodies
 

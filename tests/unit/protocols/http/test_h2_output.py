@@ -15,7 +15,6 @@ from protocols.http.headers import Headers
 from tests.support.http2_frames import FrameType, Setting, build_settings
 from tests.unit.protocols.http.h2_wire import (
     OK,
-    ROLES,
     Http2Codec,
     Http2Recorder,
     Role,
@@ -30,11 +29,6 @@ from tests.unit.protocols.http.recorder import idle
 
 WINDOW = 65_535
 BODY = bytes(number % 251 for number in range(300_000))
-
-
-@pytest.fixture(params=list(ROLES.values()), ids=list(ROLES))
-def role(request: pytest.FixtureRequest) -> Role:
-    return Role(*request.param)
 
 
 def initial_window(size: int) -> bytes:
