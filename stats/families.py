@@ -731,6 +731,12 @@ class FilesystemStats(Family):
     write_total_buffered: Gauge
 
 
+class FileAccessLogStats(Family):
+    """`access_logs.file_access_log`: our own; Envoy counts no entries that a file did not take."""
+
+    logs_dropped: Counter
+
+
 class RemoteAccessLogStats(Family):
     """`access_logs.grpc_access_log` and `access_logs.open_telemetry_access_log`: logs that go to a service."""
 

@@ -7,6 +7,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from config.model.access_log import AccessLogOptions
 from config.model.core import Address, SocketAddress
 from config.model.listener import ListenerFilterConfig, OriginalDstSpec
 from sidecar.listener.filter_chain import FilterChainMatcher
@@ -15,7 +16,7 @@ from sidecar.listener.predicate import compile_predicate
 from sidecar.listener.registry import build_listener_filter
 from sidecar.network.connection import DownstreamConnection, FilterChain
 from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo
-from sidecar.telemetry.access_log.schedule import LogType
+from sidecar.telemetry.access_log.schedule import LogSchedule, LogType
 from sidecar.transport import sockets
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Listener:
         #: what accepted connections count against; they still do after a hand-over to another listener
         self.limit = None if spec.ignore_global_conn_limit else limit
         self._find_successor = find_successor
-        self._access_loggers = access_loggers
+        self._access_log = LogSchedule(access_loggers, AccessLogOptions(), timers)
         self._failures = failures
         self._pending: set[PendingConnection] = set()
         #: where it really listens: port 0 becomes a number when it is bound
@@ -244,16 +245,14 @@ class Listener:
         logger.debug("[C%d] TLS error: Secret is not supplied by SDS, closing", info.id)
 
     def _log_refused(self, info: ConnectionInfo) -> None:
-        if not self._access_loggers and self._failures is None:
+        if not self._access_log and self._failures is None:
             return
         stream_info = StreamInfo(info, info.start_s, info.start_monotonic_ns)
         stream_info.add_flag(ResponseFlag.NO_ROUTE_FOUND)
         stream_info.response_code_details = "filter_chain_not_found"
-        stream_info.log_type = LogType.NOT_SET
         if self._failures is not None:
             self._failures.record_connection(stream_info, None, "no_filter_chain")
-        for access_logger in self._access_loggers:
-            access_logger.log(stream_info)
+        self._access_log.write(stream_info, LogType.NOT_SET)
 
     def _ended(self, connection: DownstreamConnection) -> None:
         if connection.limit is not None:
@@ -268,13 +267,11 @@ class Listener:
         self.stats.downstream_cx_length_ms.record((now_ns - info.start_monotonic_ns) // 1_000_000)
         if self._failures is not None and info.tls is None and connection.socket.is_tls:
             self._failures.record_connection(session, connection, "client_tls")
-        if self._access_loggers:
+        if self._access_log:
             session.end_ns = session.end_ns or now_ns
             if not session.cluster_name:  # no tcp_proxy: nobody counted the bytes
                 session.bytes_received, session.bytes_sent = connection.rx_bytes, connection.tx_bytes
-            session.log_type = LogType.NOT_SET
-            for access_logger in self._access_loggers:
-                access_logger.log(session)
+            self._access_log.write(session, LogType.NOT_SET)
         if self.on_idle is not None and not self.connections:
             self.on_idle()
 

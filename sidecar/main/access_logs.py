@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from config.model.access_log import AccessLogSpec, FileAccessLogSpec, FilteredAccessLogSpec
 from sidecar.telemetry.access_log.file import FileAccessLogger, LogFile
 from sidecar.telemetry.access_log.filters import FilterCompiler, FilteredAccessLogger
 from sidecar.telemetry.access_log.log_format import compile_log_format
+from stats.families import FileAccessLogStats, FilesystemStats
 
 if TYPE_CHECKING:
     from config.model.core import Node
     from sidecar.telemetry.access_log.api import AccessLogger
     from sidecar.telemetry.access_log.remote.build import RemoteAccessLogs
     from sidecar.transport.timers import Cancellable, Timers
-    from stats.families import FilesystemStats
-
-logger = logging.getLogger(__name__)
+    from stats.store import Scope
 
 
 class AccessLogs:
@@ -25,7 +23,7 @@ class AccessLogs:
 
     def __init__(
         self,
-        stats: FilesystemStats,
+        scope: Scope,
         timers: Timers,
         filters: FilterCompiler,
         node: Node,
@@ -33,16 +31,19 @@ class AccessLogs:
         flush_interval_s: float,
         flush_at_bytes: int,
     ) -> None:
+        """`scope` is the root scope."""
         self._filters = filters
         self._node = node
         #: logs that go to services; set once there is a client for them
         self.remote: RemoteAccessLogs | None = None
-        self._stats = stats
+        self._scope = scope
+        self._stats = FilesystemStats(scope.scope("filesystem"))
+        self._file_stats: FileAccessLogStats | None = None  # made with the first file
         self._timers = timers
         self._flush_interval_s = flush_interval_s
         self._flush_at_bytes = flush_at_bytes
         self._files: dict[str, LogFile] = {}
-        self._counted: dict[str, tuple[int, int, int]] = {}
+        self._counted: dict[str, _Counts] = {}
         self._timer: Cancellable | None = None
 
     def get(self, spec: AccessLogSpec) -> AccessLogger:
@@ -54,8 +55,10 @@ class AccessLogs:
         render = compile_log_format(spec.format, self._node)
         file = self._files.get(spec.path)
         if file is None:
+            if self._file_stats is None:
+                self._file_stats = FileAccessLogStats(self._scope.scope("access_logs.file_access_log"))
             file = self._files[spec.path] = LogFile(spec.path, self._flush_at_bytes)
-            self._counted[spec.path] = (0, 0, 0)
+            self._counted[spec.path] = _Counts.of(file)
         return FileAccessLogger(file, render)
 
     def start(self) -> None:
@@ -65,39 +68,55 @@ class AccessLogs:
 
     def _on_timer(self) -> None:
         for file in self._files.values():
-            before = file.flushes
-            file.flush()
-            if file.flushes != before:
+            if file.flush():
                 self._stats.flushed_by_timer.inc()
-        self._count()
+        self.refresh()
         self.start()
 
-    def _count(self) -> None:
+    def refresh(self) -> None:
         """Carry what the files counted over into the stats."""
         waiting = 0
         for path, file in self._files.items():
-            entries, flushes, failures = self._counted[path]
-            self._stats.write_buffered.add(file.entries - entries)
-            self._stats.write_completed.add(file.flushes - flushes)
-            self._stats.write_failed.add(file.write_failures - failures)
-            self._counted[path] = (file.entries, file.flushes, file.write_failures)
+            before, now = self._counted[path], _Counts.of(file)
+            self._counted[path] = now
+            stats = self._stats
+            stats.write_buffered.add(now.entries - before.entries)
+            stats.write_completed.add(now.flushes - before.flushes)
+            stats.write_failed.add(now.write_failures - before.write_failures)
+            stats.reopen_failed.add(now.reopen_failures - before.reopen_failures)
+            if self._file_stats is not None:
+                self._file_stats.logs_dropped.add(now.dropped - before.dropped)
             waiting += file.waiting_bytes
         self._stats.write_total_buffered.set(waiting)
 
     def reopen(self) -> None:
         """After log rotation (SIGUSR1, admin `/reopen_logs`)."""
         for file in self._files.values():
-            try:
-                file.reopen()
-            except OSError as error:
-                self._stats.reopen_failed.inc()
-                logger.error("cannot reopen %s: %s", file.path, error.strerror)
+            file.reopen()
 
     def close(self) -> None:
         """Write what waits."""
         if self._timer is not None:
             self._timer.cancel()
         for file in self._files.values():
+            file.finish()
+        for file in self._files.values():
             file.close()
+        self.refresh()
         self._files.clear()
         self._timer = None
+
+
+class _Counts(NamedTuple):
+    """Of a file, at some time."""
+
+    entries: int
+    flushes: int
+    write_failures: int
+    reopen_failures: int
+    dropped: int
+
+    @classmethod
+    def of(cls, file: LogFile) -> _Counts:
+        writer = file.writer
+        return cls(file.entries, writer.flushes, writer.write_failures, writer.reopen_failures, file.dropped)

@@ -54,7 +54,6 @@ from sidecar.upstream.services import FilterContext, Services
 from stats.expiry import Expiry
 from stats.failure_family import FailureStats
 from stats.families import (
-    FilesystemStats,
     ListenerManagerStats,
     ListenerPerHandlerStats,
     ListenerStats,
@@ -139,7 +138,7 @@ class Process:
         make_standing_stats(scope, parsed)
         self.listener_manager_stats = ListenerManagerStats(scope.scope("listener_manager"))
         self.access_logs = AccessLogs(
-            FilesystemStats(scope.scope("filesystem")),
+            scope,
             self.timers,
             FilterCompiler(self.bootstrap.runtime, self.random, self.bootstrap.node),
             self.bootstrap.node,
@@ -457,6 +456,7 @@ class Process:
     def refresh_stats(self) -> None:
         """Bring the gauges up to date that nobody moves: before they are shown, and once a second."""
         self.state.refresh(total_connections=self.active_connections)
+        self.access_logs.refresh()
 
     async def _flush_stats_at_intervals(self, sinks: StatsSinks) -> None:
         while True:

@@ -150,6 +150,8 @@ def _loop_failure(process: Process) -> Any:
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         process.state.count_bug()
         error = context.get("exception")
+        if context.get("known"):
+            return
         logger.error("%s", context.get("message", "event loop failure"), exc_info=error)
         transport = context.get("transport")
         if transport is not None:

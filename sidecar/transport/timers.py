@@ -107,6 +107,10 @@ class Timers:
         """Call in the next turn of the loop: breaks recursion between two sides that call each other."""
         self._loop.call_soon(callback)
 
+    def report(self, message: str, error: Exception, *, known: bool = False) -> None:
+        """Tell the loop's exception handler, which counts and logs; `known`: it was told before, and logs nothing."""
+        self._loop.call_exception_handler({"message": message, "exception": error, "known": known})
+
     def _turn(self) -> None:
         """Fire every slot that is due. The wheel stops turning when it is empty, so an idle process sleeps."""
         current = int(self.now() / TICK_S)
@@ -126,4 +130,4 @@ class Timers:
         try:
             callback()
         except Exception as error:
-            self._loop.call_exception_handler({"message": "timer callback failed", "exception": error})
+            self.report("timer callback failed", error)

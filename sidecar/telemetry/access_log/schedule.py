@@ -1,4 +1,4 @@
-"""When the access logs of a connection manager or of a TCP proxy write: at the end, and before it where they are asked to."""
+"""When the access logs of a connection manager, a TCP proxy or a listener write: at the end, and before it where they are asked to."""
 
 from __future__ import annotations
 
@@ -28,19 +28,38 @@ class LogType(StrEnum):
 class LogSchedule:
     """Compiled once. `at_start`, `at_tunnel` and `interval_s` say what is asked for besides the entry at the end."""
 
-    __slots__ = ("_loggers", "_timers", "at_start", "at_tunnel", "interval_s")
+    __slots__ = ("_loggers", "_reported", "_timers", "at_start", "at_tunnel", "interval_s")
 
     def __init__(self, loggers: tuple[AccessLogger, ...], options: AccessLogOptions, timers: Timers) -> None:
         self._loggers: Final = loggers
         self._timers: Final = timers
+        self._reported: Final[set[int]] = set()
         self.at_start: Final = options.at_start and bool(loggers)
         self.at_tunnel: Final = options.at_tunnel and bool(loggers)
         self.interval_s: Final = options.flush_interval_s if loggers else None
 
+    def __bool__(self) -> bool:
+        """Whether there is any log."""
+        return bool(self._loggers)
+
     def write(self, info: StreamInfo, log_type: LogType) -> None:
+        """To each log. One that raises does not keep the entry from those after it."""
         info.log_type = log_type
-        for access_logger in self._loggers:
-            access_logger.log(info)
+        rest = iter(self._loggers)
+        while True:
+            try:
+                for access_logger in rest:
+                    access_logger.log(info)
+            except Exception as error:
+                self._report(access_logger, error)
+            else:
+                return
+
+    def _report(self, failed: AccessLogger, error: Exception) -> None:
+        """Counted each time, logged once."""
+        known = id(failed) in self._reported
+        self._reported.add(id(failed))
+        self._timers.report("an access log failed", error, known=known)
 
     def repeat(self, info: StreamInfo, log_type: LogType) -> Cancellable | None:
         """Write again and again until it is cancelled; None if no interval is configured."""

@@ -16,8 +16,8 @@ from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log.filters import FilterCompiler
 from sidecar.telemetry.access_log.format import FormatError
 from sidecar.transport.timers import Timers
-from stats.families import FilesystemStats
 from stats.store import Store
+from tests.support.process import wait_until
 from tests.support.upstream import ManualLoop
 
 
@@ -26,7 +26,7 @@ class World:
         self.loop = ManualLoop()
         self.store = Store()
         self.logs = AccessLogs(
-            FilesystemStats(self.store.scope("filesystem")),
+            self.store.root,
             Timers(self.loop.as_loop()),
             FilterCompiler({}, random.Random(1), Node()),
             Node(),
@@ -39,6 +39,15 @@ class World:
         info.bytes_sent = size
         self.logs.get(FileAccessLogSpec(str(path), TextFormat(text))).log(cast("Any", info))
 
+    def settle(self) -> None:
+        """Until the threads of the files have written what they were given."""
+
+        def settled() -> bool:
+            self.logs.refresh()
+            return self.value("write_total_buffered") == 0
+
+        wait_until(settled, timeout_s=5, what="everything written")
+
     def value(self, name: str) -> int:
         stat = self.store.find(f"filesystem.{name}")
         return cast("Any", stat).value  # type: ignore[no-any-return]
@@ -50,6 +59,7 @@ def test_entries_wait_for_the_timer(tmp_path: Path) -> None:
     world.logs.start()
     assert path.read_text() == ""
     world.loop.advance(1.1)
+    world.settle()
     assert path.read_text() == "5\n"
     assert [world.value(name) for name in ("write_buffered", "write_completed", "flushed_by_timer")] == [
         1,
@@ -60,7 +70,20 @@ def test_entries_wait_for_the_timer(tmp_path: Path) -> None:
     assert world.value("flushed_by_timer") == 1  # nothing to flush
     world.log(path)
     world.loop.advance(1.1)
+    world.settle()
     assert path.read_text() == "5\n5\n"
+    world.logs.close()
+
+
+def test_what_a_file_does_not_take_is_counted(tmp_path: Path) -> None:
+    world = World()
+    world.log(Path("/dev/full"))
+    world.log(tmp_path / "log")
+    world.logs.close()
+    assert world.value("write_failed") == 1
+    stat = world.store.find("access_logs.file_access_log.logs_dropped")
+    assert cast("Any", stat).value == 1
+    assert World().store.find("access_logs.file_access_log.logs_dropped") is None
 
 
 def test_much_is_written_at_once(tmp_path: Path) -> None:
@@ -69,7 +92,9 @@ def test_much_is_written_at_once(tmp_path: Path) -> None:
         world.log(path)
     assert path.read_text() == ""
     world.log(path)
+    world.settle()
     assert path.read_text() == "5\n" * 5
+    world.logs.close()
 
 
 def test_one_file_for_one_path(tmp_path: Path) -> None:
@@ -97,8 +122,8 @@ def test_reopen_that_fails(tmp_path: Path) -> None:
     world.log(directory / "log")
     directory.rename(tmp_path / "moved")
     world.logs.reopen()
-    assert world.value("reopen_failed") == 1
     world.logs.close()
+    assert world.value("reopen_failed") == 1
     assert (tmp_path / "moved" / "log").read_text() == "5\n"
 
 
@@ -127,5 +152,5 @@ def test_a_filtered_log_gets_what_its_filter_lets_through(tmp_path: Path) -> Non
         info = StreamInfo(ConnectionInfo(SocketAddress("1.1.1.1", 1), SocketAddress("2.2.2.2", 2)), 0.0, 0)
         info.add_flag(flag)
         access_logger.log(info)
-    access_logger.flush()
+    world.logs.close()
     assert path.read_text() == "UF\n"

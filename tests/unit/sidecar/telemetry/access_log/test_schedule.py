@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from config.model.access_log import AccessLogOptions
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.schedule import LogSchedule, LogType
@@ -30,6 +32,31 @@ def test_every_logger_sees_the_type_of_the_entry() -> None:
     world = World(AccessLogOptions(), loggers=2)
     world.schedule.write(proxied(), LogType.DOWNSTREAM_END)
     assert [log.types for log in world.logs] == [["DownstreamEnd"], ["DownstreamEnd"]]
+
+
+class Broken(Recorder):
+    def log(self, info: StreamInfo) -> None:
+        super().log(info)
+        raise ValueError("broken")
+
+
+def test_a_log_that_fails_keeps_nothing_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each failure is told; those of a log that has failed before are marked, they are not logged again."""
+    world = World(AccessLogOptions())
+    told: list[tuple[object, object]] = []
+    monkeypatch.setattr(
+        world.loop,
+        "call_exception_handler",
+        lambda context: told.append((str(context["exception"]), context["known"])),
+    )
+    logs = [Recorder(), Broken(), Recorder(), Broken(), Recorder()]
+    schedule = LogSchedule(tuple(logs), AccessLogOptions(), Timers(world.loop.as_loop()))
+    schedule.write(proxied(), LogType.DOWNSTREAM_END)
+    assert [log.types for log in logs] == [["DownstreamEnd"]] * 5
+    assert told == [("broken", False)] * 2
+    schedule.write(proxied(), LogType.DOWNSTREAM_END)
+    assert [len(log.types) for log in logs] == [2] * 5
+    assert told[2:] == [("broken", True)] * 2
 
 
 def test_entries_repeat_until_they_are_cancelled() -> None:
