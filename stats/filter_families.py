@@ -263,8 +263,9 @@ class GrpcMethods:
 
 
 class OpenTelemetryTracerStats(Family):
-    """`tracing.opentelemetry`."""
+    """`tracing.opentelemetry`. `exports_failed`, our own, counts requests to the collector that were not answered well."""
 
+    exports_failed: Counter
     spans_dropped: Counter
     spans_sent: Counter
     timer_flushed: Counter

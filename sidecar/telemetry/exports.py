@@ -4,8 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Collection
 from typing import Final
+
+logger = logging.getLogger(__name__)
+
+#: How long one may go unanswered where the configuration names no time: those without an end would take all places for ever.
+DEFAULT_TIMEOUT_S: Final = 10.0
+
+
+class ExportLog:
+    """What the log says of the way to one collector: a line when exports begin to fail, and one when they are taken again."""
+
+    __slots__ = ("_failures", "_what")
+
+    def __init__(self, what: str, cluster_name: str) -> None:
+        """`what` is sent, in the plural."""
+        self._what: Final = f"{what} to cluster {cluster_name}"
+        self._failures = 0
+
+    def failed(self, why: str) -> None:
+        if not self._failures:
+            logger.warning("exports of %s fail, what they have is lost: %s", self._what, why)
+        self._failures += 1
+
+    def succeeded(self) -> None:
+        if self._failures:
+            logger.info("exports of %s are taken again, %d have failed", self._what, self._failures)
+            self._failures = 0
 
 
 class Exports:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Exports that a collector may leave unanswered before spans have to wait for it.
 MAX_IN_FLIGHT: Final = 4
+#: Sent at once when this much waits (collectors take messages of 4 MiB), and when it cannot be sent, spans are dropped.
+MAX_WAITING_BYTES: Final = 1024 * 1024
 
 
 class Exporter:
@@ -30,6 +32,7 @@ class Exporter:
         self._min_flush_spans = min_flush_spans
         self._max_waiting = max(max_waiting, 1)
         self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._under_way = Exports(MAX_IN_FLIGHT)
         self._timer: Cancellable | None = None
         self._arm()
@@ -37,17 +40,19 @@ class Exporter:
     def add(self, record: SpanRecord) -> None:
         """One more. When the buffer is full it is dropped, which is counted."""
         waiting = self._waiting
-        if len(waiting) >= self._max_waiting:
+        if len(waiting) >= self._max_waiting or self._waiting_bytes >= MAX_WAITING_BYTES:
             self.on_dropped(1)
             return
-        waiting.append(self.encode(record))
-        if len(waiting) >= self._min_flush_spans:
+        span = self.encode(record)
+        waiting.append(span)
+        self._waiting_bytes += len(span)
+        if len(waiting) >= self._min_flush_spans or self._waiting_bytes >= MAX_WAITING_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Send what waits, unless the collector is too far behind."""
         if self._waiting and self._under_way.begin():
-            spans, self._waiting = self._waiting, []
+            spans, self._waiting, self._waiting_bytes = self._waiting, [], 0
             self.export(spans)
 
     def done(self) -> None:

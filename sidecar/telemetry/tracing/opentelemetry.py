@@ -11,6 +11,7 @@ from protocols.http import names
 from protocols.http.headers import Headers
 from protocols.tracing import otlp, w3c
 from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
+from sidecar.telemetry.exports import DEFAULT_TIMEOUT_S, ExportLog
 from sidecar.telemetry.tracing.exporter import Exporter
 from sidecar.telemetry.tracing.identifiers import Identifiers
 from sidecar.telemetry.tracing.span import Span
@@ -32,6 +33,7 @@ _SDK: Final = {
     "telemetry.sdk.name": "sidecar-proxy",
     "telemetry.sdk.version": VERSION,
 }
+_OK: Final = 200
 _DEFAULT_FLUSH_INTERVAL_MS: Final = 5000
 _DEFAULT_MIN_FLUSH_SPANS: Final = 512
 _DEFAULT_SERVICE_NAME: Final = "unknown_service:envoy"
@@ -90,10 +92,12 @@ class OtlpExporter(Exporter):
             min_flush_spans=context.number("tracing.opentelemetry.min_flush_spans", _DEFAULT_MIN_FLUSH_SPANS),
             max_waiting=spec.max_cache_size,
         )
-        self._grpc = _with_user_agent(spec.grpc_service)
+        self._grpc = _prepared(spec.grpc_service)
         self._http = spec.http_service
         self._client = context.async_client
         self._resource = resource_of(spec, context.environ)
+        service = spec.grpc_service or spec.http_service
+        self._log = ExportLog("spans", service.cluster_name if service is not None else "")
         self._stats = OpenTelemetryTracerStats(context.scope.scope("tracing.opentelemetry"))
 
     def encode(self, record: SpanRecord) -> bytes:
@@ -109,7 +113,9 @@ class OtlpExporter(Exporter):
             headers = post_head(
                 http, (names.CONTENT_TYPE, otlp.CONTENT_TYPE), (names.USER_AGENT, _USER_AGENT.encode())
             )
-            self._client.request(http.cluster_name, headers, body, self, timeout_s=http.timeout_s)
+            self._client.request(
+                http.cluster_name, headers, body, self, timeout_s=http.timeout_s or DEFAULT_TIMEOUT_S
+            )
         else:
             self.done()
 
@@ -120,23 +126,34 @@ class OtlpExporter(Exporter):
         self._stats.spans_dropped.add(count)
 
     def on_reply(self, message: bytes) -> None:
-        self.done()
+        self._over("")
 
     def on_call_failed(self, status: int, message: str) -> None:
-        self.done()
+        self._over(f"gRPC status {status} {message}")
 
     def on_response(self, headers: Headers, body: bytes) -> None:
-        self.done()
+        self._over("" if headers.status == _OK else f"HTTP status {headers.status}")
 
     def on_failure(self, failure: RequestFailure) -> None:
+        self._over(failure.details)
+
+    def _over(self, problem: str) -> None:
+        """`problem` "": the collector has it."""
+        if problem:
+            self._stats.exports_failed.inc()
+            self._log.failed(problem)
+        else:
+            self._log.succeeded()
         self.done()
 
 
-def _with_user_agent(service: GrpcServiceSpec | None) -> GrpcServiceSpec | None:
+def _prepared(service: GrpcServiceSpec | None) -> GrpcServiceSpec | None:
     if service is None:
         return None
     return dataclasses.replace(
-        service, initial_metadata=(("user-agent", _USER_AGENT), *service.initial_metadata)
+        service,
+        initial_metadata=(("user-agent", _USER_AGENT), *service.initial_metadata),
+        timeout_s=service.timeout_s or DEFAULT_TIMEOUT_S,
     )
 
 

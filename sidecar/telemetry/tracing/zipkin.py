@@ -13,6 +13,7 @@ from protocols.http import names
 from protocols.http.headers import Headers
 from protocols.tracing import b3, w3c, zipkin
 from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
+from sidecar.telemetry.exports import DEFAULT_TIMEOUT_S, ExportLog
 from sidecar.telemetry.tracing.exporter import Exporter
 from sidecar.telemetry.tracing.identifiers import Identifiers
 from sidecar.telemetry.tracing.span import Span
@@ -103,7 +104,8 @@ class ZipkinExporter(Exporter):
         self._collector = spec.collector
         self._client = context.async_client
         timeout_ms = context.number("tracing.zipkin.request_timeout", 0)
-        self._timeout_s = timeout_ms / 1000 if timeout_ms else spec.collector.timeout_s
+        self._timeout_s = timeout_ms / 1000 if timeout_ms else spec.collector.timeout_s or DEFAULT_TIMEOUT_S
+        self._log = ExportLog("spans", spec.collector.cluster_name)
         self._endpoint = zipkin.endpoint(context.node.cluster, context.local_address)
         self._stats = ZipkinTracerStats(context.scope.scope("tracing.zipkin"))
 
@@ -124,7 +126,12 @@ class ZipkinExporter(Exporter):
         self._stats.reports_dropped.add(count)
 
     def on_response(self, headers: Headers, body: bytes) -> None:
-        (self._stats.reports_sent if headers.status == _ACCEPTED else self._stats.reports_dropped).inc()
+        if headers.status == _ACCEPTED:
+            self._stats.reports_sent.inc()
+            self._log.succeeded()
+        else:
+            self._stats.reports_dropped.inc()
+            self._log.failed(f"HTTP status {headers.status}")
         self.done()
 
     def on_failure(self, failure: RequestFailure) -> None:
@@ -132,4 +139,5 @@ class ZipkinExporter(Exporter):
             self._stats.reports_skipped_no_cluster.inc()
         else:
             self._stats.reports_failed.inc()
+        self._log.failed(failure.details)
         self.done()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from sidecar.stream_info import StreamInfo
 from sidecar.transport.timers import Cancellable, Timers
 from stats.families import RemoteAccessLogStats
+
+logger = logging.getLogger(__name__)
 
 #: What may wait however large the configured buffer is; beyond it, entries are dropped and counted.
 MAX_WAITING_BYTES: Final = 1024 * 1024
@@ -19,8 +22,11 @@ class Sender(Protocol):
     def send(self, entries: list[bytes]) -> bool:
         """Whether they were taken; if not, they stay in the buffer (the service does not keep up)."""
 
-    def close(self, on_idle: Callable[[], None]) -> None:
-        """Nothing more comes; `on_idle` is told when nothing is under way any more, maybe at once."""
+    def close(self, rest: Callable[[], bool], on_idle: Callable[[], None]) -> None:
+        """Nothing new comes. `rest` sends what still waits, and says whether that was all: it is called at once, and when there is room.
+
+        `on_idle` is told when nothing is under way any more, maybe at once.
+        """
 
 
 class RemoteAccessLogger:
@@ -90,5 +96,18 @@ class RemoteAccessLogger:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._sender.close(self._send_rest, on_idle)
+
+    def _send_rest(self) -> bool:
         self.flush()
-        self._sender.close(on_idle)
+        return not self._waiting
+
+    def give_up(self) -> None:
+        """The end: what the service has not taken by now is lost."""
+        if self._entries:
+            self._stats.logs_dropped.add(len(self._entries))
+            logger.warning(
+                "the last %d access log entries are lost: the service is too slow", len(self._entries)
+            )
+            self._entries = []
+            self._waiting = 0

@@ -92,3 +92,5 @@ class RemoteAccessLogs:
     async def close(self, timeout_s: float) -> None:
         """Send what waits, and wait for the services, `timeout_s` at most."""
         await close_all([access_logger.close for _, access_logger in self._made], timeout_s)
+        for _, access_logger in self._made:
+            access_logger.give_up()

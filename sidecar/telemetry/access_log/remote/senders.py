@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import dataclasses
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
@@ -11,15 +12,14 @@ from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from protocols.grpc.status import GrpcStatus
 from protocols.http import names
 from protocols.http.headers import Headers
-from sidecar.telemetry.exports import Exports
+from sidecar.telemetry.exports import DEFAULT_TIMEOUT_S, ExportLog, Exports
 from sidecar.transport.async_client import AsyncClient, GrpcStream, RequestFailure, post_head
 from stats.families import RemoteAccessLogStats
-
-logger = logging.getLogger(__name__)
 
 #: Calls without an answer; the next batch waits in its buffer.
 MAX_IN_FLIGHT: Final = 8
 _OK: Final = 200
+_WHAT: Final = "access logs"
 
 
 class StreamSender:
@@ -42,7 +42,10 @@ class StreamSender:
         self._path = path
         self._message = message
         self._stats = stats
+        self._log = ExportLog(_WHAT, service.cluster_name)
         self._stream: GrpcStream | None = None
+        self._opened_s = 0.0
+        self._rest: Callable[[], bool] | None = None
         self._on_idle: Callable[[], None] | None = None
 
     def send(self, entries: list[bytes]) -> bool:
@@ -50,6 +53,9 @@ class StreamSender:
         first = stream is None or stream.is_over
         if stream is None or first:
             stream = self._stream = self._client.stream(self._service, self._path, self)
+            self._opened_s = time.monotonic()
+        elif time.monotonic() - self._opened_s > DEFAULT_TIMEOUT_S:
+            self._log.succeeded()  # servers need not say anything: a stream that lasts is one that is read
         if stream.is_full:
             return False
         taken = stream.send(self._message(entries, first))
@@ -58,28 +64,36 @@ class StreamSender:
         )
         return True
 
-    def close(self, on_idle: Callable[[], None]) -> None:
-        if self._stream is None:
+    def close(self, rest: Callable[[], bool], on_idle: Callable[[], None]) -> None:
+        all_sent = rest()
+        stream = self._stream
+        if stream is None:
             on_idle()
-        else:
-            self._on_idle = on_idle
-            self._stream.close()
+            return
+        self._rest, self._on_idle = rest, on_idle
+        if all_sent:
+            stream.close()
 
     def on_stream_headers(self, headers: Headers) -> None:
-        return None
+        self._log.succeeded()
 
     def on_stream_message(self, message: bytes) -> None:
         return None
 
     def on_stream_writable(self) -> None:
-        return None
+        stream = self._stream
+        if self._rest is not None and stream is not None and not stream.is_over and self._rest():
+            stream.close()
 
     def on_stream_closed(self, status: int, message: str) -> None:
         self._stream = None
-        if status != GrpcStatus.OK:
-            logger.debug("access log stream to %s ended: %d %s", self._service.cluster_name, status, message)
-        if self._on_idle is not None:
-            self._on_idle()
+        if status == GrpcStatus.OK:
+            self._log.succeeded()
+        else:
+            self._log.failed(f"gRPC status {status} {message}")
+        on_idle, self._on_idle, self._rest = self._on_idle, None, None
+        if on_idle is not None:
+            on_idle()
 
 
 class _Batch:
@@ -108,9 +122,15 @@ class _BatchSender(ABC):
     """A request for each batch, some at once. Implements `Sender`."""
 
     def __init__(
-        self, client: AsyncClient, message: Callable[[list[bytes]], bytes], stats: RemoteAccessLogStats
+        self,
+        client: AsyncClient,
+        cluster_name: str,
+        message: Callable[[list[bytes]], bytes],
+        stats: RemoteAccessLogStats,
     ) -> None:
         self._client = client
+        self._log = ExportLog(_WHAT, cluster_name)
+        self._rest: Callable[[], bool] | None = None
         self._message = message
         self._stats = stats
         self._under_way = Exports(MAX_IN_FLIGHT)
@@ -130,12 +150,17 @@ class _BatchSender(ABC):
         self._under_way.end()
         if problem:
             self._stats.grpc_entries_flush_failed.add(count)
-            logger.debug("%d access log entries are lost: %s", count, problem)
+            self._log.failed(problem)
         else:
             self._stats.grpc_entries_flushed.add(count)
+            self._log.succeeded()
+        if self._rest is not None:
+            self._rest()
         self._under_way.tell_idle()
 
-    def close(self, on_idle: Callable[[], None]) -> None:
+    def close(self, rest: Callable[[], bool], on_idle: Callable[[], None]) -> None:
+        self._rest = rest
+        rest()
         self._under_way.close(on_idle)
         self._under_way.tell_idle()
 
@@ -151,8 +176,8 @@ class CallSender(_BatchSender):
         message: Callable[[list[bytes]], bytes],
         stats: RemoteAccessLogStats,
     ) -> None:
-        super().__init__(client, message, stats)
-        self._service = service
+        super().__init__(client, service.cluster_name, message, stats)
+        self._service = dataclasses.replace(service, timeout_s=service.timeout_s or DEFAULT_TIMEOUT_S)
         self._path = path
 
     def _ask(self, message: bytes, batch: _Batch) -> None:
@@ -170,11 +195,13 @@ class HttpSender(_BatchSender):
         message: Callable[[list[bytes]], bytes],
         stats: RemoteAccessLogStats,
     ) -> None:
-        super().__init__(client, message, stats)
+        super().__init__(client, service.cluster_name, message, stats)
         self._service = service
         self._content_type = content_type
 
     def _ask(self, message: bytes, batch: _Batch) -> None:
         service = self._service
         headers = post_head(service, (names.CONTENT_TYPE, self._content_type))
-        self._client.request(service.cluster_name, headers, message, batch, timeout_s=service.timeout_s)
+        self._client.request(
+            service.cluster_name, headers, message, batch, timeout_s=service.timeout_s or DEFAULT_TIMEOUT_S
+        )

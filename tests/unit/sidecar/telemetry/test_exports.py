@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
-from sidecar.telemetry.exports import Exports, close_all
+import pytest
+
+from sidecar.telemetry.exports import ExportLog, Exports, close_all
 
 
 def test_no_more_than_the_limit() -> None:
@@ -27,6 +30,24 @@ def test_who_waits_for_the_last_is_told_once() -> None:
     exports.tell_idle()
     exports.tell_idle()
     assert told == [("before", False), ("closing", True), ("idle", False)]
+
+
+def test_the_log_says_when_exports_begin_to_fail_and_when_it_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    log = ExportLog("spans", "otel")
+    log.succeeded()
+    for _ in range(3):
+        log.failed("no_healthy_upstream")
+    for _ in range(2):
+        log.succeeded()
+    log.failed("HTTP status 503")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "exports of spans to cluster otel fail, what they have is lost: no_healthy_upstream"),
+        ("INFO", "exports of spans to cluster otel are taken again, 3 have failed"),
+        ("WARNING", "exports of spans to cluster otel fail, what they have is lost: HTTP status 503"),
+    ]
 
 
 def test_close_all_waits_for_all() -> None:

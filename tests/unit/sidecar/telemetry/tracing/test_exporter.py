@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
-from sidecar.telemetry.tracing.exporter import MAX_IN_FLIGHT, Exporter
+from sidecar.telemetry.tracing.exporter import MAX_IN_FLIGHT, MAX_WAITING_BYTES, Exporter
 from sidecar.transport.timers import Timers
 from tests.support.upstream import ManualLoop
 
@@ -68,6 +68,20 @@ def test_a_collector_that_does_not_answer_costs_spans_and_not_memory() -> None:
     exporter.done()
     loop.advance(5.2)
     assert exporter.exports[-1] == 10
+
+
+def test_long_spans_are_sent_before_they_are_many_and_bounded_by_their_bytes() -> None:
+    exporter = Recording(ManualLoop(), min_flush_spans=100, max_waiting=1000)
+    long = record("x" * (MAX_WAITING_BYTES // 4))
+    for _ in range(4 * MAX_IN_FLIGHT + 10):
+        exporter.add(long)
+    assert exporter.exports == [4] * MAX_IN_FLIGHT
+    assert exporter.dropped == 6
+    exporter.done()
+    exporter.add(long)  # dropped, too: the next flush makes room
+    exporter.flush()
+    exporter.add(long)
+    assert (exporter.exports[-1], exporter.dropped) == (4, 7)
 
 
 class TestClose:

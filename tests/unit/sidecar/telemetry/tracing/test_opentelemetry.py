@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from typing import Any
 
@@ -13,7 +14,9 @@ from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from config.model.tracing import OpenTelemetrySpec
 from protocols.grpc.framing import PREFIX_BYTES
 from protocols.http.headers import Headers
+from sidecar.telemetry.exports import DEFAULT_TIMEOUT_S
 from sidecar.telemetry.tracing.context import TracerContext
+from sidecar.telemetry.tracing.exporter import MAX_IN_FLIGHT
 from sidecar.telemetry.tracing.opentelemetry import OpenTelemetryTracer, resource_of
 from sidecar.version import VERSION
 from tests.support.async_client import CLUSTER, FakeAsyncClient
@@ -104,14 +107,55 @@ def test_bounded() -> None:
 
 
 @pytest.mark.parametrize("spec", [GRPC, HTTP])
-def test_a_collector_that_fails_costs_its_spans(spec: OpenTelemetrySpec) -> None:
+def test_a_collector_that_fails_costs_its_spans(
+    spec: OpenTelemetrySpec, caplog: pytest.LogCaptureFixture
+) -> None:
     it = World(spec, min_flush_spans=1)
     for _ in range(20):
         it.span()
         it.client.loop.turn()
         it.client.fake.peers[-1].refuse()
-    assert it.stat("spans_sent") == 20
+    assert (it.stat("spans_sent"), it.stat("exports_failed")) == (20, 20)
     assert it.client.bugs == []
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("spec", [GRPC, HTTP])
+def test_a_collector_that_answers_badly_and_then_well(
+    spec: OpenTelemetrySpec, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    it = World(spec, min_flush_spans=1)
+    it.span()
+    server = it.client.server()
+    server.told(1)
+    server.answer(1, 503, b"")
+    it.span()
+    server.told(3)
+    server.answer(3, 200, None)
+    server.data(3, b"\0\0\0\0\0")
+    server.trailers(3, ("grpc-status", "0"))
+    assert it.stat("exports_failed") == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        OpenTelemetrySpec(GrpcServiceSpec(CLUSTER)),
+        OpenTelemetrySpec(http_service=HttpServiceSpec(CLUSTER, "otel:4318", "/v1/traces", None)),
+    ],
+)
+def test_without_a_timeout_a_collector_that_does_not_answer_is_given_up(spec: OpenTelemetrySpec) -> None:
+    it = World(spec, min_flush_spans=1)
+    for _ in range(MAX_IN_FLIGHT + 1):
+        it.span()
+    it.client.server()
+    it.client.loop.advance(DEFAULT_TIMEOUT_S - 0.1)
+    assert (it.stat("spans_sent"), it.stat("exports_failed")) == (MAX_IN_FLIGHT, 0)
+    it.client.loop.advance(0.3)
+    it.span()
+    assert (it.stat("spans_sent"), it.stat("exports_failed")) == (MAX_IN_FLIGHT + 2, MAX_IN_FLIGHT)
 
 
 def test_without_a_collector() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import random
 
+import pytest
+
 from config.model.cluster import UpstreamHttpProtocol
 from config.model.core import Node
 from config.model.services import HttpServiceSpec
 from config.model.tracing import ZipkinSpec
 from protocols.http.headers import Headers
+from sidecar.telemetry.exports import DEFAULT_TIMEOUT_S
 from sidecar.telemetry.tracing.context import TracerContext
 from sidecar.telemetry.tracing.zipkin import ZipkinTracer
 from tests.support.async_client import CLUSTER, FakeAsyncClient
@@ -17,11 +20,11 @@ from tests.support.http_floor import response
 
 
 class World:
-    def __init__(self, cluster: str = CLUSTER, **runtime: object) -> None:
+    def __init__(self, cluster: str = CLUSTER, timeout_s: float | None = 5.0, **runtime: object) -> None:
         self.client = FakeAsyncClient(UpstreamHttpProtocol.HTTP1)
         self.loop = self.client.loop
         self.peers = self.client.fake.peers
-        collector = HttpServiceSpec(cluster, "zipkin:9411", "/api/v2/spans", 5.0, (("x-a", "b"),))
+        collector = HttpServiceSpec(cluster, "zipkin:9411", "/api/v2/spans", timeout_s, (("x-a", "b"),))
         self.tracer = ZipkinTracer(
             ZipkinSpec(collector),
             TracerContext(
@@ -84,6 +87,25 @@ def test_a_collector_that_does_not_answer() -> None:
     it.peers[0].accept()
     it.loop.advance(0.2)
     assert it.counted() == {"spans_sent": 1, "reports_failed": 1}
+
+
+def test_without_a_timeout_a_collector_that_does_not_answer_is_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    it = World(timeout_s=None, min_flush_spans=1)
+    for _ in range(2):
+        it.span()
+    it.loop.turn()
+    for peer in it.peers:
+        peer.accept()
+    it.loop.advance(DEFAULT_TIMEOUT_S - 0.1)
+    assert it.counted()["spans_sent"] == 2
+    assert "reports_failed" not in it.counted()
+    it.loop.advance(0.3)
+    assert it.counted()["reports_failed"] == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "exports of spans to cluster collector fail, what they have is lost: response_timeout"
+    ]
 
 
 def test_a_collector_that_is_not_configured() -> None:

@@ -46,6 +46,7 @@ class RecordedCall:
     path: bytes
     message: bytes
     callbacks: UnaryCallbacks
+    timeout_s: float | None
 
     def cancel(self) -> None:
         return None
@@ -85,7 +86,7 @@ class RecordingClient:
         return self.posts[-1]
 
     def unary(self, service: GrpcServiceSpec, path: bytes, message: bytes, callbacks: UnaryCallbacks) -> Call:
-        self.calls.append(RecordedCall(path, message, callbacks))
+        self.calls.append(RecordedCall(path, message, callbacks, service.timeout_s))
         return self.calls[-1]
 
     def stream(self, service: GrpcServiceSpec, path: bytes, callbacks: StreamCallbacks) -> GrpcStream:

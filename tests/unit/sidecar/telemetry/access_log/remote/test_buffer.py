@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.remote.buffer import MAX_WAITING_BYTES, RemoteAccessLogger
 from sidecar.transport.timers import Timers
@@ -22,9 +24,11 @@ class RecordingSender:
             self.batches.append(list(entries))
         return self.takes
 
-    def close(self, on_idle: Callable[[], None]) -> None:
+    def close(self, rest: Callable[[], bool], on_idle: Callable[[], None]) -> None:
         self.closed = True
-        on_idle()
+        self.rest = rest
+        if rest():
+            on_idle()
 
 
 class World:
@@ -115,3 +119,24 @@ def test_the_end_sends_what_waits() -> None:
     assert world.sender.closed
     world.loop.advance(10)
     assert len(world.sender.batches) == 1
+
+
+def test_the_end_sends_the_rest_when_there_is_room_and_counts_what_is_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for takes in (True, False):
+        world = World()
+        world.sender.takes = False
+        world.log(2)
+        idle: list[bool] = []
+        world.logger.close(lambda idle=idle: idle.append(True))
+        assert (world.sender.batches, idle) == ([], [])
+        world.sender.takes = takes
+        assert world.sender.rest() is takes
+        for _ in range(2):
+            world.logger.give_up()
+        assert world.sender.batches == ([[b"1234"] * 2] if takes else [])
+        assert world.counts == (2, 0 if takes else 2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the last 2 access log entries are lost: the service is too slow"
+    ]

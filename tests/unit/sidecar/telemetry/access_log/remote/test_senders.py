@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+import logging
+
+import pytest
+
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from protocols.http.headers import Headers
+from sidecar.telemetry.access_log.remote import senders
 from sidecar.telemetry.access_log.remote.senders import MAX_IN_FLIGHT, CallSender, HttpSender, StreamSender
+from sidecar.telemetry.exports import DEFAULT_TIMEOUT_S
 from sidecar.transport.async_client import RequestFailure
 from stats.families import RemoteAccessLogStats
 from stats.store import Store
@@ -17,6 +24,23 @@ def new_stats() -> RemoteAccessLogStats:
 
 def counts(stats: RemoteAccessLogStats) -> tuple[int, int]:
     return stats.grpc_entries_flushed.value, stats.grpc_entries_flush_failed.value
+
+
+def nothing_waits() -> bool:
+    return True
+
+
+class Waiting:
+    """A buffer with one entry."""
+
+    def __init__(self, sender: StreamSender | CallSender, entry: bytes) -> None:
+        self.sender = sender
+        self.entries = [entry]
+
+    def send(self) -> bool:
+        if self.entries and self.sender.send(self.entries):
+            self.entries = []
+        return not self.entries
 
 
 class TestStream:
@@ -58,13 +82,53 @@ class TestStream:
 
     def test_the_end_closes_the_stream_and_waits_for_the_server(self) -> None:
         idle: list[str] = []
-        self.sender.close(lambda: idle.append("without a stream"))
+        self.sender.close(nothing_waits, lambda: idle.append("without a stream"))
         self.sender.send([b"a"])
-        self.sender.close(lambda: idle.append("closed"))
+        self.sender.close(nothing_waits, lambda: idle.append("closed"))
         assert self.client.streams[0].closed
         assert idle == ["without a stream"]
         self.client.streams[0].end(0)
         assert idle == ["without a stream", "closed"]
+
+    def test_who_waits_for_the_end_is_told_once(self) -> None:
+        idle: list[bool] = []
+        self.sender.send([b"a"])
+        self.sender.close(nothing_waits, lambda: idle.append(True))
+        self.client.streams[0].end(0)
+        self.sender.send([b"late"])
+        self.client.streams[1].end(0)
+        assert idle == [True]
+
+    def test_the_end_waits_for_room_on_a_full_stream(self) -> None:
+        self.sender.send([b"a"])
+        (stream,) = self.client.streams
+        stream.is_full = True
+        waiting = Waiting(self.sender, b"b")
+        self.sender.close(waiting.send, lambda: None)
+        stream.callbacks.on_stream_writable()
+        assert not stream.closed
+        stream.is_full = False
+        stream.callbacks.on_stream_writable()
+        assert (stream.messages, stream.closed) == ([b"first:a", b"b"], True)
+
+    def test_the_log_says_once_that_the_service_is_away(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        now_s = 100.0
+        monkeypatch.setattr(senders.time, "monotonic", lambda: now_s)
+        for number in range(3):
+            self.sender.send([b"a"])
+            self.client.streams[number].end(14)
+        self.sender.send([b"a"])
+        self.sender.send([b"a"])
+        assert len(caplog.records) == 1
+        now_s += DEFAULT_TIMEOUT_S + 1
+        self.sender.send([b"a"])
+        assert [record.getMessage() for record in caplog.records] == [
+            "exports of access logs to cluster collector fail, what they have is lost: gRPC status 14 the end",
+            "exports of access logs to cluster collector are taken again, 3 have failed",
+        ]
 
 
 class TestCalls:
@@ -77,7 +141,7 @@ class TestCalls:
         client.calls[0].callbacks.on_reply(b"")
         sender.send([b"c"])
         idle: list[bool] = []
-        sender.close(lambda: idle.append(True))
+        sender.close(nothing_waits, lambda: idle.append(True))
         assert idle == []
         client.calls[1].callbacks.on_call_failed(14, "gone")
         assert idle == [True]
@@ -89,6 +153,41 @@ class TestCalls:
         assert [sender.send([b"a"]) for _ in range(MAX_IN_FLIGHT + 1)] == [*[True] * MAX_IN_FLIGHT, False]
         client.calls[0].callbacks.on_reply(b"")
         assert sender.send([b"a"])
+
+    def test_none_is_under_way_for_ever(self) -> None:
+        client = RecordingClient()
+        for service, timeout_s in (
+            (SERVICE, DEFAULT_TIMEOUT_S),
+            (dataclasses.replace(SERVICE, timeout_s=2.5), 2.5),
+        ):
+            CallSender(client, service, b"/path", b",".join, new_stats()).send([b"a"])
+            assert client.calls[-1].timeout_s == timeout_s
+
+    def test_the_end_sends_what_waited_for_a_call_to_end(self) -> None:
+        client = RecordingClient()
+        sender = CallSender(client, SERVICE, b"/path", b",".join, new_stats())
+        for _ in range(MAX_IN_FLIGHT):
+            sender.send([b"a"])
+        idle: list[bool] = []
+        sender.close(Waiting(sender, b"b").send, lambda: idle.append(True))
+        assert len(client.calls) == MAX_IN_FLIGHT
+        for call in client.calls[:MAX_IN_FLIGHT]:
+            call.callbacks.on_reply(b"")
+        assert (client.calls[-1].message, idle) == (b"b", [])
+        client.calls[-1].callbacks.on_reply(b"")
+        assert idle == [True]
+
+    def test_the_log_says_once_that_calls_fail(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        client = RecordingClient()
+        sender = CallSender(client, SERVICE, b"/path", b",".join, new_stats())
+        for _ in range(3):
+            sender.send([b"a"])
+            client.calls[-1].callbacks.on_call_failed(14, "gone")
+        assert len(caplog.records) == 1
+        sender.send([b"a"])
+        client.calls[-1].callbacks.on_reply(b"")
+        assert len(caplog.records) == 2
 
 
 class TestHttp:
@@ -109,11 +208,13 @@ class TestHttp:
         client.posts[1].callbacks.on_response(Headers.response(503), b"")
         client.posts[2].callbacks.on_failure(RequestFailure(503, "no_healthy_upstream", ""))
         idle: list[bool] = []
-        sender.close(lambda: idle.append(True))
+        sender.close(nothing_waits, lambda: idle.append(True))
         assert idle == [True]
         assert counts(stats) == (2, 2)
 
     def test_only_so_many_are_under_way(self) -> None:
         service = HttpServiceSpec("collector", "logs.example", "/v1/logs", None)
-        sender = HttpSender(RecordingClient(), service, b"x/y", b",".join, new_stats())
+        client = RecordingClient()
+        sender = HttpSender(client, service, b"x/y", b",".join, new_stats())
         assert [sender.send([b"a"]) for _ in range(MAX_IN_FLIGHT + 1)] == [*[True] * MAX_IN_FLIGHT, False]
+        assert client.posts[0].timeout_s == DEFAULT_TIMEOUT_S
