@@ -734,7 +734,7 @@ class FilesystemStats(Family):
 class FileAccessLogStats(Family):
     """`access_logs.file_access_log`: our own; Envoy counts no entries that a file did not take."""
 
-    logs_dropped: Counter
+    logs_dropped_total: Counter
 
 
 class RemoteAccessLogStats(Family):

@@ -263,9 +263,9 @@ class GrpcMethods:
 
 
 class OpenTelemetryTracerStats(Family):
-    """`tracing.opentelemetry`. `exports_failed`, our own, counts requests to the collector that were not answered well."""
+    """`tracing.opentelemetry`. `exports_failed_total`, our own, counts requests to the collector that were not answered well."""
 
-    exports_failed: Counter
+    exports_failed_total: Counter
     spans_dropped: Counter
     spans_sent: Counter
     timer_flushed: Counter

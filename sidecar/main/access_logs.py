@@ -85,7 +85,7 @@ class AccessLogs:
             stats.write_failed.add(now.write_failures - before.write_failures)
             stats.reopen_failed.add(now.reopen_failures - before.reopen_failures)
             if self._file_stats is not None:
-                self._file_stats.logs_dropped.add(now.dropped - before.dropped)
+                self._file_stats.logs_dropped_total.add(now.dropped - before.dropped)
             waiting += file.waiting_bytes
         self._stats.write_total_buffered.set(waiting)
 

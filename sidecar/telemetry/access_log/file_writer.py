@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from sidecar.telemetry.access_log.descriptor import Descriptor
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("sidecar.telemetry.access_log.file")  # the two are one component, `file`
 
 #: How long the end waits for what is not written yet.
 CLOSE_S: Final = 1.0

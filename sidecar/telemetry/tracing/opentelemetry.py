@@ -140,7 +140,7 @@ class OtlpExporter(Exporter):
     def _over(self, problem: str) -> None:
         """`problem` "": the collector has it."""
         if problem:
-            self._stats.exports_failed.inc()
+            self._stats.exports_failed_total.inc()
             self._log.failed(problem)
         else:
             self._log.succeeded()

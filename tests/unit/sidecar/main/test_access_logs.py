@@ -81,9 +81,9 @@ def test_what_a_file_does_not_take_is_counted(tmp_path: Path) -> None:
     world.log(tmp_path / "log")
     world.logs.close()
     assert world.value("write_failed") == 1
-    stat = world.store.find("access_logs.file_access_log.logs_dropped")
+    stat = world.store.find("access_logs.file_access_log.logs_dropped_total")
     assert cast("Any", stat).value == 1
-    assert World().store.find("access_logs.file_access_log.logs_dropped") is None
+    assert World().store.find("access_logs.file_access_log.logs_dropped_total") is None
 
 
 def test_much_is_written_at_once(tmp_path: Path) -> None:

@@ -349,6 +349,9 @@ def test_without_a_thread_entries_wait(
     assert path.read_bytes() == b"one\ntwo\n"
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*fork:DeprecationWarning"
+)  # of a process with threads, from Python 3.12 on
 def test_a_child_writes_its_own_entries(path: Path, file: LogFile) -> None:
     """A fork has no threads: the child begins one of its own, and does not repeat what the parent has."""
     file.write(b"parent\n")

@@ -115,7 +115,7 @@ def test_a_collector_that_fails_costs_its_spans(
         it.span()
         it.client.loop.turn()
         it.client.fake.peers[-1].refuse()
-    assert (it.stat("spans_sent"), it.stat("exports_failed")) == (20, 20)
+    assert (it.stat("spans_sent"), it.stat("exports_failed_total")) == (20, 20)
     assert it.client.bugs == []
     assert len(caplog.records) == 1
 
@@ -135,7 +135,7 @@ def test_a_collector_that_answers_badly_and_then_well(
     server.answer(3, 200, None)
     server.data(3, b"\0\0\0\0\0")
     server.trailers(3, ("grpc-status", "0"))
-    assert it.stat("exports_failed") == 1
+    assert it.stat("exports_failed_total") == 1
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
@@ -152,10 +152,10 @@ def test_without_a_timeout_a_collector_that_does_not_answer_is_given_up(spec: Op
         it.span()
     it.client.server()
     it.client.loop.advance(DEFAULT_TIMEOUT_S - 0.1)
-    assert (it.stat("spans_sent"), it.stat("exports_failed")) == (MAX_IN_FLIGHT, 0)
+    assert (it.stat("spans_sent"), it.stat("exports_failed_total")) == (MAX_IN_FLIGHT, 0)
     it.client.loop.advance(0.3)
     it.span()
-    assert (it.stat("spans_sent"), it.stat("exports_failed")) == (MAX_IN_FLIGHT + 2, MAX_IN_FLIGHT)
+    assert (it.stat("spans_sent"), it.stat("exports_failed_total")) == (MAX_IN_FLIGHT + 2, MAX_IN_FLIGHT)
 
 
 def test_without_a_collector() -> None:
