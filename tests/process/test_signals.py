@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import resource
 import signal
 import socket
@@ -209,6 +211,23 @@ def test_a_log_that_cannot_be_opened_anew_stays(start: StartProxy, world: World,
     wait_until(
         lambda: (tmp_path / "moved" / "access.log").read_text() == "200 6\n", timeout_s=5, what="the entry"
     )
+
+
+def test_the_end_waits_for_the_reader_of_a_pipe(start: StartProxy, world: World, tmp_path: Path) -> None:
+    """What does not go into the pipe at once is not lost."""
+    fifo = tmp_path / "access.fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(reader, True)
+    proxy = start(lambda port: world.config(port, fifo), extra=["--file-flush-interval-msec", "60000"])
+    with RawClient(world.http) as client:
+        for _ in range(900):
+            client.request("GET", "/")
+    with open(reader, "rb") as entries:
+        proxy.signal(signal.SIGTERM)
+        assert entries.read() == b"200 6\n" * 900
+    assert ended_within(proxy, 3) == 0
 
 
 class Load(threading.Thread):

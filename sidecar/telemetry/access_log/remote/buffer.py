@@ -33,11 +33,13 @@ class RemoteAccessLogger:
     """Implements `AccessLogger`. Written and dropped entries are counted as in Envoy: when they are logged."""
 
     __slots__ = (
+        "_drops",
         "_encode",
         "_entries",
         "_full_at_bytes",
         "_interval_s",
         "_sender",
+        "_service",
         "_stats",
         "_timer",
         "_timers",
@@ -48,15 +50,17 @@ class RemoteAccessLogger:
         self,
         encode: Callable[[StreamInfo], bytes],
         sender: Sender,
+        service: str,
         stats: RemoteAccessLogStats,
         timers: Timers,
         *,
         flush_interval_s: float,
         buffer_bytes: int,
     ) -> None:
-        """`buffer_bytes` 0: nothing waits."""
+        """`service`: its name in our log. `buffer_bytes` 0: nothing waits."""
         self._encode = encode
         self._sender = sender
+        self._service = service
         self._stats = stats
         self._timers = timers
         self._interval_s = flush_interval_s
@@ -64,12 +68,13 @@ class RemoteAccessLogger:
         self._entries: list[bytes] = []
         self._waiting = 0
         self._timer: Cancellable | None = None
+        self._drops: bool | None = None  # whether any since the last batch; None: all is well
 
     def log(self, info: StreamInfo) -> None:
         if self._waiting >= (self._full_at_bytes or MAX_WAITING_BYTES):
             self.flush()
             if self._waiting:
-                self._stats.logs_dropped.inc()
+                self._drop()
                 return
         entry = self._encode(info)
         self._entries.append(entry)
@@ -80,10 +85,26 @@ class RemoteAccessLogger:
         if self._waiting and self._timer is None:
             self._timer = self._timers.after(self._interval_s, self._on_timer)
 
+    def _drop(self) -> None:
+        self._stats.logs_dropped.inc()
+        if self._drops is None:
+            logger.warning("access log service %s does not keep up, entries are dropped", self._service)
+        self._drops = True
+
     def flush(self) -> None:
         if self._entries and self._sender.send(self._entries):
             self._entries = []
             self._waiting = 0
+            if self._drops is not None:
+                self._took_batch()
+
+    def _took_batch(self) -> None:
+        """It keeps up when nothing was dropped between two batches."""
+        if self._drops:
+            self._drops = False
+        else:
+            self._drops = None
+            logger.info("access log service %s keeps up again", self._service)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -107,7 +128,7 @@ class RemoteAccessLogger:
         if self._entries:
             self._stats.logs_dropped.add(len(self._entries))
             logger.warning(
-                "the last %d access log entries are lost: the service is too slow", len(self._entries)
+                "access log service %s: the last %d entries are lost", self._service, len(self._entries)
             )
             self._entries = []
             self._waiting = 0

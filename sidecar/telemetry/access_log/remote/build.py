@@ -54,6 +54,7 @@ class RemoteAccessLogs:
         return RemoteAccessLogger(
             als.compile_encoder(spec),
             StreamSender(self._client, spec.service, als.PATH, message, stats),
+            spec.service.cluster_name,
             stats,
             self._timers,
             flush_interval_s=spec.flush_interval_s,
@@ -79,6 +80,7 @@ class RemoteAccessLogs:
         return RemoteAccessLogger(
             compile_record(spec, encoding, self._node),
             sender,
+            service.cluster_name,
             stats,
             self._timers,
             flush_interval_s=spec.flush_interval_s,

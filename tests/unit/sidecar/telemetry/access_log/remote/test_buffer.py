@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import pytest
@@ -45,6 +46,7 @@ class World:
         self.logger = RemoteAccessLogger(
             encode,
             self.sender,
+            "collector",
             self.stats,
             Timers(self.loop.as_loop()),
             flush_interval_s=2.0,
@@ -101,6 +103,22 @@ def test_what_a_slow_service_does_not_take_is_dropped_and_costs_nothing() -> Non
     assert world.counts == (4, 2)
 
 
+def test_the_log_says_once_that_a_service_does_not_keep_up(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    world = World()
+    for _ in range(3):
+        world.sender.takes = False
+        world.log(5)
+        world.sender.takes = True
+        world.loop.advance(2.2)
+    assert len(caplog.records) == 1
+    world.log(3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "access log service collector does not keep up, entries are dropped",
+        "access log service collector keeps up again",
+    ]
+
+
 def test_memory_is_bounded_whatever_is_configured() -> None:
     for buffer_bytes in (0, 2**31):
         world = World(buffer_bytes, entry=bytes(MAX_WAITING_BYTES // 4))
@@ -138,5 +156,5 @@ def test_the_end_sends_the_rest_when_there_is_room_and_counts_what_is_lost(
         assert world.sender.batches == ([[b"1234"] * 2] if takes else [])
         assert world.counts == (2, 0 if takes else 2)
     assert [record.getMessage() for record in caplog.records] == [
-        "the last 2 access log entries are lost: the service is too slow"
+        "access log service collector: the last 2 entries are lost"
     ]
