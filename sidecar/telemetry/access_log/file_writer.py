@@ -129,8 +129,6 @@ class FileWriter:
         except OSError as error:
             self.write_failures += 1
             self._lose(pieces, at)
-            if isinstance(error, ConnectionError):
-                self._give_up_rest()  # who has read the beginning is gone
             self._failed(error.strerror or str(error))
         else:
             self._rest = b""

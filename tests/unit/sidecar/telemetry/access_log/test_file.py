@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import select
@@ -168,6 +169,7 @@ def test_full_pipe_never_blocks_and_what_is_dropped_is_counted(
     file.flush()
     assert pipe.has(line, taken)
     settle(file)
+    file.flush()
     assert (file.dropped, file.writer.write_failures) == (2, 0)
     assert os.get_blocking(pipe.write_end)  # the program's own standard output is as it was
     assert [record.getMessage() for record in caplog.records] == [
@@ -220,6 +222,30 @@ def test_reader_that_is_gone_costs_the_entries_only(pipe: Pipe, caplog: pytest.L
     assert [record.getMessage() for record in caplog.records] == [
         "cannot write access log /dev/stdout, entries are dropped: Broken pipe"
     ]
+
+
+def test_the_next_reader_of_a_pipe_finds_entries_on_lines_of_their_own(tmp_path: Path) -> None:
+    """What was written of an entry may still be in the pipe when another reader comes."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    file = LogFile(str(fifo))
+    file.write(b"x" * 9999 + b"\n")
+    file.flush()
+    wait_until(lambda: file.writer.flushes == 1, timeout_s=5, what="the beginning written")
+    os.close(reader)
+    settle(file)
+    with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as next_reader:
+        os.set_blocking(next_reader.fileno(), True)
+        file.write(b"next\n")
+        closing = threading.Thread(target=file.close)
+        closing.start()
+        entries = next_reader.read().split(b"\n")
+        closing.join(5)
+    assert entries[1:] == [b"next", b""]
+    assert set(entries[0]) == {ord("x")}
+    assert file.dropped == 0
 
 
 def test_an_entry_that_is_partly_written_is_finished_first(

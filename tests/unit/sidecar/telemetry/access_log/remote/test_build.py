@@ -10,7 +10,9 @@ from config.model.core import Node
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from sidecar.telemetry.access_log.format import FormatError
 from sidecar.telemetry.access_log.remote.build import RemoteAccessLogs
+from sidecar.telemetry.access_log.remote.senders import MAX_IN_FLIGHT
 from sidecar.transport.timers import Timers
+from stats.metrics import Counter
 from stats.store import Store
 from tests.support.upstream import ManualLoop
 from tests.unit.sidecar.telemetry.access_log.remote.clients import RecordingClient
@@ -64,6 +66,17 @@ def test_open_telemetry_by_grpc() -> None:
     (call,) = world.client.calls
     assert call.path == b"/opentelemetry.proto.collector.logs.v1.LogsService/Export"
     assert world.store.find("access_logs.open_telemetry_access_log.mine.logs_written") is not None
+
+
+def test_what_a_service_does_not_take_in_the_end_is_counted() -> None:
+    world = World()
+    access_logger = world.logs.get(OpenTelemetryAccessLogSpec("a", SERVICE, buffer_bytes=0, body="x"))
+    for _ in range(MAX_IN_FLIGHT + 3):
+        access_logger.log(proxied())
+    asyncio.run(world.logs.close(0.01))
+    dropped = world.store.find("access_logs.open_telemetry_access_log.logs_dropped")
+    assert isinstance(dropped, Counter)
+    assert dropped.value == 3
 
 
 @pytest.mark.parametrize("headers", [(), (("content-type", "application/json"),)])
