@@ -19,6 +19,11 @@ class SocketAddress:
 
     address: str
     port: int
+    #: `str()` of it for log lines: most requests of a connection ask for it
+    as_bytes: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "as_bytes", str(self).encode())
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
@@ -31,6 +36,10 @@ class PipeAddress:
     path: str
     mode: int = 0
 
+    @property
+    def as_bytes(self) -> bytes:
+        return self.path.encode("utf-8", "surrogateescape")
+
     def __str__(self) -> str:
         return self.path
 
@@ -41,6 +50,10 @@ class InternalAddress:
 
     server_listener_name: str
     endpoint_id: str = ""
+
+    @property
+    def as_bytes(self) -> bytes:
+        return str(self).encode()
 
     def __str__(self) -> str:
         return f"envoy://{self.server_listener_name}/{self.endpoint_id}"

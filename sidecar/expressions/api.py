@@ -12,6 +12,7 @@ exception that nobody thought of included (it is logged, once for each expressio
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from config.expression import parse_expression
 from config.model.expression import Node
@@ -52,6 +53,21 @@ class Expression:
         except Exception:
             self._note_exception()
             return None
+
+    def printer(self, missing: str, max_characters: int) -> Callable[[StreamInfo], str]:
+        """`text`, cut, or `missing`: one call, for what is read of every stream."""
+        closure = self._closure
+
+        def read(info: StreamInfo) -> str:
+            try:
+                value = closure(info)
+                text = value if type(value) is str else printed(value)
+            except Exception:
+                self._note_exception()
+                return missing
+            return missing if text is None else text[:max_characters]
+
+        return read
 
     def is_true(self, info: StreamInfo) -> bool:
         try:

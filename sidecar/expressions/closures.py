@@ -1,7 +1,8 @@
 """An expression becomes a closure over StreamInfo: nothing is parsed, looked up or allocated when it is evaluated.
 
-Attribute paths, literals, logic, comparisons and the plain string functions are closures of our own. What is left (arithmetic,
-macros, conversions, regular expressions) goes to the library as one program, whose variables are the attributes in it.
+Attribute paths, literals, logic, comparisons, the plain string functions and the arithmetic of whole numbers are closures of our
+own. What is left (macros, conversions, regular expressions, ...) goes to the library as one program, whose variables are the
+attributes in it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from config.model.expression import (
     Node,
     Select,
 )
-from sidecar.expressions import library
+from sidecar.expressions import arithmetic, library
 from sidecar.expressions.attributes import (
     Key,
     Reader,
@@ -190,18 +191,50 @@ def _text_function(of: Callable[[str, str], bool]) -> _Two:
     return lambda text, part: of(text, part) if isinstance(text, str) and isinstance(part, str) else FAILED
 
 
-def _add(left: object, right: object) -> object:
-    return left + right if isinstance(left, str) and isinstance(right, str) else FAILED
+# Arithmetic: whole numbers and texts here, whatever else in the library
 
 
-def _add_texts(node: Call, scope: Scope) -> Reader | None:
-    """Only where one side is a literal text: the others are not known to be texts, and the library adds numbers."""
-    return _binary(_add)(node, scope) if any(_is_text(each) for each in node.arguments) else None
+def _two_or_library(of: _Two) -> Callable[[Call, Scope], Reader]:
+    def build(node: Call, scope: Scope) -> Reader:
+        left, right = (compile_closure(each, scope) for each in node.arguments)
+        otherwise = _with_library(node, scope)
+
+        def evaluate(info: StreamInfo) -> object:
+            one = left(info)
+            if one is FAILED:
+                return FAILED
+            other = right(info)
+            if other is FAILED:
+                return FAILED
+            result = of(one, other)
+            return otherwise(info) if result is NotImplemented else result
+
+        return evaluate
+
+    return build
+
+
+def _one_or_library(of: Callable[[object], object]) -> Callable[[Call, Scope], Reader]:
+    def build(node: Call, scope: Scope) -> Reader:
+        inner = compile_closure(node.arguments[0], scope)
+        otherwise = _with_library(node, scope)
+
+        def evaluate(info: StreamInfo) -> object:
+            value = inner(info)
+            if value is FAILED:
+                return FAILED
+            result = of(value)
+            return otherwise(info) if result is NotImplemented else result
+
+        return evaluate
+
+    return build
+
+
+# Membership
 
 
 def _is_text(node: Node) -> bool:
-    if isinstance(node, Call) and node.function == "_+_":
-        return any(_is_text(each) for each in node.arguments)
     return isinstance(node, Constant) and isinstance(node.value, str)
 
 
@@ -211,7 +244,7 @@ def _in_list(node: Call, scope: Scope) -> Reader | None:
     if not isinstance(candidates, ListOf) or not all(_is_text(each) for each in candidates.items):
         return None
     texts = frozenset(each.value for each in candidates.items if isinstance(each, Constant))
-    if len(texts) == 0 or not all(isinstance(each, Constant) for each in candidates.items):
+    if not texts:
         return None
     inner = compile_closure(node.arguments[0], scope)
     return lambda info: (
@@ -225,11 +258,14 @@ def _in(node: Call, scope: Scope) -> Reader | None:
 
 def _in_headers(node: Call, scope: Scope) -> Reader | None:
     """`'name' in request.headers`."""
-    path = _path(node.arguments[1])
+    sought, path = node.arguments[0], _path(node.arguments[1])
     field = header_field_of(path) if path is not None else None
-    if field is None:
+    if path is None or field is None:
         return None
-    name_of = compile_closure(node.arguments[0], scope)
+    if isinstance(sought, Constant) and isinstance(sought.value, str):
+        read = reader(path[0], (*path[1], sought.value), scope)
+        return lambda info: read(info) is not FAILED
+    name_of = compile_closure(sought, scope)
 
     def evaluate(info: StreamInfo) -> object:
         name = name_of(info)
@@ -262,7 +298,13 @@ _CALLS: Final[dict[tuple[str, int, bool], Callable[[Call, Scope], Reader | None]
     ("_<=_", 2, False): _binary(_ordering(operator.le)),
     ("_>_", 2, False): _binary(_ordering(operator.gt)),
     ("_>=_", 2, False): _binary(_ordering(operator.ge)),
-    ("_+_", 2, False): _add_texts,
+    ("_+_", 2, False): _two_or_library(arithmetic.add),
+    ("_-_", 2, False): _two_or_library(arithmetic.subtract),
+    ("_*_", 2, False): _two_or_library(arithmetic.multiply),
+    ("_/_", 2, False): _two_or_library(arithmetic.divide),
+    ("_%_", 2, False): _two_or_library(arithmetic.remainder),
+    ("-_", 1, False): _one_or_library(arithmetic.negate),
+    ("string", 1, False): _one_or_library(arithmetic.to_string),
     ("@in", 2, False): _in,
     ("_[_]", 2, False): _header_by_name,
     ("startsWith", 1, True): _binary(_text_function(str.startswith)),

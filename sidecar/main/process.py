@@ -174,7 +174,6 @@ class Process:
                 address,
                 self.bootstrap.runtime,
                 os.environ,
-                self.random,
             )
         )
         directory = self._make_workload_directory(problems)

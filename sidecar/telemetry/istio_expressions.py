@@ -91,13 +91,7 @@ _MAX_LABEL_CHARACTERS: Final = 1024
 
 
 def _printer(expression: Expression) -> _Print:
-    text_of = expression.text
-
-    def read(info: StreamInfo) -> str:
-        text = text_of(info)
-        return UNKNOWN if text is None else text[:_MAX_LABEL_CHARACTERS]
-
-    return read
+    return expression.printer(UNKNOWN, _MAX_LABEL_CHARACTERS)
 
 
 def _judge(expression: Expression) -> _Print:

@@ -232,7 +232,6 @@ class HttpFloor:
                 local_address,
                 runtime or {},
                 {},
-                random.Random(2),
             )
         )
         self.services = Services(

@@ -15,6 +15,7 @@ from sidecar.telemetry.access_log.operator import (
     number,
     optional_number,
     present_text,
+    refuse_argument,
     refuse_length,
     text,
 )
@@ -42,10 +43,19 @@ _AddressOf: TypeAlias = Callable[[StreamInfo], Address | None]
 def _address_family(name: str, address_of: _AddressOf) -> dict[str, Builder]:
     """`X_ADDRESS`, `X_ADDRESS_WITHOUT_PORT` and `X_PORT`."""
     return {
-        f"{name}_ADDRESS": text(lambda info: address_text(address_of(info))),
+        f"{name}_ADDRESS": _whole(address_of),
         f"{name}_ADDRESS_WITHOUT_PORT": _network(address_of),
         f"{name}_PORT": optional_number(lambda info: _port(address_of(info))),
     }
+
+
+def _whole(address_of: _AddressOf) -> Builder:
+    def build(argument: Argument) -> Operator:
+        refuse_argument(argument)
+        missing = argument.missing
+        return lambda info: missing if (address := address_of(info)) is None else address.as_bytes or missing
+
+    return build
 
 
 def _network(address_of: _AddressOf) -> Builder:
@@ -78,14 +88,9 @@ def _connected_address(upstream: UpstreamInfo) -> Address | None:
     return upstream.remote_address if upstream.local_address is not None else None
 
 
-def _upstream_host(info: StreamInfo) -> str:
-    upstream = info.upstream
-    return str(upstream.host_address) if upstream is not None and upstream.host_address is not None else ""
-
-
 def _upstream_host_name(info: StreamInfo) -> str:
     upstream = info.upstream
-    return (upstream.hostname or _upstream_host(info)) if upstream is not None else ""
+    return (upstream.hostname or address_text(upstream.host_address)) if upstream is not None else ""
 
 
 def _upstream_host_name_without_port(info: StreamInfo) -> str:
@@ -151,7 +156,7 @@ ADDRESS_OPERATORS: Final[Mapping[str, Builder]] = {
     "DOWNSTREAM_DETECTED_CLOSE_TYPE": text(_downstream_close_type),
     "UPSTREAM_DETECTED_CLOSE_TYPE": text(_upstream_close_type),
     "UPSTREAM_PROTOCOL": text(_upstream_protocol),
-    "UPSTREAM_HOST": text(_upstream_host),
+    "UPSTREAM_HOST": _whole(_upstream_address(lambda upstream: upstream.host_address)),
     "UPSTREAM_HOST_NAME": text(_upstream_host_name),
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": text(_upstream_host_name_without_port),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _upstream_text(

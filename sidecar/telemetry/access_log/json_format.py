@@ -6,6 +6,7 @@ one gives a string. Keys are sorted: a table has no order of its own in protobuf
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
@@ -20,11 +21,20 @@ from sidecar.telemetry.access_log.operators import build_operator, build_value_o
 _Value: TypeAlias = "bytes | Renderer"
 
 
+#: What a text that is not there is until the line is whole, where it becomes null. No peer can guess it.
+_ABSENT: Final = f"absent-{secrets.token_hex(16)}".encode()
+_QUOTED_ABSENT: Final = quote(_ABSENT)
+
+
 class _Column(NamedTuple):
-    """What reads one value; a text is quoted when all values of the line are there."""
+    """What reads one value; that of a text stands between quotes of the template."""
 
     read: Renderer
     is_text: bool
+
+
+def _count_unsafe(text: bytes) -> int:
+    return len(text) - len(text.translate(None, UNSAFE))
 
 
 _Join: TypeAlias = Callable[[StreamInfo], "list[bytes]"]
@@ -50,6 +60,7 @@ class _Compiler:
     """All keys are always there: the line is one template."""
 
     missing = b"-"  # inside of a string
+    absent_text = _ABSENT
 
     def __init__(self, extensions: Collection[str], node: Node | None) -> None:
         self._extensions = extensions
@@ -64,20 +75,19 @@ class _Compiler:
             constant = literals[0]
             return lambda info: constant
         template = b"%b".join(literal.replace(b"%", b"%%") for literal in literals)
+        own_unsafe = _count_unsafe(b"".join(literals))
         reads = tuple([column.read for column in columns])
         text_places = tuple([place for place, column in enumerate(columns) if column.is_text])
 
         def render(info: StreamInfo) -> bytes:
             values = [read(info) for read in reads]
-            # one pass in C over all texts says whether any of them needs escaping
-            texts = b"".join([values[place] for place in text_places])
-            safe = len(texts.translate(None, UNSAFE)) == len(texts)
-            for place in text_places:
-                value = values[place]
-                if value is not NULL:
-                    values[place] = b'"' + value + b'"' if safe else quote(value)
             line: bytes = template % (*values,)
-            return line
+            # one pass in C over the line says whether any value needs escaping
+            if len(line) - len(line.translate(None, UNSAFE)) != own_unsafe:
+                for place in text_places:
+                    values[place] = quote(values[place])[1:-1]
+                line = template % (*values,)
+            return line.replace(_QUOTED_ABSENT, NULL)
 
         return render
 
@@ -101,7 +111,9 @@ class _Compiler:
                 literals[-1] += leaf
             else:
                 columns.append(leaf)
-                literals.append(b"")
+                quotes = b'"' if leaf.is_text else b""
+                literals[-1] += quotes
+                literals.append(quotes)
 
     def leaf(self, value: object) -> bytes | _Column:
         if not isinstance(value, str):
@@ -116,7 +128,7 @@ class _Compiler:
     def _typed(self, text: str, piece: Piece) -> _Column:
         argument = Argument(piece.argument, piece.max_length, NULL, self._node)
         try:
-            return _Column(*build_value_operator(piece.name, argument, self._extensions))
+            return _Column(*build_value_operator(piece.name, argument, self._extensions, self.absent_text))
         except ValueError as error:
             raise FormatError(text, piece.position, str(error)) from None
 
@@ -140,6 +152,7 @@ class _Omitting(_Compiler):
     """What is missing is left out, with its key."""
 
     missing = b""
+    absent_text = NULL
 
     def line(self, fields: Mapping[str, object]) -> Renderer:
         members = self._members(fields)

@@ -54,13 +54,16 @@ def build_json_operator(name: str, argument: Argument, extensions: Collection[st
 
 
 def build_value_operator(
-    name: str, argument: Argument, extensions: Collection[str] = ()
+    name: str, argument: Argument, extensions: Collection[str] = (), missing_text: bytes | None = None
 ) -> tuple[Operator, bool]:
-    """An operator for JSON, and whether it prints text that is yet to be quoted."""
+    """An operator for JSON, and whether it prints text that is yet to be quoted.
+
+    `missing_text` stands for a text that is not there, if that shall be something else than `argument.missing`.
+    """
     builder = _builder(name, extensions)
     if isinstance(builder, JsonBuilder):
         return builder.json(argument), False
-    return builder(argument), True
+    return builder(argument if missing_text is None else argument._replace(missing=missing_text)), True
 
 
 def _builder(name: str, extensions: Collection[str]) -> Builder:

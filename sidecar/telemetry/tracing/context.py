@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,7 +24,6 @@ class TracerContext:
     local_address: str
     runtime: Mapping[str, object] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
-    random: random.Random = field(default_factory=random.Random)
 
     def number(self, key: str, default: int) -> int:
         """A positive whole number of the runtime."""

@@ -44,7 +44,7 @@ class OpenTelemetryTracer:
 
     def __init__(self, spec: OpenTelemetrySpec, context: TracerContext) -> None:
         self._sampler = spec.sampler
-        self._ids = Identifiers(context.random)
+        self._ids = Identifiers()
         self.exporter: Final = OtlpExporter(spec, context)
 
     def start(self, headers: Headers, *, as_server: bool, traced: bool) -> Span:

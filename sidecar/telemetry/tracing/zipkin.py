@@ -40,7 +40,7 @@ class ZipkinTracer:
         self._shared = spec.shared_span_context
         self._split = spec.split_spans
         self._w3c = spec.trace_context is TraceContextOption.USE_B3_WITH_W3C_PROPAGATION
-        self._ids = Identifiers(context.random)
+        self._ids = Identifiers()
         self.exporter: Final = ZipkinExporter(spec, context)
 
     def start(self, headers: Headers, *, as_server: bool, traced: bool) -> Span:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from typing import Any
 
 import pytest
@@ -43,7 +42,6 @@ class World:
                 Node(id="node", cluster="svc"),
                 "10.0.0.1",
                 named,
-                random=random.Random(1),
             ),
         )
 

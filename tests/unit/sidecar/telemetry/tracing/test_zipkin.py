@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 
 import pytest
 
@@ -34,7 +33,6 @@ class World:
                 Node(id="node", cluster="svc"),
                 "10.0.0.1",
                 {f"tracing.zipkin.{name}": value for name, value in runtime.items()},
-                random=random.Random(1),
             ),
         )
 
