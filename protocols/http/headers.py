@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Final
 
 
@@ -14,12 +15,14 @@ class Headers:
     space. A repeated name keeps the place of its first line, and all its values in order. `host` is never a field:
     it is `authority`, empty also when the host was; `lacks_host` says that a request named none. The pseudo-headers of RFC 9113 section 8.3 are attributes; on a request `method`, `path` and
     (unless missing on the wire) `authority` are set, on a response `status`; trailers have none.
+
+    `first` has the first value of each name; others only read it, where a call for each name would cost too much.
     """
 
     __slots__ = (
-        "_first",
         "_more",
         "authority",
+        "first",
         "lacks_host",
         "method",
         "path",
@@ -37,10 +40,10 @@ class Headers:
         self.status: int = 0
         self.lacks_host = False
         pairs = fields if isinstance(fields, list) else list(fields)
-        self._first: dict[bytes, bytes] = dict(pairs)
+        self.first: dict[bytes, bytes] = dict(pairs)
         self._more: dict[bytes, list[bytes]] | None = None  # repeated names: all values in order
-        if len(self._first) != len(pairs):
-            self._first = {}
+        if len(self.first) != len(pairs):
+            self.first = {}
             for name, value in pairs:
                 self.add(name, value)
 
@@ -51,7 +54,7 @@ class Headers:
         headers.method = headers.path = headers.authority = headers.scheme = headers.protocol = b""
         headers.status = 0
         headers.lacks_host = False
-        headers._first = fields
+        headers.first = fields
         headers._more = None
         return headers
 
@@ -76,24 +79,24 @@ class Headers:
 
     def get(self, name: bytes) -> bytes | None:
         """The first value, or None."""
-        return self._first.get(name)
+        return self.first.get(name)
 
     def get_all(self, name: bytes) -> list[bytes]:
         """All values in order; empty if there is none. The list is the caller's."""
         if self._more is not None and name in self._more:
             return list(self._more[name])
-        value = self._first.get(name)
+        value = self.first.get(name)
         return [] if value is None else [value]
 
     def joined(self, name: bytes) -> bytes | None:
         """All values joined by a comma (RFC 9110 section 5.3), as matchers must judge them; None if there is none."""
         if self._more is not None and name in self._more:
             return b",".join(self._more[name])
-        return self._first.get(name)
+        return self.first.get(name)
 
     def add(self, name: bytes, value: bytes) -> None:
         """Append one line."""
-        first = self._first
+        first = self.first
         if name not in first:
             first[name] = value
             return
@@ -103,7 +106,7 @@ class Headers:
 
     def set(self, name: bytes, value: bytes) -> None:
         """Replace all lines of that name by one."""
-        self._first[name] = value
+        self.first[name] = value
         if self._more is not None:
             self._more.pop(name, None)
 
@@ -111,35 +114,35 @@ class Headers:
         """Drop all lines of that name; whether there was one."""
         if self._more is not None:
             self._more.pop(name, None)
-        return self._first.pop(name, None) is not None
+        return self.first.pop(name, None) is not None
 
     def __contains__(self, name: bytes) -> bool:
-        return name in self._first
+        return name in self.first
 
     def names(self) -> builtins.set[bytes]:
         """The names present, as a set of the caller's own."""
-        return set(self._first)
+        return set(self.first)
 
     def intersection(self, names: frozenset[bytes]) -> builtins.set[bytes]:
         """Which of `names` are present: one set operation for many questions."""
-        return self._first.keys() & names
+        return self.first.keys() & names
 
     def has_any(self, names: frozenset[bytes]) -> bool:
         """Whether at least one of `names` is present: the cheapest way to ask for many."""
-        return not names.isdisjoint(self._first)
+        return not names.isdisjoint(self.first)
 
     def has_only(self, names: builtins.set[bytes]) -> bool:
         """Whether all names present are among `names`."""
-        return names.issuperset(self._first)
+        return names.issuperset(self.first)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every line, as it is to be written."""
         if self._more is None:
-            return iter(self._first.items())
+            return iter(self.first.items())
         return self._items_with_repeats(self._more)
 
     def _items_with_repeats(self, more: dict[bytes, list[bytes]]) -> Iterator[tuple[bytes, bytes]]:
-        for name, value in self._first.items():
+        for name, value in self.first.items():
             values = more.get(name)
             if values is None:
                 yield name, value
@@ -150,8 +153,8 @@ class Headers:
     def __len__(self) -> int:
         """Number of lines."""
         if self._more is None:
-            return len(self._first)
-        return len(self._first) + sum(len(values) - 1 for values in self._more.values())
+            return len(self.first)
+        return len(self.first) + sum(len(values) - 1 for values in self._more.values())
 
     def size_bytes(self) -> int:
         """Envoy's header byte size: names and values, pseudo-headers included, no separators."""
@@ -173,7 +176,7 @@ class Headers:
         other.method, other.path, other.authority = self.method, self.path, self.authority
         other.scheme, other.protocol, other.status = self.scheme, self.protocol, self.status
         other.lacks_host = self.lacks_host
-        other._first = dict(self._first)
+        other.first = dict(self.first)
         if self._more is not None:
             other._more = {name: list(values) for name, values in self._more.items()}
         return other
@@ -187,13 +190,17 @@ class Headers:
         return f"Headers({', '.join(pseudo + [f'{n!r}: {v!r}' for n, v in self.items()])})"
 
 
-#: What is no field, by the name under which rules and formats ask for it; empty means that there is none.
+#: What is no field and held as an attribute, by the name under which rules and formats ask for it.
+PSEUDO_ATTRIBUTES: Final[Mapping[bytes, str]] = {
+    b":method": "method",
+    b":path": "path",
+    b":authority": "authority",
+    b"host": "authority",
+    b":scheme": "scheme",
+    b":protocol": "protocol",
+}
+#: Reads what is no field; empty means that there is none.
 PSEUDO_HEADERS: Final[Mapping[bytes, Callable[[Headers], bytes]]] = {
-    b":method": lambda headers: headers.method,
-    b":path": lambda headers: headers.path,
-    b":authority": lambda headers: headers.authority,
-    b"host": lambda headers: headers.authority,
-    b":scheme": lambda headers: headers.scheme,
-    b":protocol": lambda headers: headers.protocol,
+    **{name: attrgetter(attribute) for name, attribute in PSEUDO_ATTRIBUTES.items()},
     b":status": lambda headers: b"%d" % headers.status if headers.status else b"",
 }

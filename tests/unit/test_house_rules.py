@@ -119,9 +119,19 @@ def test_what_was_configured_is_read() -> None:
         for field in node.body
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
+        and not _is_derived(field)
         and field.target.id not in read
     ]
     assert unread == []
+
+
+def _is_derived(field: ast.AnnAssign) -> bool:
+    """`field(init=False)`: nothing that can be configured."""
+    value = field.value
+    return isinstance(value, ast.Call) and any(
+        each.arg == "init" and isinstance(each.value, ast.Constant) and each.value.value is False
+        for each in value.keywords
+    )
 
 
 def _is_broad(handler: ast.ExceptHandler) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from config.model.core import Address, InternalAddress, SocketAddress
 from sidecar.stream_info import ResponseFlag, StreamInfo, UpstreamInfo
 from sidecar.telemetry.access_log.operator import (
     Argument,
     Builder,
-    Operator,
     number,
     optional_number,
     present_text,
@@ -19,6 +18,7 @@ from sidecar.telemetry.access_log.operator import (
     refuse_length,
     text,
 )
+from sidecar.telemetry.access_log.source import Operator, operator_of
 
 
 def address_text(address: Address | None) -> str:
@@ -37,7 +37,8 @@ def _endpoint_id(address: Address) -> str:
     return address.endpoint_id if isinstance(address, InternalAddress) else ""
 
 
-_AddressOf: TypeAlias = Callable[[StreamInfo], Address | None]
+#: An expression over `info`, of an address or None.
+_AddressOf: TypeAlias = str
 
 
 def _address_family(name: str, address_of: _AddressOf) -> dict[str, Builder]:
@@ -45,28 +46,40 @@ def _address_family(name: str, address_of: _AddressOf) -> dict[str, Builder]:
     return {
         f"{name}_ADDRESS": _whole(address_of),
         f"{name}_ADDRESS_WITHOUT_PORT": _network(address_of),
-        f"{name}_PORT": optional_number(lambda info: _port(address_of(info))),
+        f"{name}_PORT": _port_of(address_of),
     }
 
 
 def _whole(address_of: _AddressOf) -> Builder:
+    source = f"{{missing}} if (address := {address_of}) is None else address.as_bytes or {{missing}}"
+
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        missing = argument.missing
-        return lambda info: missing if (address := address_of(info)) is None else address.as_bytes or missing
+        return operator_of(source, missing=argument.missing)
 
     return build
+
+
+def _port_of(address_of: _AddressOf) -> Builder:
+    address = _function(address_of)
+    return optional_number(lambda info: _port(address(info)))
+
+
+def _function(address_of: _AddressOf) -> Callable[[StreamInfo], Address | None]:
+    return cast("Callable[[StreamInfo], Address | None]", operator_of(address_of))
 
 
 def _network(address_of: _AddressOf) -> Builder:
     """The address alone; `(N)`: the network of its first N bits."""
 
+    address = _function(address_of)
+
     def build(argument: Argument) -> Operator:
         refuse_length(argument)
         if not argument.text or not argument.text.isdecimal():
-            return text(lambda info: _without_port(address_of(info)))(argument._replace(text=None))
+            return text(lambda info: _without_port(address(info)))(argument._replace(text=None))
         bits = int(argument.text)
-        return text(lambda info: _masked(_without_port(address_of(info)), bits))(argument._replace(text=None))
+        return text(lambda info: _masked(_without_port(address(info)), bits))(argument._replace(text=None))
 
     return build
 
@@ -79,13 +92,15 @@ def _masked(address: str, bits: int) -> str:
     return str(ipaddress.ip_network((parsed, min(bits, parsed.max_prefixlen)), strict=False))
 
 
-def _upstream_address(get: Callable[[UpstreamInfo], Address | None]) -> _AddressOf:
-    return lambda info: get(info.upstream) if info.upstream is not None else None
+def _upstream_address(field: str) -> _AddressOf:
+    return f"info.upstream.{field} if info.upstream is not None else None"
 
 
-def _connected_address(upstream: UpstreamInfo) -> Address | None:
-    """None where no connection came about."""
-    return upstream.remote_address if upstream.local_address is not None else None
+#: None where no connection came about.
+_CONNECTED_ADDRESS: Final = (
+    "info.upstream.remote_address"
+    " if info.upstream is not None and info.upstream.local_address is not None else None"
+)
 
 
 def _upstream_host_name(info: StreamInfo) -> str:
@@ -98,10 +113,6 @@ def _upstream_host_name_without_port(info: StreamInfo) -> str:
     if upstream is None:
         return ""
     return upstream.hostname or _without_port(upstream.host_address)
-
-
-def _upstream_text(get: Callable[[UpstreamInfo], str]) -> Builder:
-    return text(lambda info: get(info.upstream) if info.upstream is not None else "")
 
 
 def _attempted(get: Callable[[UpstreamInfo], str]) -> Builder:
@@ -129,14 +140,12 @@ def _upstream_protocol(info: StreamInfo) -> str:
 
 
 ADDRESS_OPERATORS: Final[Mapping[str, Builder]] = {
-    **_address_family(
-        "DOWNSTREAM_REMOTE", lambda info: info.remote_address or info.connection.remote_address
-    ),
-    **_address_family("DOWNSTREAM_DIRECT_REMOTE", lambda info: info.connection.direct_remote_address),
-    **_address_family("DOWNSTREAM_LOCAL", lambda info: info.connection.local_address),
-    **_address_family("DOWNSTREAM_DIRECT_LOCAL", lambda info: info.connection.direct_local_address),
-    **_address_family("UPSTREAM_REMOTE", _upstream_address(_connected_address)),
-    **_address_family("UPSTREAM_LOCAL", _upstream_address(lambda upstream: upstream.local_address)),
+    **_address_family("DOWNSTREAM_REMOTE", "info.remote_address or info.connection.remote_address"),
+    **_address_family("DOWNSTREAM_DIRECT_REMOTE", "info.connection.direct_remote_address"),
+    **_address_family("DOWNSTREAM_LOCAL", "info.connection.local_address"),
+    **_address_family("DOWNSTREAM_DIRECT_LOCAL", "info.connection.direct_local_address"),
+    **_address_family("UPSTREAM_REMOTE", _CONNECTED_ADDRESS),
+    **_address_family("UPSTREAM_LOCAL", _upstream_address("local_address")),
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": present_text(
         lambda info: _endpoint_id(info.connection.direct_local_address)
     ),
@@ -156,10 +165,10 @@ ADDRESS_OPERATORS: Final[Mapping[str, Builder]] = {
     "DOWNSTREAM_DETECTED_CLOSE_TYPE": text(_downstream_close_type),
     "UPSTREAM_DETECTED_CLOSE_TYPE": text(_upstream_close_type),
     "UPSTREAM_PROTOCOL": text(_upstream_protocol),
-    "UPSTREAM_HOST": _whole(_upstream_address(lambda upstream: upstream.host_address)),
+    "UPSTREAM_HOST": _whole(_upstream_address("host_address")),
     "UPSTREAM_HOST_NAME": text(_upstream_host_name),
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": text(_upstream_host_name_without_port),
-    "UPSTREAM_TRANSPORT_FAILURE_REASON": _upstream_text(
-        lambda upstream: "_".join(upstream.transport_failure_reason.split(" "))
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": text(
+        "'_'.join(info.upstream.transport_failure_reason.split(' ')) if info.upstream is not None else ''"
     ),
 }

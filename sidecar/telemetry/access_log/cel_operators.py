@@ -17,7 +17,8 @@ from sidecar.expressions.library import json_text
 from sidecar.expressions.values import Duration, Timestamp
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.json_values import json_bytes
-from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator
+from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder
+from sidecar.telemetry.access_log.source import Operator
 
 
 def _parse(argument: Argument) -> Expression:

@@ -12,7 +12,8 @@ from typing import Final
 
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.json_values import json_bytes
-from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator, refuse_length
+from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, refuse_length
+from sidecar.telemetry.access_log.source import Operator
 from sidecar.telemetry.failures import FIELDS
 
 

@@ -13,7 +13,8 @@ from typing import Final, TypeAlias
 from protocols.peer_metadata import PeerMetadata, serialize_struct
 from sidecar.stream_info import GrpcMessages, StreamInfo
 from sidecar.telemetry.access_log.json_values import json_bytes, quote
-from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator, absent
+from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, absent
+from sidecar.telemetry.access_log.source import Operator
 
 _PeerOf: TypeAlias = Callable[[StreamInfo], PeerMetadata | None]
 #: Prints the object of a stream; None if it has none.

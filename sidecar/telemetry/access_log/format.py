@@ -1,4 +1,4 @@
-"""Envoy's format strings (`%RESPONSE_CODE%`, `%REQ(:PATH)%`, ...) compiled to a template and a list of closures.
+"""Envoy's format strings (`%RESPONSE_CODE%`, `%REQ(:PATH)%`, ...) compiled to a template and one function of its values.
 
 The language serves access logs and the values of configured headers. The operators themselves are in `operators`; this
 module knows the grammar: `%NAME%`, `%NAME(ARGUMENT)%`, an optional maximum length `:N` before the closing `%`, and `%%`.
@@ -14,6 +14,7 @@ from config.model.core import Node
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.operator import Argument
 from sidecar.telemetry.access_log.operators import build_operator
+from sidecar.telemetry.access_log.source import columns_of
 
 #: Envoy's defaults for HTTP and TCP alike.
 DEFAULT_FORMAT: Final = (
@@ -84,11 +85,11 @@ def _single(operator: Renderer) -> Renderer:
 def _many(literals: list[bytes], operators: list[Renderer]) -> Renderer:
     template = b"%b".join(literal.replace(b"%", b"%%") for literal in literals)
     own_controls = sum(len(_CONTROL.findall(literal)) for literal in literals)
-    columns = tuple(operators)
+    columns = columns_of(operators)
 
     def render(info: StreamInfo) -> bytes:
-        values = [column(info) for column in columns]
-        line: bytes = template % (*values,)
+        values = columns(info)
+        line: bytes = template % values
         # one pass in C over the line says whether any value brought a control character
         if len(line) - len(line.translate(None, _CONTROLS)) != own_controls:
             line = template % (*map(escape, values),)

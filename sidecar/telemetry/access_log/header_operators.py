@@ -4,51 +4,55 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from operator import attrgetter, methodcaller
+from operator import methodcaller
 from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from protocols.grpc.status import GrpcStatus, is_grpc_request, status_of
-from protocols.http.headers import PSEUDO_HEADERS, Headers
+from protocols.http.headers import PSEUDO_ATTRIBUTES, PSEUDO_HEADERS, Headers
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.json_values import quote
 from sidecar.telemetry.access_log.operator import (
     Argument,
     Builder,
     JsonBuilder,
-    Operator,
     number,
     numeric,
     refuse_argument,
     refuse_length,
 )
+from sidecar.telemetry.access_log.source import Operator, operator_of
 
-_HeadersOf: TypeAlias = Callable[[StreamInfo], Headers | None]
 _FieldOf: TypeAlias = Callable[[Headers], bytes | None]
 
 _FIELD_NAME: Final = re.compile(r":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
-# attrgetter and methodcaller are calls without a Python frame: most columns of a log line are header fields
-_request_headers: Final[_HeadersOf] = attrgetter("request_headers")
-_response_headers: Final[_HeadersOf] = attrgetter("response_headers")
-_response_trailers: Final[_HeadersOf] = attrgetter("response_trailers")
+_REQUEST_HEADERS: Final = "info.request_headers"
+_RESPONSE_HEADERS: Final = "info.response_headers"
+_RESPONSE_TRAILERS: Final = "info.response_trailers"
 
 
-def _header(headers_of: _HeadersOf) -> Builder:
-    """`REQ(X?Y):Z`: the first value of X, else of Y, at most Z bytes."""
+def _header(headers: str) -> Builder:
+    """`REQ(X?Y):Z`: the first value of X, else of Y, at most Z bytes. `headers`: an expression over `info`."""
 
     def build(argument: Argument) -> Operator:
-        field_of = _field_of(argument)
-        max_length, missing = argument.max_length, argument.missing
-
-        def read(info: StreamInfo) -> bytes:
-            headers = headers_of(info)
-            if headers is None or (value := field_of(headers)) is None:
-                return missing
-            return value if max_length is None else value[:max_length]
-
-        return read
+        names = _names(argument.text)
+        constants: dict[str, object] = {"missing": argument.missing, "max_length": argument.max_length}
+        value = ""
+        for key, name in zip(("name", "alternative"), names, strict=False):
+            constants[key] = name
+            field = f"{headers}.first.get({{{key}}})"
+            if (attribute := PSEUDO_ATTRIBUTES.get(name)) is not None:
+                field = f"({headers}.{attribute} or None)"
+            elif name in PSEUDO_HEADERS:
+                constants[key] = PSEUDO_HEADERS[name]
+                field = f"({{{key}}}({headers}) or None)"
+            value = field if not value else f"(first if (first := {value}) is not None else {field})"
+        cut = "value" if argument.max_length is None else "value[:{max_length}]"
+        return operator_of(
+            f"{{missing}} if {headers} is None or (value := {value}) is None else {cut}", **constants
+        )
 
     return build
 
@@ -90,12 +94,8 @@ def _either(first: _FieldOf, second: _FieldOf) -> _FieldOf:
     return lambda headers: second(headers) if (value := first(headers)) is None else value
 
 
-def _size_of(headers_of: _HeadersOf) -> Builder:
-    def size(info: StreamInfo) -> int:
-        headers = headers_of(info)
-        return headers.size_bytes() if headers is not None else 0
-
-    return number(size)
+def _size_of(headers: str) -> Builder:
+    return number(f"{headers}.size_bytes() if {headers} is not None else 0")
 
 
 # The path as it was, without regard to rewriting
@@ -230,11 +230,11 @@ HEADER_OPERATORS: Final[Mapping[str, Builder]] = {
     "PATH": _path,
     "QUERY_PARAM": _query_param,
     "QUERY_PARAMS": _query_params,
-    "REQ": _header(_request_headers),
-    "REQUEST_HEADERS_BYTES": _size_of(_request_headers),
+    "REQ": _header(_REQUEST_HEADERS),
+    "REQUEST_HEADERS_BYTES": _size_of(_REQUEST_HEADERS),
     "REQ_WITHOUT_QUERY": _req_without_query,
-    "RESP": _header(_response_headers),
-    "RESPONSE_HEADERS_BYTES": _size_of(_response_headers),
-    "RESPONSE_TRAILERS_BYTES": _size_of(_response_trailers),
-    "TRAILER": _header(_response_trailers),
+    "RESP": _header(_RESPONSE_HEADERS),
+    "RESPONSE_HEADERS_BYTES": _size_of(_RESPONSE_HEADERS),
+    "RESPONSE_TRAILERS_BYTES": _size_of(_RESPONSE_TRAILERS),
+    "TRAILER": _header(_RESPONSE_TRAILERS),
 }

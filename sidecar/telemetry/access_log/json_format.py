@@ -16,6 +16,7 @@ from sidecar.telemetry.access_log.format import FormatError, Piece, Renderer, pa
 from sidecar.telemetry.access_log.json_values import NULL, UNSAFE, json_bytes, quote
 from sidecar.telemetry.access_log.operator import Argument
 from sidecar.telemetry.access_log.operators import build_operator, build_value_operator
+from sidecar.telemetry.access_log.source import columns_of
 
 #: A constant, or what renders the JSON of a value; `NULL` itself for a value that is not there.
 _Value: TypeAlias = "bytes | Renderer"
@@ -76,17 +77,18 @@ class _Compiler:
             return lambda info: constant
         template = b"%b".join(literal.replace(b"%", b"%%") for literal in literals)
         own_unsafe = _count_unsafe(b"".join(literals))
-        reads = tuple([column.read for column in columns])
+        values_of = columns_of([column.read for column in columns])
         text_places = tuple([place for place, column in enumerate(columns) if column.is_text])
 
         def render(info: StreamInfo) -> bytes:
-            values = [read(info) for read in reads]
-            line: bytes = template % (*values,)
+            values = values_of(info)
+            line: bytes = template % values
             # one pass in C over the line says whether any value needs escaping
             if len(line) - len(line.translate(None, UNSAFE)) != own_unsafe:
+                escaped = list(values)
                 for place in text_places:
-                    values[place] = quote(values[place])[1:-1]
-                line = template % (*values,)
+                    escaped[place] = quote(values[place])[1:-1]
+                line = template % (*escaped,)
             return line.replace(_QUOTED_ABSENT, NULL)
 
         return render

@@ -9,7 +9,8 @@ from typing import Final, TypeAlias
 from config.model.core import Metadata
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.json_values import json_bytes, quote
-from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator, refuse_length
+from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, refuse_length
+from sidecar.telemetry.access_log.source import Operator
 
 _MetadataOf: TypeAlias = Callable[[StreamInfo], Metadata | None]
 

@@ -7,8 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from config.model.core import Node
 from sidecar.stream_info import StreamInfo
-
-Operator: TypeAlias = Callable[[StreamInfo], bytes]
+from sidecar.telemetry.access_log.source import Operator, operator_of
 
 
 class Argument(NamedTuple):
@@ -47,8 +46,14 @@ def numeric(build: Builder) -> JsonBuilder:
     return JsonBuilder(build, build)
 
 
-_TextOf: TypeAlias = Callable[[StreamInfo], str]
-_NumberOf: TypeAlias = Callable[[StreamInfo], int]
+#: A fact of a stream: a function, or an expression over `info` (see `source`).
+_TextOf: TypeAlias = "str | Callable[[StreamInfo], str]"
+_NumberOf: TypeAlias = "str | Callable[[StreamInfo], int]"
+_OptionalNumberOf: TypeAlias = "str | Callable[[StreamInfo], int | None]"
+
+
+def _expression(get: str | Callable[[StreamInfo], object]) -> str:
+    return get if isinstance(get, str) else "{get}(info)"
 
 
 def refuse_argument(argument: Argument) -> None:
@@ -65,50 +70,51 @@ def refuse_length(argument: Argument) -> None:
 
 def text(get: _TextOf) -> Builder:
     """A text fact; empty means that it is missing."""
+    source = f"value.encode('utf-8', 'surrogateescape') if (value := {_expression(get)}) else {{missing}}"
 
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        missing = argument.missing
-        return lambda info: get(info).encode("utf-8", "surrogateescape") or missing
+        return operator_of(source, get=get, missing=argument.missing)
 
     return build
 
 
 def present_text(get: _TextOf) -> Builder:
     """A text fact that may be empty and still is there."""
+    source = f"({_expression(get)}).encode('utf-8', 'surrogateescape')"
 
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        return lambda info: get(info).encode("utf-8", "surrogateescape")
+        return operator_of(source, get=get)
 
     return build
 
 
 def number(get: _NumberOf) -> Builder:
     """A number that is always there."""
+    source = f"b'%d' % ({_expression(get)})"
 
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        return lambda info: b"%d" % get(info)
+        return operator_of(source, get=get)
 
     return numeric(build)
 
 
-def optional_number(get: Callable[[StreamInfo], int | None]) -> Builder:
+def optional_number(get: _OptionalNumberOf) -> Builder:
     """A number that may be missing."""
+    source = f"{{missing}} if (value := {_expression(get)}) is None else b'%d' % value"
 
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        missing = argument.missing
-        return lambda info: missing if (value := get(info)) is None else b"%d" % value
+        return operator_of(source, get=get, missing=argument.missing)
 
     return numeric(build)
 
 
 def absent(argument: Argument) -> Operator:
     """Something that is never there."""
-    missing = argument.missing
-    return lambda info: missing
+    return operator_of("{missing}", missing=argument.missing)
 
 
 def not_gathered(argument: Argument) -> Operator:
@@ -120,6 +126,6 @@ def not_gathered(argument: Argument) -> Operator:
 def constant(value: bytes) -> Builder:
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        return lambda info: value
+        return operator_of("{value}", value=value)
 
     return build

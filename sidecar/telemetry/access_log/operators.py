@@ -27,7 +27,6 @@ from sidecar.telemetry.access_log.operator import (
     Argument,
     Builder,
     JsonBuilder,
-    Operator,
     constant,
     not_gathered,
     number,
@@ -35,6 +34,7 @@ from sidecar.telemetry.access_log.operator import (
     refuse_argument,
     text,
 )
+from sidecar.telemetry.access_log.source import Operator, operator_of
 from sidecar.telemetry.access_log.timestamps import TIME_OPERATORS
 from sidecar.telemetry.access_log.tls_operators import TLS_OPERATORS
 
@@ -87,7 +87,7 @@ _FLAG_LONG_NAMES: Final = {
 def _flags(argument: Argument) -> Operator:
     """`-` for no flag even where other missing values are left out."""
     refuse_argument(argument)
-    return lambda info: info.flag_names.encode() if info.flag_names else b"-"
+    return operator_of("flags.encode() if (flags := info.flag_names) else b'-'")
 
 
 def _flags_long(info: StreamInfo) -> str:
@@ -97,28 +97,21 @@ def _flags_long(info: StreamInfo) -> str:
 
 def _response_code_details(argument: Argument) -> Operator:
     """White space becomes `_` unless the argument is ALLOW_WHITESPACES."""
-    if argument.text == "ALLOW_WHITESPACES":
-        return text(lambda info: info.response_code_details)(argument._replace(text=None))
-    return text(lambda info: "_".join(info.response_code_details.split(" ")))(argument._replace(text=None))
+    details = "info.response_code_details"
+    if argument.text != "ALLOW_WHITESPACES":
+        details = f"'_'.join({details}.split(' '))"
+    return text(details)(argument._replace(text=None))
 
 
-def _termination_details(info: StreamInfo) -> str:
-    """Not those of a handshake that failed, which have an operator of their own."""
-    details = info.connection.termination_details
-    return "" if details == info.connection.transport_failure_reason else "_".join(details.split(" "))
-
-
-def _transport_failure(info: StreamInfo) -> str:
-    return "_".join(info.connection.transport_failure_reason.split(" "))
+#: Not those of a handshake that failed, which have an operator of their own.
+_TERMINATION_DETAILS: Final = (
+    "'_'.join(details.split(' '))"
+    " if (details := info.connection.termination_details) != info.connection.transport_failure_reason else ''"
+)
+_TRANSPORT_FAILURE: Final = "'_'.join(info.connection.transport_failure_reason.split(' '))"
 
 
 # Numbers of the stream
-
-
-def _protocol(argument: Argument) -> Operator:
-    refuse_argument(argument)
-    missing = argument.missing
-    return lambda info: info.protocol.encode() or missing
 
 
 # Ids
@@ -233,45 +226,45 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     **FILTER_STATE_OPERATORS,
     **ADDRESS_OPERATORS,
     **TLS_OPERATORS,
-    "ACCESS_LOG_TYPE": text(lambda info: info.log_type),
-    "BYTES_RECEIVED": number(lambda info: info.bytes_received),
+    "ACCESS_LOG_TYPE": text("info.log_type"),
+    "BYTES_RECEIVED": number("info.bytes_received"),
     "BYTES_RETRANSMITTED": number(lambda info: 0),
-    "BYTES_SENT": number(lambda info: info.bytes_sent),
+    "BYTES_SENT": number("info.bytes_sent"),
     "COALESCE": JsonBuilder(_coalesce, partial(_coalesce, as_json=True)),
-    "CONNECTION_ID": number(lambda info: info.connection.id),
-    "CONNECTION_TERMINATION_DETAILS": text(_termination_details),
+    "CONNECTION_ID": number("info.connection.id"),
+    "CONNECTION_TERMINATION_DETAILS": text(_TERMINATION_DETAILS),
     "CUSTOM_FLAGS": constant(b""),
     "DOWNSTREAM_HEADER_BYTES_RECEIVED": number(byte_counts.downstream_header_received),
     "DOWNSTREAM_HEADER_BYTES_SENT": number(byte_counts.downstream_header_sent),
-    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": text(_transport_failure),
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": text(_TRANSPORT_FAILURE),
     "DOWNSTREAM_WIRE_BYTES_RECEIVED": number(byte_counts.downstream_wire_received),
     "DOWNSTREAM_WIRE_BYTES_SENT": number(byte_counts.downstream_wire_sent),
     "ENVIRONMENT": _environment,
-    "FILTER_CHAIN_NAME": text(lambda info: info.connection.filter_chain_name),
+    "FILTER_CHAIN_NAME": text("info.connection.filter_chain_name"),
     "HOSTNAME": _hostname,
-    "LISTENER_NAME": text(lambda info: info.connection.listener_name),
+    "LISTENER_NAME": text("info.connection.listener_name"),
     "LOCAL_REPLY_BODY": present_text(lambda info: ""),  # what it is for is local replies
     "PACKETS_RETRANSMITTED": number(lambda info: 0),
-    "PROTOCOL": _protocol,
-    "REQUESTED_SERVER_NAME": text(lambda info: info.connection.requested_server_name),
-    "RESPONSE_CODE": number(lambda info: info.response_code),
+    "PROTOCOL": text("info.protocol"),
+    "REQUESTED_SERVER_NAME": text("info.connection.requested_server_name"),
+    "RESPONSE_CODE": number("info.response_code"),
     "RESPONSE_CODE_DETAILS": _response_code_details,
     "RESPONSE_FLAGS": _flags,
     "RESPONSE_FLAGS_LONG": text(_flags_long),
-    "ROUTE_NAME": text(lambda info: info.route_name),
-    "SPAN_ID": text(lambda info: info.trace.span_id if info.trace is not None else ""),
+    "ROUTE_NAME": text("info.route_name"),
+    "SPAN_ID": text("info.trace.span_id if info.trace is not None else ''"),
     "STREAM_ID": _stream_id,
-    "TRACE_ID": text(lambda info: info.trace.trace_id if info.trace is not None else ""),
+    "TRACE_ID": text("info.trace.trace_id if info.trace is not None else ''"),
     "UNIQUE_ID": text(lambda info: str(uuid.uuid4())),
-    "UPSTREAM_CLUSTER": text(lambda info: info.cluster_name),
-    "UPSTREAM_CLUSTER_RAW": text(lambda info: info.cluster_name),
+    "UPSTREAM_CLUSTER": text("info.cluster_name"),
+    "UPSTREAM_CLUSTER_RAW": text("info.cluster_name"),
     "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": number(byte_counts.downstream_header_received),
     "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": number(byte_counts.downstream_header_sent),
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": number(byte_counts.upstream_header_received),
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": number(byte_counts.upstream_header_sent),
     "UPSTREAM_HEADER_BYTES_RECEIVED": number(byte_counts.upstream_header_received),
     "UPSTREAM_HEADER_BYTES_SENT": number(byte_counts.upstream_header_sent),
-    "UPSTREAM_REQUEST_ATTEMPT_COUNT": number(lambda info: info.attempt_count),
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": number("info.attempt_count"),
     "UPSTREAM_WIRE_BYTES_RECEIVED": number(byte_counts.upstream_wire_received),
     "UPSTREAM_WIRE_BYTES_SENT": number(byte_counts.upstream_wire_sent),
 }

@@ -9,14 +9,8 @@ from datetime import UTC, datetime, tzinfo
 from typing import Final, TypeAlias
 
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.operator import (
-    Argument,
-    Builder,
-    Operator,
-    numeric,
-    refuse_argument,
-    refuse_length,
-)
+from sidecar.telemetry.access_log.operator import Argument, Builder, numeric, refuse_argument, refuse_length
+from sidecar.telemetry.access_log.source import Operator, operator_of
 
 _US_PER_S: Final = 1_000_000
 _NS_PER_MS: Final = 1_000_000
@@ -131,29 +125,28 @@ def _seconds_with_fraction(digits: str, zone: tzinfo | None) -> _Piece:
 
 # Durations
 
-_InstantOf: TypeAlias = Callable[[StreamInfo], int]
-
 #: The instants between which durations run, by Envoy's names.
-_INSTANTS: Final[Mapping[str, _InstantOf]] = {
-    "DS_RX_BEG": lambda info: info.start_ns,
-    "DS_RX_END": lambda info: info.last_request_byte_ns,
-    "US_TX_BEG": lambda info: info.first_upstream_tx_byte_ns,
-    "US_TX_END": lambda info: info.last_upstream_tx_byte_ns,
-    "US_RX_BEG": lambda info: info.first_upstream_rx_byte_ns,
-    "US_RX_END": lambda info: info.last_upstream_rx_byte_ns,
-    "DS_TX_BEG": lambda info: info.first_response_byte_ns,
-    "DS_TX_END": lambda info: info.last_response_byte_ns,
+_INSTANTS: Final[Mapping[str, str]] = {
+    "DS_RX_BEG": "info.start_ns",
+    "DS_RX_END": "info.last_request_byte_ns",
+    "US_TX_BEG": "info.first_upstream_tx_byte_ns",
+    "US_TX_END": "info.last_upstream_tx_byte_ns",
+    "US_RX_BEG": "info.first_upstream_rx_byte_ns",
+    "US_RX_END": "info.last_upstream_rx_byte_ns",
+    "DS_TX_BEG": "info.first_response_byte_ns",
+    "DS_TX_END": "info.last_response_byte_ns",
 }
-_NEVER: Final[_InstantOf] = lambda info: 0  # noqa: E731
+_NEVER: Final = "0"
 _PRECISIONS: Final[Mapping[str, int]] = {"ms": _NS_PER_MS, "us": 1000, "ns": 1}
 
 
-def _between(begin: _InstantOf, end: _InstantOf, unit_ns: int, missing: bytes) -> Operator:
-    def read(info: StreamInfo) -> bytes:
-        begin_ns, end_ns = begin(info), end(info)
-        return b"%d" % ((end_ns - begin_ns) // unit_ns) if 0 < begin_ns <= end_ns else missing
-
-    return read
+def _between(begin: str, end: str, unit_ns: int, missing: bytes) -> Operator:
+    return operator_of(
+        f"b'%d' % ((end_ns - begin_ns) // {{unit_ns}})"
+        f" if 0 < (begin_ns := {begin}) <= (end_ns := {end}) else {{missing}}",
+        unit_ns=unit_ns,
+        missing=missing,
+    )
 
 
 def _duration(begin: str, end: str) -> Builder:
@@ -167,7 +160,11 @@ def _duration(begin: str, end: str) -> Builder:
 def _stream_duration(argument: Argument) -> Operator:
     """From the first byte of the request to the last of the response, or to now while the stream goes on."""
     refuse_argument(argument)
-    return lambda info: b"%d" % (((info.end_ns or time.monotonic_ns()) - info.start_ns) // _NS_PER_MS)
+    return operator_of(
+        "b'%d' % (((info.end_ns or {now_ns}()) - info.start_ns) // {unit_ns})",
+        now_ns=time.monotonic_ns,
+        unit_ns=_NS_PER_MS,
+    )
 
 
 def _common_duration(argument: Argument) -> Operator:
