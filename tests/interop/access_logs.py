@@ -42,6 +42,8 @@ from tests.support.process import ProxyCommand, start_proxy, wait_until
 FORMATS = Path(__file__).parent / "access_log_formats.yaml"
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
+#: A response header whose length is that of a time.
+SERVICE_TIME = "x-envoy-upstream-service-time"
 _FLUSH_ARGUMENTS = ("--file-flush-interval-msec", "20")
 _LINE_LIMIT_S = 5.0
 _PROBE = "probe"
@@ -431,7 +433,7 @@ def _log_to_services(bootstrap: Json, collector: LogCollector, interval: str) ->
         "grpc.v3.HttpGrpcAccessLogConfig",
         common_config=common,
         additional_request_headers_to_log=["X-Two", "x-quote", "nope"],
-        additional_response_headers_to_log=["x-resp", "x-two"],
+        additional_response_headers_to_log=["x-resp", "x-two", SERVICE_TIME],
         additional_response_trailers_to_log=["x-trailer"],
     )
     als_tcp = _logger("grpc.v3.TcpGrpcAccessLogConfig", common_config=common)

@@ -12,14 +12,22 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from tests.interop.access_logs import EXCHANGES, Surroundings
+from tests.interop.access_logs import EXCHANGES, SERVICE_TIME, Surroundings
 from tests.interop.differences import ACCESS_LOG_ENTRY_FIELDS
 from tests.support.envoy import require_envoy
 from tests.support.log_collector import LogCollector, records_of
 from tests.support.process import ProxyCommand, sidecar_command
 
 #: What differs from run to run: only whether it is there is compared.
-_VOLATILE = re.compile(r".*(time_|start_time|duration|port_value|stream_id|request_id)[^.]*")
+_VOLATILE = re.compile(r".*(time_|-time|start_time|duration|port_value|stream_id|request_id)[^.]*")
+
+
+#: Sizes in which the digits of the service time are.
+_SIZES = (
+    "common_properties.downstream_wire_bytes_sent",
+    "response.downstream_header_bytes_sent",
+    "response.response_headers_bytes",
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,9 @@ def _flat(value: object, path: str = "") -> dict[str, object]:
 
 
 def _steady(entry: dict[str, object]) -> dict[str, object]:
+    entry = dict(entry)
+    digits = len(str(entry.get(f"response.response_headers.{SERVICE_TIME}", "")))
+    entry.update({key: int(str(entry[key])) - digits for key in _SIZES if key in entry})
     return {
         key: "<volatile>" if _VOLATILE.fullmatch(key) else value
         for key, value in entry.items()
