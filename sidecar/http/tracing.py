@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _REQUEST_ID: Final = b"x-request-id"
 _CLIENT_TRACE_ID: Final = b"x-client-trace-id"
 _FORCE_TRACE: Final = b"x-envoy-force-trace"
+_ASKING: Final = frozenset((_CLIENT_TRACE_ID, _FORCE_TRACE))
 
 #: Chances are in hundredths of a percent.
 _WHOLE: Final = 10_000
@@ -35,14 +36,18 @@ _PERCENT: Final = 100
 
 
 class _Chances:
-    """`Sampling` with what the runtime says instead; `random` is a number below 10,000 that belongs to the request."""
+    """`Sampling` with what the runtime says instead; `random` is a number below 10,000 that belongs to the request.
+
+    `overall` None: there is no such limit.
+    """
 
     __slots__ = ("client", "overall", "random")
 
     def __init__(self, sampling: Sampling, runtime: Mapping[str, object]) -> None:
         self.client = _chance("tracing.client_enabled", sampling.client, runtime)
         self.random = _chance("tracing.random_sampling", sampling.random, runtime)
-        self.overall = _chance("tracing.global_enabled", sampling.overall, runtime)
+        overall = _chance("tracing.global_enabled", sampling.overall, runtime)
+        self.overall = None if overall(_WHOLE - 1) else overall
 
 
 def _chance(key: str, ratio: float, runtime: Mapping[str, object]) -> Callable[[int], bool]:
@@ -142,14 +147,20 @@ class HttpTracing:
         packs = self._ids.pack_trace_reason
         reason = was = reason_of(request_id) if packs else TraceReason.NOT_TRACEABLE
         if reason is TraceReason.NOT_TRACEABLE:
-            if _CLIENT_TRACE_ID in headers and chances.client(self._random.randrange(_WHOLE)):
-                reason = TraceReason.CLIENT_FORCED
-            elif _FORCE_TRACE in headers:
-                reason = TraceReason.SERVICE_FORCED
+            asked = self._asked(headers, chances) if headers.has_any(_ASKING) else None
+            if asked is not None:
+                reason = asked
             elif chances.random(number):
                 reason = TraceReason.SAMPLING
-        if reason is not TraceReason.NOT_TRACEABLE and not chances.overall(number):
+        overall = chances.overall
+        if overall is not None and reason is not TraceReason.NOT_TRACEABLE and not overall(number):
             reason = TraceReason.NOT_TRACEABLE
         if reason is not was and packs:
             headers.set(_REQUEST_ID, with_reason(request_id, reason))
         return reason
+
+    def _asked(self, headers: Headers, chances: _Chances) -> TraceReason | None:
+        """A client, or a service, wants to be traced."""
+        if _CLIENT_TRACE_ID in headers and chances.client(self._random.randrange(_WHOLE)):
+            return TraceReason.CLIENT_FORCED
+        return TraceReason.SERVICE_FORCED if _FORCE_TRACE in headers else None
