@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from config.errors import ConfigError, ConfigErrors
 from config.proto.document import DocumentLocator, Source, read_document
-from config.proto.path import Context, Path, Problems, did_you_mean
+from config.proto.path import Context, Path, Problems
+from config.spelling import did_you_mean
 
 T = TypeVar("T")
 

@@ -99,6 +99,10 @@ _SHORT_NAMES: Final = {
 _FLAGS: Final[dict[str, int]] = {name: flag for flag, name in _SHORT_NAMES.items()}
 
 
+#: How Envoy spells all of them.
+FLAG_NAMES: Final = tuple(_FLAGS)
+
+
 def flag_of(short_name: str) -> int:
     """The flag that Envoy spells so; 0 for one that does not exist."""
     return _FLAGS.get(short_name, 0)
@@ -161,6 +165,7 @@ class ConnectionInfo:
         "tls",
         "transport_failure_reason",
         "transport_protocol",
+        "unexpected_protocol",
         "upstream_peer",
     )
 
@@ -181,6 +186,7 @@ class ConnectionInfo:
         self.listener_direction = listener_direction
         self.filter_chain_name = ""
         self.transport_protocol = ""  # "tls", "raw_buffer"; "" before detection (then taken as raw_buffer)
+        self.unexpected_protocol = ""  # "TLS" where plaintext was expected, "HTTP" where TLS was
         self.requested_server_name = ""  # SNI, lower case
         self.application_protocols: tuple[
             str, ...

@@ -28,7 +28,7 @@ from config.proto.fields import declare
 from config.proto.istio_extensions import WORKLOAD_DISCOVERY, translate_workload_discovery
 from config.proto.listener import translate_listener
 from config.proto.matching import translate_string_matcher, translate_string_matchers
-from config.proto.path import Path, did_you_mean
+from config.proto.path import Path
 from config.proto.stats_sinks import translate_stats_sinks
 from config.proto.telemetry import (
     translate_histogram_annotation,
@@ -37,6 +37,7 @@ from config.proto.telemetry import (
 from config.proto.tls import translate_secret
 from config.proto.tracing import translate_tracer
 from config.proto.typed_config import ExtensionTable, value_to_plain
+from config.spelling import did_you_mean
 
 BOOTSTRAP: Final = "envoy.config.bootstrap.v3.Bootstrap"
 _ADMIN: Final = "envoy.config.bootstrap.v3.Admin"

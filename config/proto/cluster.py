@@ -30,9 +30,10 @@ from config.proto.endpoint import translate_load_assignment
 from config.proto.fields import declare
 from config.proto.http2 import translate_http2_options
 from config.proto.network import translate_upstream_filters
-from config.proto.path import Path, did_you_mean
+from config.proto.path import Path
 from config.proto.tls import translate_upstream_socket
 from config.proto.typed_config import ExtensionTable, struct_to_plain
+from config.spelling import did_you_mean
 
 _CLUSTER: Final = "envoy.config.cluster.v3.Cluster"
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

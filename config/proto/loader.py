@@ -20,8 +20,9 @@ from google.protobuf.message import Message
 
 from config.proto import types
 from config.proto.document import Plain, parse_integer
-from config.proto.path import Path, did_you_mean
+from config.proto.path import Path
 from config.proto.types import Descriptor, EnumDescriptor, FieldDescriptor
+from config.spelling import did_you_mean
 
 _DURATION: Final = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?s\Z", re.ASCII)
 _MAX_DURATION_S: Final = 315_576_000_000

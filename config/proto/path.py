@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -129,11 +128,3 @@ class Path:
 
     def warning(self, reason: str, *, of_key: bool = False) -> None:
         self.context.problems.warning(self, reason, of_key=of_key)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` with the closest known word, "" if none is close."""
-    candidates = list(known)
-    by_lower_case = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.6)
-    return f"; did you mean '{by_lower_case[close[0]]}'?" if close else ""

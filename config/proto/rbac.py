@@ -35,8 +35,9 @@ from config.proto.core import enum_of, translate_cidr
 from config.proto.fields import declare
 from config.proto.matching import translate_header_matcher, translate_string_matcher
 from config.proto.metadata_matching import translate_metadata_matcher
-from config.proto.path import Path, did_you_mean
+from config.proto.path import Path
 from config.proto.uri_template import URI_TEMPLATES
+from config.spelling import did_you_mean
 
 RBAC: Final = "envoy.extensions.filters.http.rbac.v3.RBAC"
 RBAC_PER_ROUTE: Final = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 
-from config.proto.path import Path, did_you_mean
+from config.proto.path import Path
+from config.spelling import did_you_mean
 
 
 class ClusterCheck(enum.Enum):

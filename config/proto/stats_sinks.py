@@ -7,8 +7,9 @@ from typing import Any, Final
 from config.model.stats_sink import StatsdSinkSpec, StatsdTags
 from config.proto.core import translate_address, wrapped_int
 from config.proto.fields import declare
-from config.proto.path import Path, did_you_mean
+from config.proto.path import Path
 from config.proto.typed_config import ExtensionTable
+from config.spelling import did_you_mean
 
 _STATSD: Final = "envoy.config.metrics.v3.StatsdSink"
 _DOG_STATSD: Final = "envoy.config.metrics.v3.DogStatsdSink"

@@ -16,7 +16,8 @@ from typing import Final, TypeGuard
 from config.model.bootstrap import HistogramBuckets
 from config.model.matching import StringMatcher, StringMatchKind
 from config.model.telemetry import NO_OPTIONS, HistogramPreset, TelemetryOptions
-from config.proto.path import Path, did_you_mean
+from config.proto.path import Path
+from config.spelling import did_you_mean
 
 OPTIONS_KEY: Final = "SIDECAR_TELEMETRY"
 BUCKETS_ANNOTATION: Final = "sidecar.istio.io/statsHistogramBuckets"

@@ -23,8 +23,9 @@ from config.model.tls import (
 from config.proto.core import enum_of, translate_data_source, wrapped_bool
 from config.proto.fields import declare, noted
 from config.proto.matching import translate_san_matcher, translate_string_matcher
-from config.proto.path import Path, did_you_mean
+from config.proto.path import Path
 from config.proto.typed_config import ExtensionTable
+from config.spelling import did_you_mean
 
 _TLS: Final = "envoy.extensions.transport_sockets.tls.v3"
 _RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"

@@ -14,8 +14,9 @@ from google.protobuf.message import DecodeError
 from config.proto import types
 from config.proto.fields import check_fields
 from config.proto.loader import load_message
-from config.proto.path import Path, did_you_mean
+from config.proto.path import Path
 from config.proto.rules import check_rules
+from config.spelling import did_you_mean
 
 T = TypeVar("T")
 

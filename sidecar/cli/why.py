@@ -1,25 +1,25 @@
-"""`sidecar why`: what a response flag means, or what has failed in a running proxy."""
+"""`sidecar why`: what a response flag, details or a kind mean, or what has failed in a running proxy."""
 
 from __future__ import annotations
 
 import difflib
-import http.client
-import re
 import sys
 import textwrap
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
-from sidecar.cli.health import split_address
-from sidecar.cli.why_flags import DETAILS, FLAGS, looks
+from sidecar.cli.admin_client import NoAnswer, ask
+from sidecar.cli.why_details import WORDS, explain
+from sidecar.cli.why_flags import FLAGS, looks
+from sidecar.telemetry.printable import printable
 
 _WIDTH: Final = 110
 
 
 def why(words: list[str], admin: str | None, timeout_s: float) -> int:
     """0, or 1 when a word is not known or the proxy does not answer."""
-    asked = [word for each in words for word in each.split(",") if word]
+    asked = [word for each in words for word in _split(each) if word]
     if admin is not None:
         return _running(admin, asked, timeout_s)
     if not asked:
@@ -32,9 +32,17 @@ def why(words: list[str], admin: str | None, timeout_s: float) -> int:
         unknown += text is None
         texts.append(text if text is not None else "")
         if text is None:
-            print(f"{word}: not a response flag{_guess(word)}", file=sys.stderr)
+            print(
+                f"{printable(word)}: no response flag, details or kind of failure{_guess(word)}",
+                file=sys.stderr,
+            )
     print("\n\n".join(filter(None, texts)), end="\n" if any(texts) else "")
     return 1 if unknown else 0
+
+
+def _split(words: str) -> list[str]:
+    """`UF,URX` are two; details may have commas in their braces."""
+    return [words] if any(char in words for char in "{[|") else words.split(",")
 
 
 def _explain(word: str) -> str | None:
@@ -48,16 +56,19 @@ def _explain(word: str) -> str | None:
             for entry in entries:
                 lines += _wrapped(entry, "    - ")
         return "\n".join(lines)
-    details = re.split(r"[{\[(|]", word, maxsplit=1)[0].lower()
-    if details in DETAILS:
-        return "\n".join(_wrapped(f"{word}: {DETAILS[details]}", ""))
-    return None
+    first, *more = explain(word) or [""]
+    if not first:
+        return None
+    lines = [*_wrapped(f"{printable(word)}: {first}", "")]
+    for each in more:
+        lines += _wrapped(each, "    - ")
+    return "\n".join(lines)
 
 
 def _guess(word: str) -> str:
     close = difflib.get_close_matches(word.upper(), FLAGS, n=3, cutoff=0.5)
-    close += difflib.get_close_matches(word.lower(), DETAILS, n=1, cutoff=0.7)
-    return f"; did you mean {' or '.join(close)}?" if close else "; `sidecar why` lists all of them"
+    close += difflib.get_close_matches(word.lower(), WORDS, n=2, cutoff=0.7)
+    return f"; did you mean {' or '.join(close)}?" if close else "; `sidecar why` lists the flags"
 
 
 def _wrapped(text: str, bullet: str) -> Iterable[str]:
@@ -74,27 +85,27 @@ def _wrapped(text: str, bullet: str) -> Iterable[str]:
 def _table() -> str:
     rows = [f"{flag:<6}{explanation.meaning}" for flag, explanation in sorted(FLAGS.items())]
     return "\n".join(
-        [*rows, "", "sidecar why UC explains one; sidecar why --admin ADDRESS:PORT shows what has failed"]
+        [
+            *rows,
+            "",
+            "sidecar why UC explains one, and so it does details (http1.codec_error) and kinds (upstream_closed);",
+            "sidecar why --admin ADDRESS:PORT shows what has failed",
+        ]
     )
 
 
 def _running(admin: str, flags: list[str], timeout_s: float) -> int:
     """The failures page of a running proxy, for all flags or for those that were named."""
-    address = split_address(admin)
-    if address is None:
-        print(f"--admin {admin}: not ADDRESS:PORT", file=sys.stderr)
-        return 1
     for flag in flags or [""]:
         query = f"?limit=20&flag={quote(flag)}" if flag else "?limit=20"
         try:
-            connection = http.client.HTTPConnection(*address, timeout=timeout_s)
-            connection.request("GET", f"/failures{query}")
-            response = connection.getresponse()
-            text = response.read().decode("utf-8", "replace")
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            print(f"{admin}: {error}", file=sys.stderr)
+            answer = ask(admin, f"/failures{query}", timeout_s)
+        except NoAnswer as error:
+            print(error, file=sys.stderr)
             return 1
-        print(text, end="")
-        if response.status != 200:
+        if answer.status != 200:
+            said = answer.text.rstrip("\n") or "nothing said: is this the admin address?"
+            print(f"{admin}: status {answer.status}: {said}", file=sys.stderr)
             return 1
+        print(answer.text, end="")
     return 0

@@ -275,38 +275,6 @@ FLAGS: Final[dict[str, Explanation]] = {
     ),
 }
 
-#: Response code details by the part in front of `{` or `[`.
-DETAILS: Final[dict[str, str]] = {
-    "via_upstream": "the answer came from the upstream as it is; if it is an error, ask the upstream's own log",
-    "direct_response": "a route answered it by itself (direct_response or redirect)",
-    "route_not_found": "no route matches: see NR",
-    "filter_chain_not_found": "no filter chain takes the connection: see NR",
-    "cluster_not_found": "the route's cluster is not known: see NC",
-    "no_healthy_upstream": "no host may be chosen: see UH",
-    "upstream_reset_before_response_started": (
-        "the attempt ended before the response began; the braces say how: connection_termination is UC, "
-        "remote_connection_failure and connection_timeout are UF, remote_reset is UR, overflow is UO, protocol_error is UPE"
-    ),
-    "upstream_reset_after_response_started": (
-        "the response began and did not end, so that the client got a part of it; the braces say how, as for "
-        "upstream_reset_before_response_started"
-    ),
-    "response_timeout": "the route's timeout: see UT",
-    "upstream_per_try_timeout": "the timeout of each attempt: see UT",
-    "request_overall_timeout": "the client did not send its whole request within request_timeout (408)",
-    "request_header_timeout": "the client did not send its whole head within request_headers_timeout (408)",
-    "stream_idle_timeout": "nothing moved: see SI",
-    "max_duration_timeout": "the request took longer than max_stream_duration: see DT",
-    "downstream_remote_disconnect": "the client left: see DC",
-    "downstream_local_disconnect": "this proxy closed the client's connection, for instance while it shut down: see DC",
-    "upgrade_failed": "an upgrade (WebSocket, CONNECT) that neither route nor connection manager allows (403)",
-    "websocket_handshake_unsuccessful": "the upstream did not switch protocols",
-    "internal_error": "something unexpected in this proxy: see its log",
-    "local_protocol_error": "the response could not be written: a header rule or filter made something that HTTP cannot carry",
-    "http2.remote_reset": "the client reset the stream: see DR",
-    "rbac_access_denied_matched_policy": "an authorization policy refused it; the brackets name the policy, none: no ALLOW matched",
-}
-
 
 def looks(flag: str) -> tuple[str, ...]:
     """Where to look next for a flag, the records of this proxy first."""

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: How every HTTP/2 connection begins (RFC 9113 section 3.4); Envoy looks at so much of it.
 _HTTP2_PREFACE: Final = b"PRI * HTTP/2"
+#: How a ClientHello begins: a handshake record of any TLS version (RFC 8446 section 5.1).
+_TLS_RECORD: Final = b"\x16\x03"
 _ALPN_HTTP2: Final = "h2"
 
 #: When the process ends, a request that is on its way on an idle connection is waited for this long.
@@ -107,6 +109,8 @@ class ConnectionManager(PassThroughFilter):
 
     def _choose_protocol(self, data: bytes) -> Exchanges | None:
         """By configuration, then by the negotiated protocol, then by the first bytes (Envoy's AUTO)."""
+        if not self._secure and data.startswith(_TLS_RECORD):
+            self.info.unexpected_protocol = "TLS"
         http2 = self._is_http2(data)
         if http2 is None:
             self._early = data

@@ -576,7 +576,9 @@ class ActiveStream:
         info = self.info
         info.add_flag(flags)
         info.response_code_details = details
-        if status >= 400 and self.config.failures is not None:
+        if (
+            status >= 400 and self.config.failures is not None and details != local_reply.DIRECT_RESPONSE
+        ):  # who configured the answer of a route got what was asked for
             begun(info)
         self._request_stopped = True
         if self._request_hold is not None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from alpn.http_preface import inspect_http
 from sidecar.stream_info import ConnectionInfo, StreamInfo, TlsInfo
 from sidecar.transport.connection import Connection, NetworkFilterFactory
 from sidecar.transport.sockets import set_nodelay
@@ -138,6 +139,9 @@ class DownstreamConnection(Connection):
             info.tls = outcome
         else:
             info.transport_failure_reason = info.termination_details = outcome
+            socket = self.socket
+            if isinstance(socket, TlsSocket) and isinstance(inspect_http(socket.not_understood), str):
+                info.unexpected_protocol = "HTTP"
             logger.debug("[C%d] TLS handshake with %s failed: %s", info.id, info.remote_address, outcome)
 
     def _handshake_timed_out(self) -> None:

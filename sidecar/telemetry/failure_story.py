@@ -85,10 +85,23 @@ def _aftermath(failure: Failure) -> str:
         tried = ", ".join(f"{each.host or 'no host'}: {_short(each)}" for each in failure.attempts)
         left_out = f", and {failure.attempts_left_out} not shown" if failure.attempts_left_out else ""
         parts.append(f"it was tried {attempts} times ({tried}{left_out})")
+        if failure.sent_again:
+            parts.append(_sent_again(failure))
     if failure.why_not_retried and failure.hop == "upstream":
-        again = "not retried again" if attempts > 1 else "not retried"
+        again = "not retried" if attempts <= 1 else "not retried again"
+        if attempts == 2 and failure.sent_again:
+            again = "no retry followed"
         parts.append(f"{again}, because {failure.why_not_retried}")
     return "; " + ", ".join(parts) if parts else ""
+
+
+def _sent_again(failure: Failure) -> str:
+    """The repetition that no policy asks for and no retry counts."""
+    if any(each.outcome == "not_processed" for each in failure.attempts):
+        why = "the server had left and said that it did not look at the request"
+    else:
+        why = "the server had ended an idle connection just as it was used again"
+    return f"one of them of the proxy's own accord, which is no retry, because {why}"
 
 
 def _short(attempt: Attempt) -> str:
@@ -282,6 +295,8 @@ def _client_reset(failure: Failure) -> str:
 
 
 def _client_protocol(failure: Failure) -> str:
+    if failure.client_spoke == "TLS":
+        return f"{_client(failure)} speaks TLS; this listener expects plaintext"
     return f"{_client(failure)} broke the protocol: {failure.details or 'not understood'}"
 
 
@@ -294,6 +309,8 @@ def _client_tls(failure: Failure) -> str:
     sni = f", server name {failure.server_name}" if failure.server_name else ""
     if failure.client_closed == "timeout":
         return f"{_client(failure)} did not finish the TLS handshake in time{sni}"
+    if failure.client_spoke:
+        return f"{_client(failure)} speaks plaintext {failure.client_spoke}; this listener expects TLS"
     return f"the TLS handshake with {_client(failure)} failed{sni}: {tls_words(failure.tls_error)}"
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Final
 
 from sidecar.stream_info import ConnectionFacts, ResponseFlag, StreamInfo
 from sidecar.telemetry.failure_story import tell
+from sidecar.telemetry.printable import printable
 from sidecar.transport.transport_socket import CloseReason
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Failure:
     details: str = ""
     flags: str = ""
     retries: int = 0
+    sent_again: bool = False  # by the proxy itself, which is no retry: the server had left just then
     why_not_retried: str = ""
     attempts: list[Attempt] = field(default_factory=list)
     attempts_left_out: int = 0
@@ -87,6 +89,7 @@ class Failure:
     )
     client_age_ns: int = -1  # of its connection
     connection_id: int = 0
+    client_spoke: str = ""  # "TLS" where plaintext was expected, "HTTP" where TLS was
     tls_error: str = ""
     server_name: str = ""
 
@@ -108,6 +111,16 @@ class Failure:
     def value(self, field: str) -> str | int | float | bool | None:
         reader = FIELDS[field]
         return reader(self)
+
+    def make_printable(self) -> None:
+        """Peers chose some of the texts (also those of errors, which quote them): each gets its bounds and no control characters.
+
+        Here for all of them, so that nobody who writes one has to remember.
+        """
+        for name in _TEXTS:
+            value: str = getattr(self, name)
+            if len(value) > MAX_TEXT or not value.isprintable():
+                setattr(self, name, printable(value[:MAX_TEXT]))
 
     def size_bytes(self) -> int:
         """About what it holds of memory."""
@@ -187,6 +200,7 @@ FIELDS: Final[dict[str, Callable[[Failure], str | int | float | bool | None]]] =
     "bytes_received": _number("bytes_received"),
     "bytes_sent": _number("bytes_sent"),
     "retries": _number("retries"),
+    "sent_again": lambda failure: failure.sent_again or None,
     "why_not_retried": _text("why_not_retried"),
     "route": _text("route"),
     "cluster": _text("cluster"),
@@ -207,6 +221,7 @@ FIELDS: Final[dict[str, Callable[[Failure], str | int | float | bool | None]]] =
     "client": _text("client"),
     "client_peer": _text("client_peer"),
     "client_identity": _text("client_identity"),
+    "client_spoke": _text("client_spoke"),
     "client_closed": _text("client_closed"),
     "client_connection_age_ms": lambda failure: _ms(failure.client_age_ns),
     "connection_id": _number("connection_id"),
@@ -376,16 +391,16 @@ class FailureLog:
         host = upstream.host_address if upstream is not None else None
         begun(info).add(
             Attempt(
-                str(host)[:MAX_TEXT] if host is not None else "",
+                printable(str(host)[:MAX_TEXT]) if host is not None else "",
                 outcome,
-                details[:MAX_TEXT],
+                printable(details[:MAX_TEXT]),
                 reused,
                 sent_ns > 0,
                 bytes_sent,
                 bytes_received,
                 idle_ns,
                 age_ns,
-                facts,
+                _printable_facts(facts) if facts is not None else None,
             )
         )
 
@@ -417,13 +432,13 @@ class FailureLog:
     def _describe_stream(self, failure: Failure, info: StreamInfo) -> None:
         failure.protocol = info.protocol or "TCP"
         failure.code = info.response_code
-        failure.details = info.response_code_details[:MAX_TEXT]
+        failure.details = info.response_code_details
         failure.flags = info.flag_names
         failure.duration_ms = max((info.end_ns or self._now_ns()) - info.start_ns, 0) // 1_000_000
         failure.retries = max(info.attempt_count - 1, 0)
         failure.bytes_received, failure.bytes_sent = info.bytes_received, info.bytes_sent
-        failure.route = info.route_name[:MAX_TEXT]
-        failure.cluster = info.cluster_name[:MAX_TEXT]
+        failure.route = info.route_name
+        failure.cluster = info.cluster_name
         headers = info.request_headers
         if headers is not None:
             failure.method = _printable(headers.method)[:32]
@@ -438,18 +453,19 @@ class FailureLog:
             peer = state.upstream_peer if state is not None else None
             failure.upstream_peer = _workload(peer or info.upstream_peer)
             if upstream.transport_failure_reason.startswith("TLS_error"):
-                failure.tls_error = upstream.transport_failure_reason[:MAX_TEXT]
+                failure.tls_error = upstream.transport_failure_reason
 
     def _describe_client(self, failure: Failure, info: ConnectionInfo, connection: Connection | None) -> None:
-        failure.listener = info.listener_name[:MAX_TEXT]
+        failure.listener = info.listener_name
         failure.client = str(info.remote_address)
         failure.client_identity = _identity(info.tls)
         failure.client_peer = _workload(info.downstream_peer)
         failure.connection_id = info.id
-        failure.server_name = _printable(info.requested_server_name.encode("utf-8", "replace"))
+        failure.client_spoke = info.unexpected_protocol
+        failure.server_name = info.requested_server_name
         failure.client_age_ns = self._now_ns() - info.start_monotonic_ns
         if info.transport_failure_reason:
-            failure.tls_error = info.transport_failure_reason[:MAX_TEXT]
+            failure.tls_error = info.transport_failure_reason
         if connection is not None and not failure.client_closed:
             failure.client_closed = _how(connection)
 
@@ -457,6 +473,7 @@ class FailureLog:
 
     def _keep(self, failure: Failure) -> None:
         failure.time_s = self._now_s()
+        failure.make_printable()
         counter: Counter = getattr(self._stats, failure.kind)
         counter.inc()
         self.total += 1
@@ -491,8 +508,17 @@ def _how(connection: Connection) -> str:
 
 def _printable(raw: bytes) -> str:
     """Bytes of a peer as text of bounded length without control characters."""
-    text = raw[:MAX_TEXT].decode("latin-1")
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    return printable(raw[:MAX_TEXT].decode("latin-1"))
+
+
+def _printable_facts(facts: ConnectionFacts) -> ConnectionFacts:
+    """The texts of an upstream connection as this record keeps them."""
+    details, goaway = printable(facts.details[:MAX_TEXT]), facts.goaway
+    if goaway is not None:
+        goaway = (*goaway[:2], printable(goaway[2][:MAX_TEXT]))
+    if (details, goaway) == (facts.details, facts.goaway):
+        return facts
+    return replace(facts, details=details, goaway=goaway)
 
 
 def path_of(target: bytes) -> str:
@@ -505,10 +531,10 @@ def _identity(tls: TlsInfo | None) -> str:
     peer = tls.peer if tls is not None else None
     if peer is None:
         return ""
-    return (peer.uri_sans[0] if peer.uri_sans else peer.subject)[:MAX_TEXT]
+    return peer.uri_sans[0] if peer.uri_sans else peer.subject
 
 
 def _workload(peer: PeerMetadata | None) -> str:
     if peer is None or not peer.workload:
         return ""
-    return (f"{peer.workload}.{peer.namespace}" if peer.namespace else peer.workload)[:MAX_TEXT]
+    return f"{peer.workload}.{peer.namespace}" if peer.namespace else peer.workload

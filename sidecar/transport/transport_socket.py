@@ -196,7 +196,7 @@ class TlsSocket(TransportSocket):
     reason for refusal. `finished` is told the outcome once (for stats): the TlsInfo, or the failure's text.
     """
 
-    __slots__ = ("_connected", "_early", "_finished", "_session", "_verify")
+    __slots__ = ("_connected", "_early", "_finished", "_session", "_verify", "not_understood")
 
     is_tls = True
 
@@ -212,6 +212,7 @@ class TlsSocket(TransportSocket):
         self._verify = verify
         self._finished: Callable[[TlsInfo | str], None] | None = finished
         self._connected = False
+        self.not_understood = b""  # what the peer sent when the handshake failed of it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -237,6 +238,8 @@ class TlsSocket(TransportSocket):
         try:
             plaintext = session.receive(data)
         except TlsError as error:
+            if not self._connected:
+                self.not_understood = data
             self._fail(str(error))
             return
         self._flush()

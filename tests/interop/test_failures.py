@@ -11,11 +11,11 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from h2.errors import ErrorCodes
 
+from protocols.peer_metadata import PeerMetadata, encode_header
 from tests.interop.stage import Stage, http_options
 from tests.support.backends import (
     Backend,
@@ -46,6 +46,7 @@ from tests.support.h2_backend import Data as H2Data
 from tests.support.h2_backend import Goaway, H2Request, H2Script, Head, Rst
 from tests.support.h2_client import H2Client
 from tests.support.http_client import RawClient, get
+from tests.support.istio_config import peer_metadata_filter
 from tests.support.ports import free_ports
 from tests.support.process import wait_until
 
@@ -234,7 +235,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     named = http_filter_chain(route_config(route_to("app")), stat_prefix="named")
     named["filter_chain_match"] = {"server_names": ["only.example"]}
     listeners = [
-        listener("http", stage.port, http_filter_chain(_routes(), access_log=[_log(stage)])),
+        listener(
+            "http",
+            stage.port,
+            http_filter_chain(
+                _routes(), http_filters=[peer_metadata_filter(inbound=True)], access_log=[_log(stage)]
+            ),
+        ),
         listener("tls", tls, chain),
         listener("named", chains, named),
         listener("tcp", tcp, tcp_filter_chain("resetting", stat_prefix="resetting")),
@@ -355,6 +362,9 @@ def test_idle_connection_that_ends_under_a_repeatable_request(world: World) -> N
     failure = world.of_path("/then-close")
     assert len(failure["attempts"]) == 2
     assert [each["reused"] for each in failure["attempts"]] == [True, False]
+    assert failure["sent_again"] is True
+    assert "one of them of the proxy's own accord, which is no retry" in failure["story"]
+    assert failure["story"].endswith("no retry followed, because the route has no retry policy")
 
 
 def test_success_after_a_retry_is_told(world: World) -> None:
@@ -458,10 +468,14 @@ def test_request_that_is_not_sent(world: World, path: str, kind: str, flags: str
     assert world.stage.proxy.stat(f"failures.{kind}_total") == before + 1
 
 
-def test_configured_answer_is_told_as_ours(world: World) -> None:
+def test_configured_answer_leaves_no_record(world: World) -> None:
+    """Whatever its status: whoever configured it got what was asked for."""
+    total = world.stage.proxy.stat("failures.local_reply_total")
     assert get(world.http, "/direct").status == 503
-    failure = world.of_path("/direct")
-    assert (failure["kind"], failure["details"]) == ("local_reply", "direct_response")
+    assert get(world.http, "/no-such-route/after-direct").status == 404
+    assert world.of_path("/no-such-route/after-direct")["kind"] == "no_route"
+    assert not [each for each in world.failures() if each.get("path") == "/direct"]
+    assert world.stage.proxy.stat("failures.local_reply_total") == total
 
 
 def test_stream_idle_timeout(world: World) -> None:
@@ -491,6 +505,31 @@ def test_malformed_request(world: World) -> None:
         lambda each: each["client"] == f"127.0.0.1:{client_address[1]}", "the malformed request"
     )
     assert (failure["kind"], failure["hop"], failure["flags"]) == ("client_protocol", "downstream", "DPE")
+
+
+def test_tls_on_a_plaintext_listener(world: World) -> None:
+    context = world.stage.mesh.client_context(None)
+    with socket.create_connection(world.http, timeout=5) as plain, pytest.raises(ssl.SSLError):
+        context.wrap_socket(plain, server_hostname="shop.example")
+    failure = world.failure(lambda each: each.get("client_spoke") == "TLS", "the ClientHello")
+    assert (failure["kind"], failure["flags"]) == ("client_protocol", "DPE")
+    assert failure["story"].endswith("speaks TLS; this listener expects plaintext")
+
+
+def test_peer_does_not_forge_records(world: World) -> None:
+    """Metadata is what the client makes of it: a page of lines must not get lines of it, nor a terminal commands."""
+    forged = "shop\n2026-01-01T00:00:00.000Z  UC  503  GET forged/\n\x1b[2J\x9b1m"
+    header = encode_header(PeerMetadata(workload=forged, namespace="\u202eevil"))
+    with RawClient(world.http) as client:
+        headers = [("x-envoy-peer-metadata", header.decode()), ("x-envoy-peer-metadata-id", "x")]
+        assert client.request("GET", "/no-such-route/forged", headers=headers).status == 404
+    failure = world.of_path("/no-such-route/forged")
+    assert failure["client_peer"].startswith(
+        "shop?2026-01-01T00:00:00.000Z  UC  503  GET forged/??[2J?1m.?evil"
+    )
+    page = world.stage.proxy.admin("/failures")
+    assert not set(page) & {"\x1b", "\x9b", "\u202e"}
+    assert not [line for line in page.splitlines() if line.startswith("2026-01-01T00:00:00.000Z")]
 
 
 def _reset(connection: socket.socket) -> None:
@@ -535,7 +574,19 @@ def test_plaintext_on_a_tls_listener(world: World) -> None:
         client.read_response()
     failure = world.of_listener("tls")
     assert (failure["kind"], failure["hop"], failure["protocol"]) == ("client_tls", "downstream", "TLS")
-    assert "plain HTTP came where TLS was expected" in failure["story"]
+    assert failure["story"].endswith("speaks plaintext HTTP; this listener expects TLS")
+
+
+def test_plaintext_that_openssl_does_not_know_on_a_tls_listener(world: World) -> None:
+    """To OpenSSL only the oldest methods are HTTP."""
+    with RawClient(world.tcp["tls"], methods=["OPTIONS"]) as client:
+        address = f"127.0.0.1:{client.socket.getsockname()[1]}"
+        client.send(b"OPTIONS /a HTTP/1.1\r\nhost: a\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            client.read_response()
+    failure = world.failure(lambda each: each["client"] == address, "OPTIONS")
+    assert failure["client_spoke"] == "HTTP"
+    assert "expects TLS" in failure["story"]
 
 
 def test_client_without_a_certificate(world: World) -> None:
@@ -648,6 +699,6 @@ def test_page_for_people_and_its_filters(world: World) -> None:
     assert "no connection to the upstream" in page
     assert {each["cluster"] for each in world.failures("&cluster=empty")} == {"empty"}
     assert {each["kind"] for each in world.failures("&kind=no_healthy_upstream")} == {"no_healthy_upstream"}
-    assert world.failures(f"&flag={quote('XX')}") == []
+    assert world.failures("&flag=RLSE") == []
     assert get(world.stage.proxy.admin_address, "/failures?limit=none").status == 400
     assert "/failures: why" in world.stage.proxy.admin("/help")

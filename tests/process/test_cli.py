@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -123,7 +125,9 @@ def test_health_of_no_address(address: str) -> None:
 def test_health_of_nobody() -> None:
     finished = run_to_end("sidecar.cli", "health", "--admin", "127.0.0.1:1")
     assert finished.code == 1
-    assert finished.errors == "127.0.0.1:1: [Errno 111] Connection refused\n"
+    assert finished.errors == (
+        "127.0.0.1:1: nobody listens there (connection refused): is the proxy running, and is this its admin address?\n"
+    )
 
 
 def test_health_before_it_is_live(start: StartProxy) -> None:
@@ -152,7 +156,7 @@ def test_why_explains_flags_in_either_case() -> None:
 def test_why_guesses_what_was_meant() -> None:
     finished = run_to_end("sidecar.cli", "why", "UFX", "UC")
     assert finished.code == 1
-    assert "UFX: not a response flag; did you mean UF" in finished.errors
+    assert "UFX: no response flag, details or kind of failure; did you mean UF" in finished.errors
     assert finished.output.startswith("UC: ")
 
 
@@ -160,6 +164,58 @@ def test_why_explains_details() -> None:
     finished = run_to_end("sidecar.cli", "why", "upstream_reset_before_response_started{overflow}")
     assert finished.code == 0
     assert "before the response began" in finished.output
+
+
+def test_why_explains_what_a_page_prints() -> None:
+    finished = run_to_end(
+        "sidecar.cli",
+        "why",
+        "http1.codec_error",
+        "upstream_closed",
+        "codec_error:HEADERS:_stream_in_idle",
+        "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_a,_b}",
+    )
+    assert (finished.code, finished.errors) == (0, "")
+    assert "TLS on a plaintext port" in finished.output
+    assert "remote_connection_failure: no connection to the upstream" in finished.output
+    assert finished.output.count("\n\n") == 3
+
+
+def test_why_guesses_details() -> None:
+    finished = run_to_end("sidecar.cli", "why", "http1.codec_eror")
+    assert (finished.code, finished.output) == (1, "")
+    assert "did you mean http1.codec_error" in finished.errors
+
+
+class _Hostile(BaseHTTPRequestHandler):
+    """Something on the admin's port that is after the operator's terminal."""
+
+    def do_GET(self) -> None:
+        body = "fine\n\x1b]0;owned\x07\x9b2J\u202eend\r\n".encode()
+        self.send_response(int(self.path.rpartition("=")[2]) if "flag=" in self.path else 200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("words", [["why"], ["why", "404"], ["health"]])
+def test_answer_of_an_admin_port_is_not_trusted(words: list[str]) -> None:
+    server = HTTPServer(("127.0.0.1", 0), _Hostile)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        command, *flags = words
+        finished = run_to_end("sidecar.cli", command, *flags, "--admin", f"127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    shown = finished.output + finished.errors
+    assert "fine\n?]0;owned??2J?end?" in shown
+    assert all(line.isprintable() for line in shown.split("\n"))
 
 
 def test_why_lists_every_flag() -> None:

@@ -366,6 +366,8 @@ class Router(PassThrough):
             return
         if self._repeats(attempt, reason):
             self._repeated = True
+            if self._factory.failures is not None:
+                begun(info).sent_again = True
             info.attempt_count -= 1  # not one of the retries that clients, logs and policies count
             self._note_tried(None)
             self._start_attempt()

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
+from config.spelling import did_you_mean
+from sidecar.main.admin.api import JSON, AdminRequest, AdminResponse, Endpoint, json_response
+from sidecar.stream_info import FLAG_NAMES
+from sidecar.telemetry.printable import printable
+from stats.failure_family import KINDS
 
 if TYPE_CHECKING:
     from sidecar.telemetry.failures import Failure, FailureLog
 
 _DEFAULT_LIMIT: Final = 100
 _WIDTH: Final = 22  # of the longest label
+_NEWLINE: Final = "\n"
+
+
+_PARAMETERS: Final = {
+    "flag": "only those with this response flag, for example UC",
+    "cluster": "only those of this cluster",
+    "kind": "only those of this kind (failures.* in /stats)",
+    "limit": f"so many at most (default {_DEFAULT_LIMIT})",
+    "format": "text (default) or json",
+}
+_FORMATS: Final = ("text", "json")
 
 
 def endpoints(log: FailureLog | None) -> list[Endpoint]:
     def show(request: AdminRequest) -> AdminResponse:
+        try:
+            limit = _checked(request)
+        except ValueError as error:
+            return AdminResponse(f"{error}\n", 400)
         as_json = request.query.get("format") == "json"
         if log is None:
             text = "no failures are kept: the proxy runs with --failure-log-kb 0\n"
             return json_response({"kept": 0, "failures": []}) if as_json else AdminResponse(text)
-        try:
-            limit = _limit(request)
-        except ValueError:
-            return AdminResponse("limit must be a number of records, at least 1\n", 400)
         found = _matching(log, request, limit)
         if as_json:
-            return json_response(
-                {"kept": len(log), "since_start": log.total, "failures": [each.as_json() for each in found]}
-            )
+            return AdminResponse(_json(log, found), content_type=JSON)
         return AdminResponse(_page(log, found))
 
     return [
@@ -37,23 +51,33 @@ def endpoints(log: FailureLog | None) -> list[Endpoint]:
             "/failures",
             "why requests, sessions and connections failed, newest first",
             show,
-            parameters={
-                "flag": "only those with this response flag, for example UC",
-                "cluster": "only those of this cluster",
-                "kind": "only those of this kind (failures.* in /stats)",
-                "limit": f"so many at most (default {_DEFAULT_LIMIT})",
-                "format": "text (default) or json",
-            },
+            parameters=_PARAMETERS,
         )
     ]
 
 
-def _limit(request: AdminRequest) -> int:
-    """Raises ValueError."""
-    limit = int(request.query.get("limit") or _DEFAULT_LIMIT)
+def _checked(request: AdminRequest) -> int:
+    """The limit. Raises ValueError with the text to answer for what would silently select nothing, or everything."""
+    query = request.query
+    for name in query:
+        if name not in _PARAMETERS:
+            raise ValueError(_unknown("parameter", name, _PARAMETERS))
+    for name, known in (("flag", FLAG_NAMES), ("kind", KINDS), ("format", _FORMATS)):
+        value = query.get(name, "")
+        if value and (value.upper() if name == "flag" else value) not in known:
+            raise ValueError(_unknown(name, value, known))
+    try:
+        limit = int(query.get("limit") or _DEFAULT_LIMIT)
+    except ValueError:
+        limit = 0
     if limit < 1:
-        raise ValueError(limit)
+        raise ValueError("limit must be a number of records, at least 1")
     return limit
+
+
+def _unknown(what: str, word: str, known: Iterable[str]) -> str:
+    guess = did_you_mean(word, known) or f"; one of {', '.join(sorted(known))}"
+    return f"there is no {what} '{printable(word)}'{guess}"
 
 
 def _matching(log: FailureLog, request: AdminRequest, limit: int) -> list[Failure]:
@@ -76,6 +100,17 @@ def _page(log: FailureLog, found: list[Failure]) -> Iterator[str]:
     yield f"{log.total} failures since the start, {len(log)} of them kept, {len(found)} shown, newest first\n"
     for failure in found:
         yield "".join(f"{line}\n" for line in ("", *lines(failure)))
+
+
+def _json(log: FailureLog, found: list[Failure]) -> Iterator[str]:
+    """What `json_response` would print, record by record."""
+    yield f'{{\n "kept": {len(log)},\n "since_start": {log.total},\n "failures": ['
+    mark = ""
+    for failure in found:
+        record = json.dumps(failure.as_json(), indent=1, ensure_ascii=False)
+        yield f"{mark}\n  {record.replace(_NEWLINE, _NEWLINE + '  ')}"
+        mark = ","
+    yield f"{_NEWLINE + ' ' if found else ''}]\n}}\n"
 
 
 def lines(failure: Failure) -> list[str]:

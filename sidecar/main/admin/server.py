@@ -239,12 +239,14 @@ class AdminConnection(asyncio.Protocol):
         admin_request = parse_target(request.method, request.path, request)
         response = self._refusal(request) or self._server.answer(admin_request)
         self._response = response
-        gzip = _is_worth_gzip(response) and accepts_gzip(admin_request.header(b"accept-encoding"))
+        may_gzip = _is_worth_gzip(response)
+        gzip = may_gzip and accepts_gzip(admin_request.header(b"accept-encoding"))
         headers = Headers.response(
             response.status,
             [
                 (b"content-type", response.content_type),
                 *(((b"content-encoding", b"gzip"),) if gzip else ()),
+                *(((b"vary", b"accept-encoding"),) if may_gzip else ()),
                 (b"cache-control", b"no-cache, max-age=0"),
                 (b"x-content-type-options", b"nosniff"),
                 (b"date", formatdate(usegmt=True).encode()),

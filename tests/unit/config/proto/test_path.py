@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from config.proto.path import Context, MapKey, Path, Problems, did_you_mean
+from config.proto.path import Context, MapKey, Path, Problems
 
 
 def test_paths_are_written_in_envoys_spelling() -> None:
@@ -40,15 +38,3 @@ def test_a_tainted_field_is_silent() -> None:
     problems.taint(root.field("a"))
     root.field("a").error("missed")
     assert problems.errors == []
-
-
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [
-        ("stat_prefx", "; did you mean 'stat_prefix'?"),
-        ("STAT_PREFIX", "; did you mean 'stat_prefix'?"),
-        ("zork", ""),
-    ],
-)
-def test_did_you_mean(word: str, expected: str) -> None:
-    assert did_you_mean(word, ["name", "stat_prefix", "cluster"]) == expected

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from config.model.core import SocketAddress
 from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata
-from sidecar.stream_info import ConnectionFacts, ConnectionInfo, ResponseFlag, StreamInfo, UpstreamInfo
+from protocols.tls.certificate import PeerCertificate
+from sidecar.main.admin.failures import lines
+from sidecar.stream_info import (
+    ConnectionFacts,
+    ConnectionInfo,
+    ResponseFlag,
+    StreamInfo,
+    TlsInfo,
+    UpstreamConnectionState,
+    UpstreamInfo,
+)
 from sidecar.telemetry.failures import FIELDS, MAX_ATTEMPTS, MAX_TEXT, Failure, FailureLog, begun, path_of
 from stats.failure_family import FailureStats
 from stats.store import Store
@@ -190,3 +204,28 @@ def test_every_field_can_be_read_of_an_empty_record() -> None:
     values = {name: failure.value(name) for name in FIELDS}
     assert values["kind"] is None
     assert values["retries"] == 0
+
+
+def test_no_text_of_a_record_has_control_characters() -> None:
+    """Whoever writes one: names of peers, errors that quote them, and what comes to mind next year."""
+    bad = "a\n\x1b[2J\x9b\u202e\u2028" + "x" * 999
+    log, info = _log(), _stream(route_name=bad, cluster_name=bad, response_code_details=bad)
+    assert info.connection is not None
+    info.connection.listener_name = info.connection.requested_server_name = bad
+    info.connection.transport_failure_reason = bad
+    info.downstream_peer = PeerMetadata(workload=bad, namespace=bad)
+    info.upstream = _upstream(_idle_connection(details=bad, goaway=(1, 0, bad)))
+    info.upstream.connection_state = UpstreamConnectionState()
+    info.upstream.connection_state.upstream_peer = PeerMetadata(workload=bad)
+    certificate = cast("PeerCertificate", SimpleNamespace(uri_sans=(bad,), subject=bad))
+    info.upstream.tls = info.connection.tls = TlsInfo("TLSv1.3", "x", "", peer=certificate)
+    log.note_attempt(info, "connection_termination", bad)
+    begun(info).why_not_retried = bad
+    log.record_stream(info, None)
+    failure = _only(log)
+    shown = json.dumps(failure.as_json(), ensure_ascii=False)
+    assert json.loads(shown)["client_peer"].startswith("a??[2J???xx")
+    assert not set(shown) & {"\x1b", "\x9b", "\u202e", "\u2028"}
+    assert "\\n" not in shown and "\\u001b" not in shown
+    assert failure.story.isprintable()
+    assert all(line.isprintable() for line in lines(failure))

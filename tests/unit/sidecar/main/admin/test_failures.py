@@ -8,7 +8,7 @@ import pytest
 
 from config.model.core import SocketAddress
 from sidecar.main.admin import failures
-from sidecar.main.admin.api import AdminResponse, parse_target
+from sidecar.main.admin.api import AdminResponse, json_response, parse_target
 from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo
 from sidecar.telemetry.failures import FailureLog
 from stats.failure_family import FailureStats
@@ -70,3 +70,33 @@ def test_bad_limit_is_refused(log: FailureLog, limit: str) -> None:
 def test_page_says_that_nothing_is_kept() -> None:
     assert "--failure-log-kb 0" in _text(_ask(None))
     assert json.loads(_text(_ask(None, "?format=json"))) == {"kept": 0, "failures": []}
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("?flag=UOX", "there is no flag 'UOX'; did you mean 'UO'?"),
+        ("?flag=ZZ", "there is no flag 'ZZ'; one of DC, DF,"),
+        ("?kind=no_rout", "there is no kind 'no_rout'; did you mean 'no_route'?"),
+        ("?flg=UO", "there is no parameter 'flg'; did you mean 'flag'?"),
+        ("?format=jsn", "there is no format 'jsn'; did you mean 'json'?"),
+        ("?flag=%1b%5b2J%0aUO", "there is no flag '?[2J?UO'"),
+    ],
+)
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_would_select_nothing_for_ever_is_refused(
+    log: FailureLog, query: str, says: str, kept: bool
+) -> None:
+    response = _ask(log if kept else None, query)
+    assert response.status == 400
+    assert _text(response).startswith(says)
+
+
+@pytest.mark.parametrize("query", ["?format=json", "?format=json&flag=UC"])
+def test_json_is_made_record_by_record(log: FailureLog, query: str) -> None:
+    """The same text as if it were made at once, but no turn of the loop makes more than one record."""
+    response = _ask(log, query)
+    assert not isinstance(response.body, str)
+    pieces = [str(piece) for piece in response.body]
+    assert max(piece.count('"story"') for piece in pieces) == (0 if "UC" in query else 1)
+    assert "".join(pieces) == json_response(json.loads("".join(pieces))).body

@@ -138,6 +138,7 @@ def test_gzip_when_asked_for() -> None:
     served.ask(b"accept-encoding: gzip\r\n")
     head, body = served.finish()
     assert b"content-encoding: gzip" in head
+    assert b"vary: accept-encoding" in head
     assert len(body) < 500
     assert zlib.decompress(body, 31) == b"text " * 1000 + "é".encode()
 
@@ -147,4 +148,15 @@ def test_short_answers_are_not_compressed() -> None:
     served.ask(b"accept-encoding: gzip\r\n")
     head, body = served.finish()
     assert b"content-encoding" not in head
+    assert b"vary" not in head
     assert body == b"short"
+
+
+def test_what_could_have_been_compressed_says_so() -> None:
+    """Or a cache would hand the plain page to those who take gzip, and the other way round (RFC 9110, 12.5.5)."""
+    served = Served("text " * 1000)
+    served.ask()
+    head, body = served.finish()
+    assert b"content-encoding" not in head
+    assert b"vary: accept-encoding" in head
+    assert body == b"text " * 1000
