@@ -7,14 +7,15 @@ to the same list of problems, so a user sees all of them at once, each with its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
 
-from config.errors import ConfigError, ConfigErrors
+from config.errors import ConfigError, ConfigErrors, Remark
 from config.model.bootstrap import Bootstrap
+from config.model.istio import IstioStatsSpec
 from config.proto.bootstrap import BOOTSTRAP, translate_bootstrap
 from config.proto.document import Document, DocumentLocator, Source, read_document
 from config.proto.fields import check_fields
@@ -33,11 +34,13 @@ class ParseOptions:
 
     `allow_unknown_static_fields`: unknown fields are warnings (Envoy's `--allow-unknown-static-fields`).
     `check_format`: what is wrong with a format string of an access log or header value, `None` if nothing is. The
-    formats belong to those who write them, so they are judged only if this is given.
+    formats belong to those who write them, so they are judged only if this is given. `review_istio_stats`: what in a
+    `stats.PluginConfig` can have no effect as far as those can tell who know metrics, labels and attributes.
     """
 
     allow_unknown_static_fields: bool = False
     check_format: Callable[[str, tuple[str, ...]], str | None] | None = None
+    review_istio_stats: Callable[[IstioStatsSpec], Iterable[Remark]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ def parse_bootstrap(sources: Sequence[Source], options: ParseOptions = ParseOpti
         problems,
         allow_unknown_fields=options.allow_unknown_static_fields,
         check_format=options.check_format,
+        review_istio_stats=options.review_istio_stats,
     )
     root = Path(context)
     documents: list[Document] = []

@@ -34,6 +34,18 @@ class ConfigError:
         return ": ".join([*where, self.reason])
 
 
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What somebody who knows the meaning of a message's names has to say of one of its fields: a warning.
+
+    `steps` lead from the message to the field (names, indices); `map_key`: to the entry of a map behind them.
+    """
+
+    steps: tuple[str | int, ...]
+    reason: str
+    map_key: str | None = None
+
+
 class ConfigErrors(Exception):
     """The configuration is refused. `errors` holds every problem found, in the order of the text."""
 

@@ -27,6 +27,7 @@ from config.model.expression import (
     Node,
     Select,
 )
+from config.spelling import did_you_mean
 
 #: Levels of nesting; a longer chain of operators is refused rather than met by Python's limit of recursion.
 MAX_DEPTH: Final = 100
@@ -45,6 +46,9 @@ _FUNCTIONS: Final[Mapping[str, tuple[int, ...]]] = {
     **dict.fromkeys(_OF_TEXTS.split(), (2,)),
     **dict.fromkeys(_PARTS_OF_TIMES.split(), (1, 2)),  # perhaps with a time zone
 }
+
+
+_NAMED_FUNCTIONS: Final = tuple(name for name in _FUNCTIONS if name.isalpha())
 
 
 class ExpressionError(ValueError):
@@ -86,11 +90,21 @@ def check_node(node: Node, *, plain: bool = False) -> None:
         raise ExpressionError(f"a {what} is not allowed here")
     for call in _kinds_in(node, (Call,)):
         assert isinstance(call, Call)
-        operands = call.arguments if call.target is None else (call.target, *call.arguments)
-        if len(operands) not in _FUNCTIONS.get(call.function, ()):
-            raise ExpressionError(f"there is no function {call.function} of {len(operands)} operands")
-        if call.function == "matches" and isinstance(operands[1], Constant):
-            _check_regex(operands[1].value)
+        check_call(call)
+
+
+def check_call(call: Call) -> None:
+    """Raises ExpressionError for a call that can never have a value."""
+    operands = call.arguments if call.target is None else (call.target, *call.arguments)
+    if call.function not in _FUNCTIONS:
+        raise ExpressionError(
+            f"there is no function {call.function} of {len(operands)} operands"
+            f"{did_you_mean(call.function, _NAMED_FUNCTIONS)}"
+        )
+    if len(operands) not in _FUNCTIONS[call.function]:
+        raise ExpressionError(f"there is no function {call.function} of {len(operands)} operands")
+    if call.function == "matches" and isinstance(operands[1], Constant):
+        _check_regex(operands[1].value)
 
 
 def _kinds_in(value: object, kinds: tuple[type[Node], ...]) -> Iterator[Node]:

@@ -111,8 +111,9 @@ class PeerMetadata:
 
     def filter_state(self) -> dict[str, object]:
         """The struct of `filter_state.downstream_peer`. `name` is there exactly when the cluster is known, as in Istio."""
-        keys = (*_FIELDS, "identity", "labels")
-        return {key: value for key in keys if (value := self.filter_state_value(key)) is not None}
+        return {
+            key: value for key in FILTER_STATE_KEYS if (value := self.filter_state_value(key)) is not None
+        }
 
     def filter_state_value(self, key: str) -> object | None:
         """One value of that struct, None if it is not there; `labels` is a map."""
@@ -156,6 +157,9 @@ _FIELDS: Final = {
     "region": "region",
     "availability_zone": "zone",
 }
+
+#: What `filter_state_value` may find.
+FILTER_STATE_KEYS: Final = (*_FIELDS, "identity", "labels")
 
 EMPTY_PEER: Final = PeerMetadata()
 

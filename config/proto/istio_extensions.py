@@ -85,7 +85,7 @@ def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
             f"ignored: graceful_deletion_interval ({graceful_s:g}s) must be at least 1s and less than it"
         )
         rotation_s = 0.0
-    return IstioStatsSpec(
+    spec = IstioStatsSpec(
         disable_host_header_fallback=msg.disable_host_header_fallback,
         tcp_reporting_duration_s=seconds(msg, "tcp_reporting_duration", 5.0),
         metrics=tuple(
@@ -106,6 +106,10 @@ def translate_istio_stats(msg: Any, at: Path) -> IstioStatsSpec:
         rotation_interval_s=rotation_s,
         graceful_deletion_interval_s=graceful_s,
     )
+    if at.context.review_istio_stats is not None:
+        for remark in at.context.review_istio_stats(spec):
+            at.remark(remark)
+    return spec
 
 
 def _is_label(name: str) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from config.errors import ConfigError, Position
+from config.errors import ConfigError, Position, Remark
+from config.model.istio import IstioStatsSpec
 from config.model.tracing import TracerSpec
 
 #: A field name, an index of a repeated field, or a map key (`MapKey`).
@@ -64,12 +65,13 @@ class Context:
 
     `clusters` and the secrets are the static names (`None`: not known, references are not checked). `check_format`
     says what is wrong with a format string (`%PROTOCOL%`) and the types of its formatters, `None` if nothing is.
-    `tracer` is the bootstrap's.
+    `tracer` is the bootstrap's. `review_istio_stats`: see `config.bootstrap.ParseOptions`.
     """
 
     problems: Problems = field(default_factory=Problems)
     allow_unknown_fields: bool = False
     check_format: FormatCheck | None = None
+    review_istio_stats: Callable[[IstioStatsSpec], Iterable[Remark]] | None = None
     clusters: Collection[str] | None = None
     certificate_secrets: Collection[str] | None = None
     validation_secrets: Collection[str] | None = None
@@ -121,6 +123,15 @@ class Path:
             else:
                 text += f".{step}" if text else step
         return text
+
+    def remark(self, remark: Remark) -> None:
+        """Report it as a warning; this is the message that it speaks of."""
+        at = self
+        for step in remark.steps:
+            at = at.index(step) if isinstance(step, int) else at.field(step)
+        if remark.map_key is not None:
+            at = at.key(remark.map_key)
+        at.warning(remark.reason)
 
     def error(self, reason: str, *, of_key: bool = False) -> None:
         """Report an error here; `of_key` points at the field's name, not at its value."""

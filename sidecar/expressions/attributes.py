@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from config.model.core import Address, Locality, Metadata, Node, SocketAddress, TrafficDirection
 from protocols.grpc.status import status_of
 from protocols.http.headers import PSEUDO_HEADERS, Headers
-from protocols.peer_metadata import PeerMetadata
+from protocols.peer_metadata import FILTER_STATE_KEYS, PeerMetadata
 from protocols.tls.certificate import PeerCertificate
 from sidecar.expressions.values import FAILED, Duration, Timestamp, Unsigned
 from sidecar.stream_info import StreamInfo, TlsInfo, UpstreamInfo
@@ -70,6 +70,21 @@ def reader(root: str, keys: Sequence[Key], scope: Scope) -> Reader:
     if read is None:
         return never
     return read if not rest else lambda info: _walk(read(info), rest)
+
+
+def names_below(root: str, keys: Sequence[Key]) -> tuple[str, ...] | None:
+    """The names that can follow `root.keys[0]...`; None where they are not known beforehand, or there are none."""
+    family = _FAMILIES.get(root)
+    if family is None or not keys:
+        return (*family, *(("node",) if root == "xds" else ())) if family is not None else None
+    if len(keys) == 1 and (root, str(keys[0]).removesuffix("_obj")) in _PEERS:
+        return FILTER_STATE_KEYS
+    return None
+
+
+def roots() -> tuple[str, ...]:
+    """The names that give access to a stream."""
+    return tuple(_FAMILIES)
 
 
 def is_attribute(root: str) -> bool:

@@ -42,7 +42,7 @@ def compile_closure(node: Node, scope: Scope) -> Reader:
     """The value of `node` for a stream; `FAILED` if it has none."""
     if isinstance(node, Constant):
         return constant(_constant(node))
-    path = _path(node)
+    path = attribute_path(node)
     if path is not None:
         return reader(*path, scope)
     compiled: Reader | None = None
@@ -58,7 +58,7 @@ def _constant(node: Constant) -> object:
     return Unsigned(node.value) if node.is_unsigned and isinstance(node.value, int) else node.value
 
 
-def _path(node: Node) -> tuple[str, tuple[Key, ...]] | None:
+def attribute_path(node: Node) -> tuple[str, tuple[Key, ...]] | None:
     """`request.headers['a']` as ("request", ("headers", "a")); None for anything else."""
     keys: list[Key] = []
     while not isinstance(node, Identifier):
@@ -83,7 +83,7 @@ def _index_of(node: Call) -> Constant | None:
 
 def _presence(node: Select, scope: Scope) -> Reader | None:
     """`has(path.field)`: an error, not false, where the path leads to no map."""
-    path = _path(node.operand)
+    path = attribute_path(node.operand)
     if path is None:
         return None
     root, keys = path
@@ -258,7 +258,7 @@ def _in(node: Call, scope: Scope) -> Reader | None:
 
 def _in_headers(node: Call, scope: Scope) -> Reader | None:
     """`'name' in request.headers`."""
-    sought, path = node.arguments[0], _path(node.arguments[1])
+    sought, path = node.arguments[0], attribute_path(node.arguments[1])
     field = header_field_of(path) if path is not None else None
     if path is None or field is None:
         return None
@@ -278,7 +278,7 @@ def _in_headers(node: Call, scope: Scope) -> Reader | None:
 
 def _header_by_name(node: Call, scope: Scope) -> Reader | None:
     """`request.headers[name]` with a name that is computed; one that is written down is an attribute path."""
-    path = _path(node.arguments[0])
+    path = attribute_path(node.arguments[0])
     field = header_field_of(path) if path is not None else None
     if field is None:
         return None
@@ -350,7 +350,7 @@ class _Variables:
 
     def taken_from(self, node: Node, bound: frozenset[str]) -> Node:
         """`bound`: names that a macro gives a value to."""
-        path = _path(node)
+        path = attribute_path(node)
         if path is not None and path[0] not in bound:
             return Identifier(self.names.setdefault(path, f"attribute_{len(self.names)}"))
         if isinstance(node, Select):

@@ -150,5 +150,5 @@ def _print_timestamp(nanos: int) -> str:
     """RFC 3339 in UTC, the fraction as long as it has to be: `2020-01-02T03:04:05.25+00:00`."""
     seconds, fraction = divmod(nanos, 1_000_000_000)
     moment = _EPOCH + timedelta(seconds=seconds)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
+    text = moment.replace(tzinfo=None).isoformat(timespec="seconds")  # strftime writes the year 1 as 1
     return (f"{text}.{fraction:09d}".rstrip("0") if fraction else text) + "+00:00"

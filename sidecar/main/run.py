@@ -23,6 +23,7 @@ from sidecar.main.options import Mode, Options, OptionsError, parse_options
 from sidecar.main.process import Process
 from sidecar.main.start_error import StartError
 from sidecar.telemetry.access_log.format import FormatError, compile_format
+from sidecar.telemetry.istio_review import review_istio_stats
 from sidecar.transport.sockets import raise_descriptor_limit
 from sidecar.version import VERSION_LINE
 
@@ -65,7 +66,8 @@ def load(options: Options, given: Sequence[Source] = ()) -> ParsedBootstrap:
             sources.append(Source(options.config_path, file.read()))
     if options.config_yaml:
         sources.append(Source("--config-yaml", options.config_yaml))
-    parsed = parse_bootstrap(sources, ParseOptions(options.allow_unknown_static_fields, _format_problem))
+    how = ParseOptions(options.allow_unknown_static_fields, _format_problem, review_istio_stats)
+    parsed = parse_bootstrap(sources, how)
     node = _override(parsed.bootstrap.node, options)
     return dataclasses.replace(parsed, bootstrap=dataclasses.replace(parsed.bootstrap, node=node))
 

@@ -30,7 +30,7 @@ def endpoints(tls: TlsContexts) -> list[Endpoint]:
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def _details(certificate: CertificateDetails) -> dict[str, object]:

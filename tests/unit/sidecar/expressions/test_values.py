@@ -87,3 +87,14 @@ def test_times_of_the_library() -> None:
     )
     assert from_timedelta(timedelta(milliseconds=-5)) == Duration(-5_000_000)
     assert repr(FAILED) == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("nanos", "shown"),
+    [
+        (-62_135_596_800 * 10**9, "0001-01-01T00:00:00+00:00"),
+        (-30_610_224_001 * 10**9 + 5 * 10**8, "0999-12-31T23:59:59.5+00:00"),
+    ],
+)
+def test_years_have_four_digits(nanos: int, shown: str) -> None:
+    assert printed(Timestamp(nanos)) == shown
