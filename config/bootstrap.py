@@ -45,11 +45,12 @@ class ParseOptions:
 
 @dataclass(frozen=True, slots=True)
 class ParsedBootstrap:
-    """The model, the message it came from (`envoy.config.bootstrap.v3.Bootstrap`) and what was ignored."""
+    """The model, the message it came from (`envoy.config.bootstrap.v3.Bootstrap`), what was ignored, and the texts."""
 
     bootstrap: Bootstrap
     message: Message
     warnings: tuple[ConfigError, ...]
+    sources: tuple[Source, ...] = ()
 
 
 def _in_text_order(problems: list[ConfigError], sources: Sequence[Source]) -> list[ConfigError]:
@@ -101,5 +102,6 @@ def parse_bootstrap(sources: Sequence[Source], options: ParseOptions = ParseOpti
         check_fields(message, root)
         bootstrap = translate_bootstrap(message, root)
         if not problems.errors:
-            return ParsedBootstrap(bootstrap, message, tuple(_in_text_order(problems.warnings, sources)))
+            warnings = tuple(_in_text_order(problems.warnings, sources))
+            return ParsedBootstrap(bootstrap, message, warnings, tuple(sources))
     raise ConfigErrors(_in_text_order(problems.errors, sources))

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from config.model.core import SocketAddress
 from config.proto.document import Source
 from config.proto.path import Path, Problems
 from config.sections import Section, flag, list_of, one_of, read_file, text, texts
@@ -38,6 +39,10 @@ class Endpoint:
         except ValueError:
             return False
         return True
+
+    def overlaps(self, other: Endpoint) -> bool:
+        """See `SocketAddress.overlaps`."""
+        return SocketAddress(self.host, self.port).overlaps(SocketAddress(other.host, other.port))
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -199,7 +204,7 @@ def _inbound(at: Path, value: object, problems: Problems, *, has_identity: bool)
     section = Section(value, at, problems)
     listen = section.need("listen", _listen_address)
     application = section.need("application", _endpoint)
-    if listen is not None and listen == application:
+    if listen is not None and application is not None and listen.overlaps(application):
         problems.error(at.field("application"), "is the port of the sidecar itself")
     protocol = section.take("protocol", one_of(PROTOCOLS), "http")
     service = section.take("service", text, "")
@@ -242,4 +247,8 @@ def _judge(workload: Workload, problems: Problems, root: Path) -> None:
     for at, name, listen in places:
         if listen in taken and listen.port:
             problems.error(at, f"{listen} is taken by {taken[listen]}")
+        elif (
+            workload.admin is not None and name != "admin" and listen.overlaps(workload.admin) and listen.port
+        ):
+            problems.error(at, f"{listen} is taken by admin ({workload.admin})")
         taken.setdefault(listen, name)

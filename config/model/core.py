@@ -28,6 +28,15 @@ class SocketAddress:
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
+    def overlaps(self, other: SocketAddress) -> bool:
+        """Whether a connection could come to either, both being bound: the same, or one is the wildcard of the other's family."""
+        if self.port != other.port or (":" in self.address) != (":" in other.address):
+            return False
+        return self.address == other.address or not {self.address, other.address}.isdisjoint(_WILDCARDS)
+
+
+_WILDCARDS: Final = ("0.0.0.0", "::")
+
 
 @dataclass(frozen=True, slots=True)
 class PipeAddress:

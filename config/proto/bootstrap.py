@@ -18,6 +18,7 @@ from config.model.bootstrap import (
     TagSpecifier,
 )
 from config.model.cluster import ClusterSpec
+from config.model.core import Address, SocketAddress
 from config.model.listener import ListenerSpec
 from config.model.tls import Secret
 from config.model.workload_discovery import WorkloadDiscoverySpec
@@ -326,8 +327,8 @@ def _runtime_limit(runtime: Mapping[str, object]) -> int | None:
     )
 
 
-def _check_listeners(listeners: tuple[ListenerSpec, ...], at: Path) -> None:
-    """Names are unique, and so are the addresses that are bound."""
+def _check_listeners(listeners: tuple[ListenerSpec, ...], admin: Address | None, at: Path) -> None:
+    """Names are unique, and so are the addresses that are bound; `admin` shares its port with nobody."""
     names: dict[str, int] = {}
     addresses: dict[object, int] = {}
     for index, listener in enumerate(listeners):
@@ -340,7 +341,27 @@ def _check_listeners(listeners: tuple[ListenerSpec, ...], at: Path) -> None:
             if address in addresses:
                 other = listeners[addresses[address]].name
                 at.index(index).field("address").error(f"{address} is the address of listener '{other}' too")
+            elif problem := _overlap(address, listeners[: index + 1], admin):
+                at.index(index).field("address").error(problem)
             addresses.setdefault(address, index)
+
+
+def _overlap(address: Address, listeners: tuple[ListenerSpec, ...], admin: Address | None) -> str:
+    """Why an address of the last listener cannot be bound when those of the others are; "" if it can."""
+    *others, listener = listeners
+    if not isinstance(address, SocketAddress) or not listener.bind_to_port:
+        return ""
+    if isinstance(admin, SocketAddress) and address.overlaps(admin):
+        return f"{address} is taken by the admin server ({admin})"
+    for other in filter(lambda each: each.bind_to_port, others):
+        for taken in (other.address, *other.additional_addresses):
+            shared = listener.reuse_port and other.reuse_port
+            if isinstance(taken, SocketAddress) and address.overlaps(taken) and not shared:
+                return (
+                    f"{address} is taken by listener '{other.name}' ({taken}): they can share a port only if both have "
+                    "enable_reuse_port"
+                )
+    return ""
 
 
 def _check_cluster_names(clusters: tuple[ClusterSpec, ...], at: Path) -> None:
@@ -413,7 +434,8 @@ def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
     listeners = tuple(
         translate_listener(item, listeners_at.index(i)) for i, item in enumerate(resources.listeners)
     )
-    _check_listeners(listeners, listeners_at)
+    admin = _translate_admin(msg.admin, at.field("admin"))
+    _check_listeners(listeners, admin.address, listeners_at)
     runtime = _translate_runtime(msg.layered_runtime, at.field("layered_runtime"))
     limit = _translate_connection_limits(msg.overload_manager, at.field("overload_manager"))
     _check_stats_intervals(msg, at)
@@ -422,7 +444,7 @@ def translate_bootstrap(msg: Any, at: Path) -> Bootstrap:
     more_buckets = translate_histogram_annotation(node.metadata, metadata_at)
     return Bootstrap(
         node=node,
-        admin=_translate_admin(msg.admin, at.field("admin")),
+        admin=admin,
         listeners=listeners,
         clusters=clusters,
         secrets=secrets,

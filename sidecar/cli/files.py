@@ -97,4 +97,5 @@ def _run(path: str, text: str, arguments: list[str]) -> int:
         arguments = ["-l", workload.log_level, *arguments]
     if "--file-flush-interval-msec" not in arguments:
         arguments = ["--file-flush-interval-msec", "1000", *arguments]
-    return run_proxy(arguments, [Source(f"{path} (expanded)", expanded)])
+    directory = os.path.abspath(os.path.dirname(path))
+    return run_proxy(arguments, [Source(f"{path} (expanded)", expanded)], [Source(path, text)], directory)

@@ -20,7 +20,7 @@ from sidecar.telemetry.access_log.schedule import LogSchedule, LogType
 from sidecar.transport import sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from config.model.listener import ListenerSpec
     from sidecar.listener.api import ListenerFilterFactory
@@ -113,8 +113,8 @@ class Listener:
 
     # sockets
 
-    def bind(self) -> None:
-        """Bind all addresses. Raises BindError."""
+    def bind(self, bound: Sequence[Address] = ()) -> None:
+        """Bind all addresses. `bound`: those of the listeners before. Raises BindError."""
         if not self.spec.bind_to_port:
             return
         for address in (self.spec.address, *self.spec.additional_addresses):
@@ -125,6 +125,7 @@ class Listener:
                     reuse_port=self.spec.reuse_port,
                     transparent=self.spec.transparent,
                     freebind=self.spec.freebind,
+                    beside_own=_overlaps(address, bound),
                 )
             )
         self.local_addresses = [sockets.address_of(sock.getsockname()) for sock in self._sockets]
@@ -274,6 +275,12 @@ class Listener:
             self._access_log.write(session, LogType.NOT_SET)
         if self.on_idle is not None and not self.connections:
             self.on_idle()
+
+
+def _overlaps(address: Address, bound: Sequence[Address]) -> bool:
+    return isinstance(address, SocketAddress) and any(
+        isinstance(each, SocketAddress) and address.overlaps(each) for each in bound
+    )
 
 
 class ListenerSet:

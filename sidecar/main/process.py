@@ -18,7 +18,7 @@ from typing import Any, Final
 from config.bootstrap import ParsedBootstrap
 from config.model.access_log import AccessLogSpec
 from config.model.cluster import ClusterSpec
-from config.model.core import DataSource, TrafficDirection
+from config.model.core import Address, DataSource, TrafficDirection
 from config.model.listener import FilterChainSpec, ListenerSpec
 from sidecar.listener.filter_chain import FilterChainMatcher
 from sidecar.listener.listener import ConnectionLimit, Listener, ListenerSet
@@ -150,6 +150,7 @@ class Process:
         self._stats_sinks: StatsSinks | None = None
         self.tracers: Tracers | None = None
         self.workload_file: WorkloadFile | None = None
+        self.admin_loggers: tuple[AccessLogger, ...] = ()
 
     # building
 
@@ -204,6 +205,10 @@ class Process:
                 problems.append(f"listener {spec.name}: {error}")
             except OSError as error:
                 problems.append(f"listener {spec.name}: {error.filename}: {error.strerror}")
+        try:
+            self.admin_loggers = self._access_loggers(self.bootstrap.admin.access_log)
+        except StartError as error:
+            problems += [f"admin: {problem}" for problem in error.problems]
         if problems:
             raise StartError(problems)
         self._stats_sinks = self._make_stats_sinks()
@@ -248,7 +253,7 @@ class Process:
             build_upstream_filter=build_network_filter,
         )
 
-    def access_loggers(self, specs: tuple[AccessLogSpec, ...]) -> tuple[AccessLogger, ...]:
+    def _access_loggers(self, specs: tuple[AccessLogSpec, ...]) -> tuple[AccessLogger, ...]:
         """Raises StartError."""
         try:
             return tuple(map(self.access_logs.get, specs))
@@ -303,9 +308,11 @@ class Process:
         """Bind, warm, accept. Raises StartError when an address is taken."""
         assert self.services is not None, "build() comes first"
         problems: list[str] = []
+        bound: list[Address] = []
         for listener in self.listeners:
             try:
-                listener.bind()
+                listener.bind(bound)
+                bound += listener.local_addresses if listener.spec.bind_to_port else ()
                 self.listener_manager_stats.listener_create_success.inc()
             except BindError as error:
                 self.listener_manager_stats.listener_create_failure.inc()

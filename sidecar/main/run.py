@@ -9,7 +9,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvloop
@@ -17,6 +17,7 @@ import uvloop
 from config.bootstrap import ParsedBootstrap, ParseOptions, Source, parse_bootstrap
 from config.errors import ConfigErrors
 from config.model.core import Node
+from config.places import with_places
 from sidecar.main import log
 from sidecar.main.admin.build import Admin, build_admin
 from sidecar.main.options import Mode, Options, OptionsError, parse_options
@@ -30,8 +31,16 @@ from sidecar.version import VERSION_LINE
 logger = logging.getLogger(__name__)
 
 
-def run(arguments: Sequence[str], sources: Sequence[Source] = ()) -> int:
-    """The whole life of `sidecar-proxy`; returns the exit code. `sources` are configuration texts besides the arguments'."""
+def run(
+    arguments: Sequence[str],
+    sources: Sequence[Source] = (),
+    written: Sequence[Source] = (),
+    directory: str = "",
+) -> int:
+    """The whole life of `sidecar-proxy`; returns the exit code. `sources` are configuration texts besides the arguments'.
+
+    `written`: what people wrote, if `sources` were made of it; there relative names of files are looked for in `directory`.
+    """
     try:
         options = parse_options(arguments)
     except OptionsError as error:
@@ -55,7 +64,10 @@ def run(arguments: Sequence[str], sources: Sequence[Source] = ()) -> int:
         return _report(str(errors).splitlines())
     except OSError as error:
         return _report([f"{error.filename or options.config_path}: {error.strerror}"])
-    return serve(parsed, options, options.config_path or ", ".join(each.name for each in sources))
+    name = options.config_path or ", ".join(each.name for each in sources)
+    return serve(
+        parsed, options, name, lambda problems: with_places(problems, written or parsed.sources, directory)
+    )
 
 
 def load(options: Options, given: Sequence[Source] = ()) -> ParsedBootstrap:
@@ -99,8 +111,13 @@ def _report(problems: Sequence[str]) -> int:
     return 1
 
 
-def serve(parsed: ParsedBootstrap, options: Options, name: str) -> int:
-    """Start, run until told to stop, drain; or only check (`--mode validate`). `name`: of the configuration."""
+def serve(
+    parsed: ParsedBootstrap, options: Options, name: str, placed: Callable[[Sequence[str]], Sequence[str]]
+) -> int:
+    """Start, run until told to stop, drain; or only check (`--mode validate`). `name`: of the configuration.
+
+    `placed`: puts the places of the files that the configuration names in front of problems with them.
+    """
     log_format = parsed.bootstrap.log_format
     if log_format.text is not None or log_format.json is not None:
         log.set_formatter(
@@ -110,10 +127,12 @@ def serve(parsed: ParsedBootstrap, options: Options, name: str) -> int:
         logger.warning("%s", warning)
     logger.info("initializing sidecar-proxy %s", VERSION_LINE)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_main(parsed, options, name))
+        return runner.run(_main(parsed, options, name, placed))
 
 
-async def _main(parsed: ParsedBootstrap, options: Options, name: str) -> int:
+async def _main(
+    parsed: ParsedBootstrap, options: Options, name: str, placed: Callable[[Sequence[str]], Sequence[str]]
+) -> int:
     loop = asyncio.get_running_loop()
     try:
         process = Process(parsed, options, loop)
@@ -137,7 +156,7 @@ async def _main(parsed: ParsedBootstrap, options: Options, name: str) -> int:
             gc.freeze()  # what the configuration made stays for ever: spare the collector the walk
             await process.run()
     except StartError as error:
-        return _report(error.problems)
+        return _report(placed(error.problems))
     finally:
         if admin is not None:
             admin.close()

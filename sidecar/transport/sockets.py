@@ -77,20 +77,29 @@ def listen(
     reuse_port: bool = True,
     transparent: bool = False,
     freebind: bool = False,
+    beside_own: bool = False,
 ) -> socket.socket:
-    """A bound, listening, non-blocking socket. Raises BindError naming the address."""
+    """A bound, listening, non-blocking socket. Raises BindError naming the address.
+
+    `beside_own`: this process itself has bound an address that overlaps, with SO_REUSEPORT.
+    """
     try:
         if isinstance(address, PipeAddress):
             return _listen_pipe(address, backlog)
         if not isinstance(address, SocketAddress):
             raise OSError(errno.EAFNOSUPPORT, "internal listener addresses cannot be bound")
-        return _listen_tcp(address, backlog, reuse_port, transparent, freebind)
+        return _listen_tcp(address, backlog, reuse_port, transparent, freebind, beside_own)
     except OSError as error:
         raise BindError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
 
 
 def _listen_tcp(
-    address: SocketAddress, backlog: int, reuse_port: bool, transparent: bool, freebind: bool
+    address: SocketAddress,
+    backlog: int,
+    reuse_port: bool,
+    transparent: bool,
+    freebind: bool,
+    beside_own: bool,
 ) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -106,7 +115,10 @@ def _listen_tcp(
             sock.setsockopt(level, option, 1)
         if freebind:
             sock.setsockopt(SOL_IP, IP_FREEBIND, 1)
-        _refuse_shared_port(sock, address, reuse_port)
+        if beside_own and reuse_port:  # no telling any more whether a stranger is there, too
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        else:
+            _refuse_shared_port(sock, address, reuse_port)
         sock.bind((address.address, address.port))
         sock.listen(backlog)
     except OSError:

@@ -76,6 +76,32 @@ def test_validate(workload: Path) -> None:
     assert finished.output == f"configuration '{workload} (expanded)' OK\n"
 
 
+def test_access_log_that_cannot_be_written(workload: Path) -> None:
+    workload.write_text(workload.read_text() + "access_log: /no/such/directory/log\n")
+    finished = run_to_end("sidecar.cli", "validate", workload)
+    assert (finished.code, finished.output) == (1, "")
+    assert finished.errors.startswith(f"{workload}:5:13: access_log: listener inbound_127.0.0.1:")
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_files_that_are_missing_have_the_places_of_the_workload_file(workload: Path, command: str) -> None:
+    workload.write_text(
+        workload.read_text().replace("mtls: disabled", "mtls: strict")
+        + "identity: {certificate: no.pem, private_key: no-key.pem, ca: no-ca.pem}\n"
+        + "\nworkload_discovery: none.yaml\n"
+    )
+    finished = run_to_end("sidecar.cli", command, workload, *(["-l", "off"] if command == "run" else []))
+    assert (finished.code, finished.output) == (1, "")
+    lines = finished.errors.splitlines()
+    assert all(line.endswith("No such file or directory") for line in lines)
+    assert [line.removeprefix(f"{workload}:").split(": ")[:2] for line in lines] == [
+        ["7:21", "workload_discovery"],
+        ["5:25", "identity.certificate"],
+        ["5:46", "identity.private_key"],
+        ["5:62", "identity.ca"],
+    ]
+
+
 def test_expand_is_a_bootstrap(workload: Path, tmp_path: Path) -> None:
     expanded = run_to_end("sidecar.cli", "expand", workload)
     assert expanded.code == 0

@@ -102,6 +102,31 @@ def test_admin_port_in_use(tmp_path: Path) -> None:
     assert lines == [f"admin: cannot listen on 127.0.0.1:{port}: Address already in use"]
 
 
+@pytest.mark.parametrize("arguments", [(), ("--mode", "validate")])
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_listener_on_the_admin_port(tmp_path: Path, address: str, arguments: tuple[str, ...]) -> None:
+    port = free_port()
+    chosen = listener("l", port, tcp_filter_chain("app"))
+    chosen["address"]["socket_address"]["address"] = address
+    (line,) = refused(tmp_path, bootstrap(port, [chosen], [cluster("app")]), *arguments)
+    assert line.endswith(
+        f": static_resources.listeners[0].address: {address}:{port} is taken by the admin server (127.0.0.1:{port})"
+    )
+
+
+def test_listeners_on_one_port_and_overlapping_addresses(tmp_path: Path) -> None:
+    """As in Envoy they share it, if both may."""
+    port = free_port()
+    everywhere = listener("everywhere", port, tcp_filter_chain("app"))
+    everywhere["address"]["socket_address"]["address"] = "0.0.0.0"
+    here = listener("here", port, tcp_filter_chain("app", stat_prefix="here"))
+    config = bootstrap(free_port(), [everywhere, here], [cluster("app")])
+    assert start(tmp_path, config, "--mode", "init_only") == (0, "", "")
+    config = bootstrap(free_port(), [everywhere, here | {"enable_reuse_port": False}], [cluster("app")])
+    (line,) = refused(tmp_path, config, "--mode", "validate")
+    assert "taken by listener 'everywhere' (0.0.0.0:" in line
+
+
 def test_two_ports_in_use_are_two_lines(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         lines = refused(
@@ -122,9 +147,18 @@ def test_missing_certificate_files(tmp_path: Path) -> None:
     mesh = Mesh(tmp_path)
     files = LeafFiles(tmp_path / "no.pem", tmp_path / "no-key.pem")
     lines = refused(tmp_path, bootstrap(free_port(), [tls_listener(files, mesh.root)], [cluster("app")]))
-    assert all(line.startswith("listener secure: ") for line in lines)
-    assert any("no.pem" in line and "No such file" in line for line in lines)
-    assert any("no-key.pem" in line and "No such file" in line for line in lines)
+    chain, key = (line.removeprefix(f"{tmp_path / 'bootstrap.yaml'}:") for line in lines)
+    common = (
+        "static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context."
+        "tls_certificates[0]"
+    )
+    missing = "No such file or directory"
+    assert chain.partition(": ")[2] == (
+        f"{common}.certificate_chain.filename: listener secure: certificate chain: cannot read {files.certificate}: {missing}"
+    )
+    assert key.partition(": ")[2] == (
+        f"{common}.private_key.filename: listener secure: private key: cannot read {files.key}: {missing}"
+    )
 
 
 def test_missing_ca(tmp_path: Path) -> None:
@@ -184,9 +218,15 @@ def test_bad_certificates_of_a_cluster(tmp_path: Path) -> None:
 def test_access_log_that_cannot_be_written(tmp_path: Path, path: str) -> None:
     log = {"name": "file", "typed_config": {"@type": FILE_LOG, "path": str(tmp_path / path)}}
     chain = tcp_filter_chain("app", access_log=[log])
-    lines = refused(tmp_path, bootstrap(free_port(), [listener("l", free_port(), chain)], [cluster("app")]))
+    config = bootstrap(free_port(), [listener("l", free_port(), chain)], [cluster("app")])
+    lines = refused(tmp_path, config)
     assert len(lines) == 1
-    assert lines[0].startswith(f"listener l: {tmp_path / path}: ")
+    place, _, problem = lines[0].partition(": static_resources.listeners[0].filter_chains[0].filters[0].")
+    assert place.startswith(f"{tmp_path / 'bootstrap.yaml'}:")
+    assert problem.startswith(
+        f"typed_config.access_log[0].typed_config.path: listener l: {tmp_path / path}: "
+    )
+    assert refused(tmp_path, config, "--mode", "validate") == lines
 
 
 def test_admin_access_log_that_cannot_be_written(tmp_path: Path) -> None:
@@ -196,7 +236,11 @@ def test_admin_access_log_that_cannot_be_written(tmp_path: Path) -> None:
         "access_log": [{"name": "file", "typed_config": {"@type": FILE_LOG, "path": "/no/such/log"}}],
     }
     lines = refused(tmp_path, bootstrap(port, admin=admin))
-    assert lines == ["access log /no/such/log: No such file or directory"]
+    assert len(lines) == 1
+    assert lines[0].endswith(
+        ": admin.access_log[0].typed_config.path: admin: access log /no/such/log: No such file or directory"
+    )
+    assert refused(tmp_path, bootstrap(port, admin=admin), "--mode", "validate") == lines
 
 
 def test_log_path_that_cannot_be_written(tmp_path: Path) -> None:
@@ -222,7 +266,10 @@ def test_environment_variable_that_is_not_set(tmp_path: Path) -> None:
         ]
     }
     lines = refused(tmp_path, bootstrap(free_port(), [listener("l", free_port(), chain)]))
-    assert lines == ["listener l: environment variable NOT_SET_ANYWHERE is not set"]
+    assert len(lines) == 1
+    assert lines[0].endswith(
+        "typed_config.response.environment_variable: listener l: environment variable NOT_SET_ANYWHERE is not set"
+    )
 
 
 def test_workload_discovery(tmp_path: Path) -> None:
@@ -240,7 +287,11 @@ def test_workload_discovery(tmp_path: Path) -> None:
             }
         ],
     )
-    assert refused(tmp_path, config) == [f"{path}: No such file or directory"]
+    (line,) = refused(tmp_path, config)
+    assert line.startswith(f"{tmp_path / 'bootstrap.yaml'}:")
+    assert line.endswith(
+        f": bootstrap_extensions[0].typed_config.config_source.path_config_source.path: {path}: No such file or directory"
+    )
     path.write_text("workloads:\n- name: a\n  adresses: [10.0.0.1]\n")
     assert refused(tmp_path, config, "--mode", "validate") == [
         f"{path}:2:3: workloads[0].addresses: is missing",

@@ -64,7 +64,7 @@ def build_admin(process: Process) -> Admin | None:
         table,
         AdminStats(scope),
         http1_codecs(process.bootstrap.runtime).server,
-        process.access_loggers(spec.access_log),
+        process.admin_loggers,
     )
     try:
         address = server.bind(spec.address)
