@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from config.errors import ConfigError, ConfigErrors, Remark
+from config.errors import ConfigError, ConfigErrors, Position, Remark
 from config.model.bootstrap import Bootstrap
 from config.model.istio import IstioStatsSpec
 from config.proto.bootstrap import BOOTSTRAP, translate_bootstrap
 from config.proto.document import Document, DocumentLocator, Source, read_document
 from config.proto.fields import check_fields
-from config.proto.loader import load_message
+from config.proto.loader import fields_of, load_message
 from config.proto.path import Context, Path, Problems
 from config.proto.redaction import redact
 from config.proto.rules import check_rules
 from config.proto.types import message_class
+from config.spelling import did_you_mean
 
 __all__ = ["ParseOptions", "ParsedBootstrap", "Source", "parse_bootstrap", "redact"]
 
@@ -51,6 +52,22 @@ class ParsedBootstrap:
     message: Message
     warnings: tuple[ConfigError, ...]
     sources: tuple[Source, ...] = ()
+
+
+_FEW: Final = 3
+#: What is said of a text that has none of a bootstrap's fields: it is the wrong file more often than a misspelt one.
+_NO_BOOTSTRAP: Final = (
+    "this does not look like a bootstrap: it has none of its fields (node, admin, static_resources, ...), nor the `workload` "
+    "of a workload file"
+)
+
+
+def _is_something_else(document: Document, bootstrap: Message) -> bool:
+    """None of a bootstrap's fields, and not just one or two that are misspelt."""
+    known, given = fields_of(bootstrap.DESCRIPTOR), document.value
+    if not given or not known.keys().isdisjoint(given):
+        return False
+    return len(given) > _FEW or not any(did_you_mean(name, known) for name in given)
 
 
 def _in_text_order(problems: list[ConfigError], sources: Sequence[Source]) -> list[ConfigError]:
@@ -91,6 +108,9 @@ def parse_bootstrap(sources: Sequence[Source], options: ParseOptions = ParseOpti
         problems.locate = DocumentLocator([document])
         earlier = problems.swap_taints(set())
         part = bootstrap_class()
+        if _is_something_else(document, part):
+            report = problems.warning if options.allow_unknown_static_fields else problems.error
+            report(root, _NO_BOOTSTRAP, Position(source.name, 1, 1))
         load_message(document.value, part, root)
         message.MergeFrom(part)
         in_merged = DocumentLocator(documents).merged

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from config.errors import ConfigError, ConfigErrors
 from config.proto.document import DocumentLocator, Source, read_document
+from config.proto.loader import MAX_UNKNOWN
 from config.proto.path import Context, Path, Problems
 from config.spelling import did_you_mean
 
@@ -47,9 +48,12 @@ class Section:
 
     def finish(self) -> None:
         """All keys have been asked for: what is left over is a mistake."""
-        for name in self.values:
+        names = list(self.values)
+        for name in names[:MAX_UNKNOWN]:
+            left = len(names) - MAX_UNKNOWN
+            more = f" (and {left} more)" if left > 0 and name == names[MAX_UNKNOWN - 1] else ""
             self.problems.error(
-                self.at.field(name), f"unknown field{did_you_mean(name, self._known)}", of_key=True
+                self.at.field(name), f"unknown field{did_you_mean(name, self._known)}{more}", of_key=True
             )
 
 

@@ -12,7 +12,7 @@ import binascii
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor as Kind
@@ -26,6 +26,8 @@ from config.spelling import did_you_mean
 
 _DURATION: Final = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?s\Z", re.ASCII)
 _MAX_DURATION_S: Final = 315_576_000_000
+#: Of the unknown fields of one message so many are named.
+MAX_UNKNOWN: Final = 10
 _INTEGRAL: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?\Z", re.ASCII)
 _RANGES: Final = {
     Kind.CPPTYPE_INT32: (-(2**31), 2**31 - 1, "int32"),
@@ -93,10 +95,12 @@ def load_message(value: Plain, message: Message, at: Path) -> None:
 def _load_fields(value: Mapping[str, Plain], message: Message, at: Path) -> None:
     known = fields_of(message.DESCRIPTOR)
     seen: dict[str, str] = {}
+    unknown = [name for name in value if name not in known]
+    if unknown:
+        _unknown_fields(unknown, message.DESCRIPTOR, value, at)
     for name, item in value.items():
         field = known.get(name)
         if field is None:
-            _unknown_field(name, message.DESCRIPTOR, value, at)
             continue
         field_at = at.field(field.name)
         if item is None and not _takes_null(field):
@@ -120,10 +124,22 @@ def _set_twice(field: FieldDescriptor, earlier: str, at: Path) -> None:
         at.error(f"cannot be set together with {earlier}: only one of them may be given", of_key=True)
 
 
-def _unknown_field(name: str, descriptor: Descriptor, given: Mapping[str, Plain], at: Path) -> None:
+def _unknown_fields(
+    names: Sequence[str], descriptor: Descriptor, given: Mapping[str, Plain], at: Path
+) -> None:
+    """The first ones one by one: a text that is something else altogether is not to be echoed."""
+    shown, left = names[:MAX_UNKNOWN], len(names) - MAX_UNKNOWN
+    for name in shown:
+        more = f" (and {left} more)" if left > 0 and name is shown[-1] else ""
+        _unknown_field(name, descriptor, given, at, more)
+
+
+def _unknown_field(
+    name: str, descriptor: Descriptor, given: Mapping[str, Plain], at: Path, more: str
+) -> None:
     known = known_fields(descriptor)
     suggestion = did_you_mean(name, known)
-    reason = f"unknown field in {_short(descriptor)}{suggestion}"
+    reason = f"unknown field in {_short(descriptor)}{suggestion}{more}"
     if at.context.allow_unknown_fields:
         at.field(name).warning(f"{reason} (ignored)", of_key=True)
         return

@@ -82,6 +82,37 @@ class TestSeveralTexts:
         ]
 
 
+class TestAnotherKindOfFile:
+    _WHAT = (
+        "this does not look like a bootstrap: it has none of its fields (node, admin, static_resources, ...)"
+    )
+
+    def test_its_keys_are_not_all_echoed(self) -> None:
+        lines = problems("".join(f"key{n}: {{secret: {n}}}\n" for n in range(200)))
+        assert len(lines) == 11
+        assert lines[0].startswith(f"x.yaml:1:1: {self._WHAT}")
+        assert lines[1] == "x.yaml:1:1: key0: unknown field in envoy.config.bootstrap.v3.Bootstrap"
+        assert (
+            lines[10]
+            == "x.yaml:10:1: key9: unknown field in envoy.config.bootstrap.v3.Bootstrap (and 190 more)"
+        )
+
+    def test_unknown_fields_of_an_inner_message_are_bounded(self) -> None:
+        lines = problems("node:\n" + "".join(f"  zork{n}: 1\n" for n in range(12)))
+        assert len(lines) == 10
+        assert lines[9] == "x.yaml:11:3: node.zork9: unknown field in envoy.config.core.v3.Node (and 2 more)"
+
+    @pytest.mark.parametrize(
+        "text", ["nodes: {id: a}", "nodes: 1\nadmn: 1\nstatic_resource: 1", "node: {id: a}", "{}"]
+    )
+    def test_a_misspelt_bootstrap_is_one(self, text: str) -> None:
+        assert not any(self._WHAT in line for line in problems(text))
+
+    def test_it_is_a_warning_where_unknown_fields_are_allowed(self) -> None:
+        (first, _) = parse("apiVersion: v1", allow_unknown=True).warnings
+        assert self._WHAT in str(first)
+
+
 class TestOptions:
     def test_unknown_fields_are_warnings_if_allowed(self) -> None:
         parsed = parse("nodes: {id: a}\nnode: {id: b, zork: [1]}", allow_unknown=True)

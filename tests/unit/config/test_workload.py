@@ -186,6 +186,18 @@ identiy: {}
         ),
         ("worklod: {name: a}\ninbound: []\n", "worklod: unknown field; did you mean 'workload'?"),
         ("workload: {name: a}\nlog_level: loud\n", "log_level: must be one of trace, debug"),
+        (
+            "workload: {name: a}\nadmin: 127.0.0.1:9\ninbound: [{listen: '0.0.0.0:9', application: 8}]\n",
+            "w.yaml:3:20: inbound[0].listen: 0.0.0.0:9 is taken by admin (127.0.0.1:9)",
+        ),
+        (
+            "workload: {name: a}\ninbound: [{listen: '0.0.0.0:9', application: 9}]\n",
+            "is the port of the sidecar itself",
+        ),
+        (
+            "workload: {name: a}\n" + "".join(f"zork{n}: 1\n" for n in range(30)),
+            "w.yaml:11:1: zork9: unknown field (and 20 more)",
+        ),
     ],
 )
 def test_single_problems(text: str, problem: str) -> None:

@@ -512,7 +512,10 @@ CASES = [
         "int key",
         "1: x\n",
         Verdict.REFUSES,
-        ["x.yaml:1:1: 1: unknown field in envoy.config.bootstrap.v3.Bootstrap"],
+        [
+            "x.yaml:1:1: this does not look like a bootstrap: it has none of its fields (node, admin, static_resources, ...), nor the `workload` of a workload file",
+            "x.yaml:1:1: 1: unknown field in envoy.config.bootstrap.v3.Bootstrap",
+        ],
     ),
     Case("bool key struct", "node: {metadata: {true: x, 1: y, ~: z}}", Verdict.ACCEPTS),
     Case(
