@@ -16,7 +16,7 @@ from typing import Final
 
 from config.model.core import SocketAddress
 from config.proto.document import Source
-from config.proto.path import Path, Problems
+from config.proto.path import FormatCheck, Path, Problems
 from config.sections import Section, flag, list_of, one_of, read_file, text, texts
 
 PROTOCOLS: Final = ("http", "http2", "grpc", "tcp")
@@ -122,9 +122,9 @@ def is_workload_file(text: str) -> bool:
     return _OWN_KEYS.search(text) is not None
 
 
-def parse_workload(source: Source) -> Workload:
-    """Raises ConfigErrors with every problem."""
-    return read_file(source, _read_workload)
+def parse_workload(source: Source, check_format: FormatCheck | None = None) -> Workload:
+    """Raises ConfigErrors with every problem. `check_format`: see `config.bootstrap.ParseOptions`."""
+    return read_file(source, functools.partial(_read_workload, check_format=check_format))
 
 
 def _endpoint(at: Path, value: object, problems: Problems) -> Endpoint | None:
@@ -158,7 +158,7 @@ def _some_endpoints(at: Path, value: object, problems: Problems) -> tuple[Endpoi
     return list_of(_endpoint)(at, value, problems)
 
 
-def _read_workload(top: Section) -> Workload:
+def _read_workload(top: Section, check_format: FormatCheck | None) -> Workload:
     problems, root = top.problems, top.at
     who = Section(
         top.take("workload", lambda at, value, problems: value, None), root.field("workload"), problems
@@ -184,13 +184,23 @@ def _read_workload(top: Section) -> Workload:
         admin=top.take("admin", _listen_address, None),
         log_level=top.take("log_level", one_of(LOG_LEVELS), "info"),
         access_log=top.take("access_log", text, ""),
-        access_log_format=top.take("access_log_format", text, ""),
+        access_log_format=top.take(
+            "access_log_format", functools.partial(_format, check_format=check_format), ""
+        ),
         workload_discovery=top.take("workload_discovery", text, ""),
     )
     top.finish()
     if not problems.errors:
         _judge(workload, problems, root)
     return workload
+
+
+def _format(at: Path, value: object, problems: Problems, *, check_format: FormatCheck | None) -> str | None:
+    found = text(at, value, problems)
+    problem = check_format(found, ()) if found is not None and check_format is not None else None
+    if problem is not None:
+        problems.error(at, problem)
+    return found if problem is None else None
 
 
 def _identity(at: Path, value: object, problems: Problems) -> Identity | None:

@@ -11,8 +11,9 @@ import yaml
 
 from config.bootstrap import Source
 from config.errors import ConfigErrors
-from config.workload import is_workload_file, parse_workload
+from config.workload import Workload, is_workload_file, parse_workload
 from config.workload_bootstrap import expand as expand_workload
+from sidecar.main.format_check import format_problems
 from sidecar.main.run import run as run_proxy
 
 _HEADER: Final = "# What the workload file {name} stands for; made by `sidecar expand`.\n"
@@ -23,16 +24,20 @@ def _read(path: str) -> str:
         return file.read()
 
 
-def _expanded(path: str, text: str) -> str:
-    """The bootstrap of a workload file as YAML. Raises ConfigErrors."""
-    workload = parse_workload(Source(path, text))
+def _parsed(path: str, text: str) -> Workload:
+    """Raises ConfigErrors."""
+    return parse_workload(Source(path, text), format_problems)
+
+
+def _expanded(path: str, workload: Workload) -> str:
+    """The bootstrap of a workload file as YAML."""
     bootstrap = expand_workload(workload, os.path.abspath(os.path.dirname(path)))
     return yaml.dump(bootstrap, Dumper=_PlainDumper, sort_keys=False, width=110, allow_unicode=True)
 
 
 def expand_to_text(path: str) -> str:
     """The bootstrap of the workload file `path`, with a line that says so. Raises ConfigErrors, OSError."""
-    return _HEADER.format(name=os.path.basename(path)) + _expanded(path, _read(path))
+    return _HEADER.format(name=os.path.basename(path)) + _expanded(path, _parsed(path, _read(path)))
 
 
 class _PlainDumper(yaml.SafeDumper):
@@ -58,7 +63,7 @@ def expand(path: str) -> int:
                     f"{path}: not a workload file (it has no top-level `workload:`); a bootstrap needs no expanding"
                 ]
             )
-        sys.stdout.write(_HEADER.format(name=os.path.basename(path)) + _expanded(path, text))
+        sys.stdout.write(_HEADER.format(name=os.path.basename(path)) + _expanded(path, _parsed(path, text)))
     except ConfigErrors as errors:
         return _fail(str(errors).splitlines())
     except OSError as error:
@@ -88,8 +93,8 @@ def _run(path: str, text: str, arguments: list[str]) -> int:
     if not is_workload_file(text):
         return run_proxy(["-c", path, *arguments])
     try:
-        workload = parse_workload(Source(path, text))
-        expanded = _expanded(path, text)
+        workload = _parsed(path, text)
+        expanded = _expanded(path, workload)
     except ConfigErrors as errors:
         return _fail(str(errors).splitlines())
     # Somebody is watching: log at the level of the file, and show access log lines soon.

@@ -20,10 +20,10 @@ from config.model.core import Node
 from config.places import with_places
 from sidecar.main import log
 from sidecar.main.admin.build import Admin, build_admin
+from sidecar.main.format_check import format_problems
 from sidecar.main.options import Mode, Options, OptionsError, parse_options
 from sidecar.main.process import Process
 from sidecar.main.start_error import StartError
-from sidecar.telemetry.access_log.format import FormatError, compile_format
 from sidecar.telemetry.istio_review import review_istio_stats
 from sidecar.transport.sockets import raise_descriptor_limit
 from sidecar.version import VERSION_LINE
@@ -78,19 +78,10 @@ def load(options: Options, given: Sequence[Source] = ()) -> ParsedBootstrap:
             sources.append(Source(options.config_path, file.read()))
     if options.config_yaml:
         sources.append(Source("--config-yaml", options.config_yaml))
-    how = ParseOptions(options.allow_unknown_static_fields, _format_problem, review_istio_stats)
+    how = ParseOptions(options.allow_unknown_static_fields, format_problems, review_istio_stats)
     parsed = parse_bootstrap(sources, how)
     node = _override(parsed.bootstrap.node, options)
     return dataclasses.replace(parsed, bootstrap=dataclasses.replace(parsed.bootstrap, node=node))
-
-
-def _format_problem(text: str, extensions: tuple[str, ...]) -> str | None:
-    """What is wrong with a format string (access log, header value), or None."""
-    try:
-        compile_format(text, extensions=extensions)
-    except FormatError as error:
-        return f"{error.message} at character {error.position + 1} of the format"
-    return None
 
 
 def _override(node: Node, options: Options) -> Node:

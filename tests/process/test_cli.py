@@ -76,6 +76,21 @@ def test_validate(workload: Path) -> None:
     assert finished.output == f"configuration '{workload} (expanded)' OK\n"
 
 
+@pytest.mark.parametrize("command", ["validate", "run", "expand"])
+def test_mistakes_in_a_format_have_the_line_of_the_workload_file(workload: Path, command: str) -> None:
+    """All of them at once, and with those of other fields."""
+    lines = 'log_level: infoo\naccess_log: /dev/null\naccess_log_format: "%REQUST(:PATH)% %RESPONSE_COD%"\n'
+    workload.write_text(workload.read_text() + lines)
+    finished = run_to_end("sidecar.cli", command, workload)
+    assert (finished.code, finished.output) == (1, "")
+    level, format_ = finished.errors.splitlines()
+    assert level.startswith(f"{workload}:5:12: log_level: must be one of")
+    assert format_ == (
+        f"{workload}:7:20: access_log_format: unknown operator REQUST; did you mean 'REQ'? at character 1 of the format; "
+        "unknown operator RESPONSE_COD; did you mean 'RESPONSE_CODE'? at character 17 of the format"
+    )
+
+
 def test_access_log_that_cannot_be_written(workload: Path) -> None:
     workload.write_text(workload.read_text() + "access_log: /no/such/directory/log\n")
     finished = run_to_end("sidecar.cli", "validate", workload)

@@ -5,11 +5,11 @@ The fields are those of `/failures?format=json`; a request that did not fail has
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+from config.spelling import did_you_mean
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.json_values import json_bytes
 from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, refuse_length
@@ -36,8 +36,7 @@ def _field(argument: Argument, *, json: bool = False) -> Operator:
     if not name:
         raise ValueError("FAILURE needs (FIELD)")
     if name not in FIELDS:
-        close = difflib.get_close_matches(name, FIELDS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else f"; one of {', '.join(FIELDS)}"
+        hint = did_you_mean(name, FIELDS) or f"; one of {', '.join(FIELDS)}"
         raise ValueError(f"FAILURE has no field {argument.text}{hint}")
     missing = argument.missing
 

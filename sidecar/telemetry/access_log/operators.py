@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Final
 
+from config.spelling import did_you_mean
 from sidecar.stream_info import ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log import byte_counts
 from sidecar.telemetry.access_log.address_operators import ADDRESS_OPERATORS
@@ -69,7 +70,7 @@ def build_value_operator(
 def _builder(name: str, extensions: Collection[str]) -> Builder:
     builder = OPERATORS.get(name)
     if builder is None:
-        raise ValueError(f"unknown operator {name}")
+        raise ValueError(f"unknown operator {name}{did_you_mean(name, OPERATORS)}")
     if (formatter := FORMATTERS.get(name)) is not None and formatter not in extensions:
         raise ValueError(f"operator {name} needs the formatter {formatter}")
     return builder

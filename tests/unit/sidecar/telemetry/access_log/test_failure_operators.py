@@ -58,7 +58,7 @@ def test_without_a_failure() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("%FAILURE(knid)%", "did you mean kind?"),
+        ("%FAILURE(knid)%", "did you mean 'kind'?"),
         ("%FAILURE(zzzzzz)%", "one of time, kind"),
         ("%FAILURE%", r"needs \(FIELD\)"),
         ("%FAILURE(kind):5%", "length"),
