@@ -416,6 +416,11 @@ def _translate_extensions(messages: Any, at: Path) -> WorkloadDiscoverySpec | No
         spec = BOOTSTRAP_EXTENSIONS.translate(extension.typed_config, extension_at.field("typed_config"))
         if spec is not None and found is not None:
             extension_at.error("there is workload discovery already")
+        if spec is not None and not at.context.discovery_is_used:
+            extension_at.field("typed_config").warning(
+                "has no effect: no peer_metadata filter has workload_discovery among its ways of discovery, and no metadata "
+                "exchange has enable_discovery"
+            )
         found = found or spec
     return found
 

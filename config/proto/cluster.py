@@ -11,6 +11,7 @@ from config.model.cluster import (
     DiscoveryType,
     DnsLookupFamily,
     LbPolicy,
+    RawBufferSpec,
     TcpKeepalive,
     TransportSocketMatch,
     UpstreamHttpOptions,
@@ -446,6 +447,21 @@ def _original_dst_header(msg: Any, at: Path) -> str:
     return config.http_header_name.lower() or "x-envoy-original-dst-host"
 
 
+def _check_auto_config(spec: ClusterSpec, at: Path) -> None:
+    """ALPN chooses the version of HTTP, so every transport socket of the cluster needs TLS (Envoy)."""
+    if spec.http_options.protocol is not UpstreamHttpProtocol.AUTO:
+        return
+    if isinstance(spec.transport_socket, RawBufferSpec):
+        auto_at = at.field("typed_extension_protocol_options").key(_OPTIONS).field("auto_config")
+        auto_at.error(
+            "needs TLS, whose ALPN chooses the version of HTTP: the transport_socket has none", of_key=True
+        )
+    for index, match in enumerate(spec.transport_socket_matches):
+        if isinstance(match.transport_socket, RawBufferSpec):
+            socket_at = at.item("transport_socket_matches", index).field("transport_socket")
+            socket_at.error("auto_config needs TLS, whose ALPN chooses the version of HTTP, in every match")
+
+
 def translate_cluster(msg: Any, at: Path) -> ClusterSpec:
     kind = _discovery_type(msg, at)
     lb_policy, choice_count = _translate_lb_policy(msg, at, kind)
@@ -454,7 +470,7 @@ def translate_cluster(msg: Any, at: Path) -> ClusterSpec:
     panic = 50.0
     if msg.common_lb_config.HasField("healthy_panic_threshold"):
         panic = msg.common_lb_config.healthy_panic_threshold.value
-    return ClusterSpec(
+    spec = ClusterSpec(
         name=msg.name,
         stat_name=msg.alt_stat_name or msg.name,
         discovery_type=kind,
@@ -483,3 +499,5 @@ def translate_cluster(msg: Any, at: Path) -> ClusterSpec:
         filters=translate_upstream_filters(msg.filters, at.field("filters")),
         metadata=translate_metadata(msg.metadata, at.field("metadata")),
     )
+    _check_auto_config(spec, at)
+    return spec

@@ -143,18 +143,22 @@ def _translate_methods(methods: Any) -> tuple[PeerMethod, ...]:
 
 
 def translate_peer_metadata(msg: Any, at: Path) -> PeerMetadataSpec:
-    return PeerMetadataSpec(
+    spec = PeerMetadataSpec(
         downstream_discovery=_translate_methods(msg.downstream_discovery),
         upstream_discovery=_translate_methods(msg.upstream_discovery),
         downstream_propagation=_translate_methods(msg.downstream_propagation),
         upstream_propagation=_translate_methods(msg.upstream_propagation),
         additional_labels=tuple(msg.additional_labels),
     )
+    methods = (*spec.downstream_discovery, *spec.upstream_discovery)
+    at.context.discovery_is_used |= any(isinstance(each, WorkloadDiscoveryMethod) for each in methods)
+    return spec
 
 
 def translate_metadata_exchange(msg: Any, at: Path) -> MetadataExchangeSpec:
     if not msg.protocol:
         at.field("protocol").error("must not be empty")
+    at.context.discovery_is_used |= msg.enable_discovery
     return MetadataExchangeSpec(msg.protocol, msg.enable_discovery, tuple(msg.additional_labels))
 
 

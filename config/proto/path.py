@@ -65,12 +65,14 @@ class Context:
 
     `clusters` and the secrets are the static names (`None`: not known, references are not checked). `check_format`
     says what is wrong with a format string (`%PROTOCOL%`) and the types of its formatters, `None` if nothing is.
-    `tracer` is the bootstrap's. `review_istio_stats`: see `config.bootstrap.ParseOptions`.
+    `tracer` is the bootstrap's. `discovery_is_used`: a filter asks who is at which address.
+    `review_istio_stats`: see `config.bootstrap.ParseOptions`.
     """
 
     problems: Problems = field(default_factory=Problems)
     allow_unknown_fields: bool = False
     check_format: FormatCheck | None = None
+    discovery_is_used: bool = False
     review_istio_stats: Callable[[IstioStatsSpec], Iterable[Remark]] | None = None
     clusters: Collection[str] | None = None
     certificate_secrets: Collection[str] | None = None

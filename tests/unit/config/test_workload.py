@@ -278,7 +278,8 @@ def test_tcp_has_no_http_in_it() -> None:
 
 
 def test_workload_discovery() -> None:
-    bootstrap = expanded("workload: {name: w}\nworkload_discovery: workloads.yaml")
+    used = "inbound: [{listen: 1, application: 2}]"
+    bootstrap = expanded(f"workload: {{name: w}}\n{used}\nworkload_discovery: workloads.yaml")
     assert bootstrap.workload_discovery == WorkloadDiscoverySpec("/certs/workloads.yaml")
     assert expanded("workload: {name: w}").workload_discovery is None
 

@@ -17,7 +17,7 @@ from config.model.bootstrap import (
 from config.model.core import Locality, Node, SocketAddress
 from config.model.matching import StringMatcher, StringMatchKind
 from config.model.workload_discovery import WorkloadDiscoverySpec
-from tests.unit.config.bootstraps import EXTENSIONS, parse, problems
+from tests.unit.config.bootstraps import ECHO, EXTENSIONS, ROUTER, http, parse, problems, tcp
 
 LIMIT = (
     "{name: envoy.resource_monitors.global_downstream_max_connections, typed_config: "
@@ -138,6 +138,47 @@ def test_log_format(flow: str, expected: ApplicationLogFormat) -> None:
 
 
 DISCOVERY = '"@type": type.googleapis.com/istio.workload.BootstrapExtension'
+
+
+_UNUSED = (
+    "bootstrap_extensions[0].typed_config: has no effect: no peer_metadata filter has workload_discovery"
+)
+
+
+def _peer_metadata(value: str) -> str:
+    return (
+        '[{name: p, typed_config: {"@type": type.googleapis.com/udpa.type.v1.TypedStruct, '
+        f"type_url: type.googleapis.com/io.istio.http.peer_metadata.Config, value: {{{value}}}}}}}, {ROUTER}]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "warned"),
+    [
+        ("downstream_discovery: [{istio_headers: {}}, {workload_discovery: {}}]", False),
+        ("upstream_discovery: [{workload_discovery: {}}]", False),
+        ("downstream_discovery: [{istio_headers: {}}]", True),
+        ("", True),
+    ],
+)
+def test_workload_discovery_that_nobody_asks(value: str, warned: bool) -> None:
+    extension = (
+        f"bootstrap_extensions: [{{name: x, typed_config: {{{DISCOVERY}, config_source: {{path: /w}}}}}}]"
+    )
+    warnings = parse(http(filters=_peer_metadata(value)) + f"\n{extension}\n").warnings
+    assert [_UNUSED in str(each) for each in warnings] == [True] * warned
+
+
+def test_workload_discovery_for_tcp_peers() -> None:
+    exchange = (
+        '{name: m, typed_config: {"@type": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: '
+        "type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange, "
+        "value: {protocol: istio-peer-exchange, enable_discovery: true}}}"
+    )
+    extension = (
+        f"bootstrap_extensions: [{{name: x, typed_config: {{{DISCOVERY}, config_source: {{path: /w}}}}}}]"
+    )
+    assert parse(tcp(filters=f"[{exchange}, {ECHO}]") + f"\n{extension}\n").warnings == ()
 
 
 @pytest.mark.parametrize("flow", ["path_config_source: {path: /w.yaml}", "path: /w.yaml"])

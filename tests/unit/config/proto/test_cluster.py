@@ -37,9 +37,14 @@ def translate(flow: str) -> ClusterSpec:
     return parse(cluster(flow)).bootstrap.clusters[1]
 
 
+_TLS = f'{{name: t, typed_config: {{"@type": {EXTENSIONS}transport_sockets.tls.v3.UpstreamTlsContext}}}}'
+
+
 def http_options(fields: str) -> UpstreamHttpOptions:
     extension = f'{{{OPTIONS}: {{"@type": {EXTENSIONS}upstreams.http.v3.HttpProtocolOptions, {fields}}}}}'
-    return translate(f"{{name: d, typed_extension_protocol_options: {extension}}}").http_options
+    return translate(
+        f"{{name: d, transport_socket: {_TLS}, typed_extension_protocol_options: {extension}}}"
+    ).http_options
 
 
 def test_defaults_are_envoys() -> None:
@@ -155,6 +160,31 @@ def test_circuit_breakers_of_the_priority_not_named_are_the_defaults() -> None:
 )
 def test_upstream_protocol(fields: str, expected: UpstreamHttpProtocol) -> None:
     assert http_options(fields).protocol is expected
+
+
+_AUTO = f'typed_extension_protocol_options: {{{OPTIONS}: {{"@type": {EXTENSIONS}upstreams.http.v3.HttpProtocolOptions, auto_config: {{}}}}}}'
+_RAW = f'{{name: r, typed_config: {{"@type": {EXTENSIONS}transport_sockets.raw_buffer.v3.RawBuffer}}}}'
+
+
+@pytest.mark.parametrize(
+    ("fields", "places"),
+    [
+        (f"transport_socket: {_TLS}", []),
+        ("", [f'typed_extension_protocol_options["{OPTIONS}"].auto_config: needs TLS']),
+        (
+            (
+                f"transport_socket: {_TLS}, transport_socket_matches: [{{name: a, match: {{}}, transport_socket: {_TLS}}}, "
+                f"{{name: b, match: {{}}, transport_socket: {_RAW}}}]"
+            ),
+            ["transport_socket_matches[1].transport_socket: auto_config needs TLS"],
+        ),
+    ],
+)
+def test_auto_config_needs_alpn(fields: str, places: list[str]) -> None:
+    found = problems(cluster(f"{{name: d, {_AUTO}, {fields}}}"))
+    assert len(found) == len(places)
+    for problem, place in zip(found, places, strict=True):
+        assert f": static_resources.clusters[1].{place}" in problem
 
 
 def test_auto_san_validation_needs_a_name_to_validate() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from config.model.http import HttpConnectionManagerSpec
 from config.model.http2 import Http2Options, KeepaliveSpec
-from tests.unit.config.bootstraps import cluster, http, parse, problems
+from tests.unit.config.bootstraps import EXTENSIONS, cluster, http, parse, problems
 
 EVERY_FIELD = (
     "{hpack_table_size: 8192, max_concurrent_streams: 7, initial_stream_window_size: 70000,"
@@ -74,7 +74,10 @@ def test_cluster(variant: str) -> None:
     options = (
         f'{{"@type": type.googleapis.com/{_OPTIONS}, {variant}: {{http2_protocol_options: {EVERY_FIELD}}}}}'
     )
-    text = cluster_with(f"typed_extension_protocol_options: {{{_OPTIONS}: {options}}}")
+    tls = f'{{name: t, typed_config: {{"@type": {EXTENSIONS}transport_sockets.tls.v3.UpstreamTlsContext}}}}'
+    text = cluster_with(
+        f"transport_socket: {tls}, typed_extension_protocol_options: {{{_OPTIONS}: {options}}}"
+    )
     found = parse(text).bootstrap.clusters[1].http_options.http2
     assert found == EVERY
 
