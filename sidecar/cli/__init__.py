@@ -112,12 +112,12 @@ def _add_questions(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "words",
         nargs="*",
         metavar="FLAG",
-        help="UC, several as UF,URX, or response code details; default: all",
+        help="UC, several as UF,URX, or response code details, or a kind of failure; default: all",
     )
     why.add_argument(
         "--admin",
         metavar="ADDRESS:PORT",
-        help="show the last failures of the proxy with this admin address (of these flags)",
+        help="show the last failures of the proxy with this admin address (of these flags or kinds)",
     )
     why.add_argument(
         "--timeout", type=float, default=3.0, metavar="S", help="seconds to wait for its answer (default 3)"

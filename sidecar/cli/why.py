@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import quote
 
 from sidecar.cli.admin_client import NoAnswer, ask
-from sidecar.cli.why_details import WORDS, explain
+from sidecar.cli.why_details import KINDS, WORDS, explain
 from sidecar.cli.why_flags import FLAGS, looks
 from sidecar.telemetry.printable import printable
 
@@ -94,10 +94,12 @@ def _table() -> str:
     )
 
 
-def _running(admin: str, flags: list[str], timeout_s: float) -> int:
-    """The failures page of a running proxy, for all flags or for those that were named."""
-    for flag in flags or [""]:
-        query = f"?limit=20&flag={quote(flag)}" if flag else "?limit=20"
+def _running(admin: str, words: list[str], timeout_s: float) -> int:
+    """The failures page of a running proxy, for all or for the flags and kinds that were named. The proxy judges the words."""
+    for word in words or [""]:
+        name = "kind" if word.lower() in KINDS else "flag"
+        chosen = f"&{name}={quote(word.lower() if name == 'kind' else word)}" if word else ""
+        query = f"?limit=20{chosen}"
         try:
             answer = ask(admin, f"/failures{query}", timeout_s)
         except NoAnswer as error:

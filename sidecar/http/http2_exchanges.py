@@ -9,7 +9,7 @@ from protocols.http.codec import HttpVersion, ResetReason
 from protocols.http.h2_resets import REMOTE_RESETS, code_name
 from protocols.http.h2_server import Http2Server
 from sidecar.http.exchanges import Exchanges
-from sidecar.stream_info import ResponseFlag
+from sidecar.stream_info import ResponseFlag, StreamInfo
 from sidecar.telemetry.failures import begun
 from sidecar.transport.flow import ReadGate
 from sidecar.transport.http2_stats import count_codec_error
@@ -105,6 +105,15 @@ class Http2Exchanges(Exchanges):
         config.stats.downstream_cx_protocol_error.inc()
         if not error.of_stream:
             count_codec_error(self.stats, error.details)
+        info = self.info
+        if (
+            info.unexpected_protocol and config.failures is not None
+        ):  # there never was a stream that could tell of it
+            session = StreamInfo(info, info.start_s, info.start_monotonic_ns)
+            session.protocol = HttpVersion.HTTP2.value
+            session.add_flag(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+            session.response_code_details = error.details
+            config.failures.record_connection(session, self.connection, "client_protocol")
         for stream in self.take_streams():
             self.manager.was_active = True
             if error.details != _TOO_MANY_RESETS:

@@ -420,7 +420,7 @@ class FailureLog:
     def record_connection(self, info: StreamInfo, connection: Connection | None, kind: str) -> None:
         """A connection came to nothing before there was a stream on it."""
         failure = begun(info)
-        failure.protocol = "TLS" if kind in ("client_tls", "secret_missing") else "TCP"
+        failure.protocol = info.protocol or ("TLS" if kind in ("client_tls", "secret_missing") else "TCP")
         failure.flags = info.flag_names
         failure.details = info.response_code_details
         failure.duration_ms = (self._now_ns() - info.start_ns) // 1_000_000

@@ -207,7 +207,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     old_context.load_cert_chain(old_files.certificate, old_files.key)
     secure = stage.add(HttpBackend(stage.loop).start(context=mesh.server_context("server", mutual=False)))
     expired = stage.add(HttpBackend(stage.loop).start(context=old_context))
-    closed, tls, chains, tcp, dead, lost = free_ports(6)
+    closed, tls, h2c, chains, tcp, dead, lost = free_ports(7)
 
     def secured(name: str, address: tuple[str, int], **fields: Any) -> Json:
         root = fields.pop("root", mesh.root)
@@ -243,13 +243,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             ),
         ),
         listener("tls", tls, chain),
+        listener("h2c", h2c, http_filter_chain(_routes(), stat_prefix="h2c", codec_type="HTTP2")),
         listener("named", chains, named),
         listener("tcp", tcp, tcp_filter_chain("resetting", stat_prefix="resetting")),
         listener("dead", dead, tcp_filter_chain("refused", stat_prefix="dead")),
         listener("lost", lost, tcp_filter_chain("nowhere", stat_prefix="lost")),
     ]
     stage.start(listeners, clusters)
-    ports = {"tls": tls, "named": chains, "tcp": tcp, "dead": dead, "lost": lost}
+    ports = {"tls": tls, "h2c": h2c, "named": chains, "tcp": tcp, "dead": dead, "lost": lost}
     hosts = {
         "refused": f"127.0.0.1:{closed}",
         "app": f"127.0.0.1:{app.address[1]}",
@@ -513,6 +514,18 @@ def test_tls_on_a_plaintext_listener(world: World) -> None:
         context.wrap_socket(plain, server_hostname="shop.example")
     failure = world.failure(lambda each: each.get("client_spoke") == "TLS", "the ClientHello")
     assert (failure["kind"], failure["flags"]) == ("client_protocol", "DPE")
+    assert failure["story"].endswith("speaks TLS; this listener expects plaintext")
+
+
+def test_tls_on_a_plaintext_listener_for_http2_alone(world: World) -> None:
+    context = world.stage.mesh.client_context(None)
+    with (
+        socket.create_connection(world.tcp["h2c"], timeout=5) as plain,
+        pytest.raises((ssl.SSLError, OSError)),
+    ):
+        context.wrap_socket(plain, server_hostname="shop.example")
+    failure = world.of_listener("h2c")
+    assert (failure["kind"], failure["flags"], failure["protocol"]) == ("client_protocol", "DPE", "HTTP/2")
     assert failure["story"].endswith("speaks TLS; this listener expects plaintext")
 
 

@@ -276,6 +276,11 @@ def test_why_shows_what_failed_in_a_running_proxy(start: StartProxy) -> None:
     shown = run_to_end("sidecar.cli", "why", "--admin", f"{host}:{admin_port}", "nc")
     assert shown.code == 0
     assert "/lost" in shown.output and "points to a cluster" in shown.output
+    shown = run_to_end("sidecar.cli", "why", "--admin", f"{host}:{admin_port}", "No_Cluster")
+    assert "1 shown" in shown.output and "/lost" in shown.output
+    refused = run_to_end("sidecar.cli", "why", "--admin", f"{host}:{admin_port}", "UCX")
+    assert (refused.code, refused.output) == (1, "")
+    assert "there is no flag 'UCX'; did you mean 'UC'?" in refused.errors
     others = run_to_end("sidecar.cli", "why", "--admin", f"{host}:{admin_port}", "UC")
     assert "0 shown" in others.output
 
