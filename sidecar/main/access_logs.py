@@ -12,10 +12,21 @@ from stats.families import FileAccessLogStats, FilesystemStats
 
 if TYPE_CHECKING:
     from config.model.core import Node
+    from sidecar.stream_info import StreamInfo
     from sidecar.telemetry.access_log.api import AccessLogger
     from sidecar.telemetry.access_log.remote.build import RemoteAccessLogs
     from sidecar.transport.timers import Cancellable, Timers
     from stats.store import Scope
+
+
+class _Nowhere:
+    """In the place of a log that cannot be written."""
+
+    def log(self, info: StreamInfo) -> None:
+        """Nothing."""
+
+    def flush(self) -> None:
+        """Nothing."""
 
 
 class AccessLogs:
@@ -45,6 +56,7 @@ class AccessLogs:
         self._files: dict[str, LogFile] = {}
         self._counted: dict[str, _Counts] = {}
         self._timer: Cancellable | None = None
+        self._problems: list[str] = []
 
     def get(self, spec: AccessLogSpec) -> AccessLogger:
         if isinstance(spec, FilteredAccessLogSpec):
@@ -60,6 +72,19 @@ class AccessLogs:
             file = self._files[spec.path] = LogFile(spec.path, self._flush_at_bytes)
             self._counted[spec.path] = _Counts.of(file)
         return FileAccessLogger(file, render)
+
+    def get_noting(self, spec: AccessLogSpec) -> AccessLogger:
+        """As `get`, but a file that cannot be opened is noted, so that everything else that is wrong is found, too."""
+        try:
+            return self.get(spec)
+        except OSError as error:
+            self._problems.append(f"{error.filename}: {error.strerror}")
+            return _Nowhere()
+
+    def take_problems(self) -> list[str]:
+        """What `get_noting` has noted since the last time, each once. With any of them the process does not start."""
+        problems, self._problems = self._problems, []
+        return list(dict.fromkeys(problems))
 
     def start(self) -> None:
         """Flush on a timer from now on."""

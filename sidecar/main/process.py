@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from config.bootstrap import ParsedBootstrap
-from config.model.access_log import AccessLogSpec
 from config.model.cluster import ClusterSpec
 from config.model.core import Address, DataSource, TrafficDirection
 from config.model.listener import FilterChainSpec, ListenerSpec
@@ -186,7 +185,7 @@ class Process:
             node=self.bootstrap.node,
             drain=self.drain,
             read=read_data_source,
-            access_logger=self.access_logs.get,
+            access_logger=self.access_logs.get_noting,
             async_client=client,
             tracer=self.tracers.get,
             runtime=self.bootstrap.runtime,
@@ -203,12 +202,12 @@ class Process:
                 problems += [f"listener {spec.name}: {problem}" for problem in error.problems]
             except FormatError as error:
                 problems.append(f"listener {spec.name}: {error}")
-            except OSError as error:
-                problems.append(f"listener {spec.name}: {error.filename}: {error.strerror}")
+            problems += [f"listener {spec.name}: {problem}" for problem in self.access_logs.take_problems()]
         try:
-            self.admin_loggers = self._access_loggers(self.bootstrap.admin.access_log)
-        except StartError as error:
-            problems += [f"admin: {problem}" for problem in error.problems]
+            self.admin_loggers = tuple(map(self.access_logs.get_noting, self.bootstrap.admin.access_log))
+        except FormatError as error:
+            problems.append(f"admin: {error}")
+        problems += [f"admin: access log {problem}" for problem in self.access_logs.take_problems()]
         if problems:
             raise StartError(problems)
         self._stats_sinks = self._make_stats_sinks()
@@ -253,21 +252,19 @@ class Process:
             build_upstream_filter=build_network_filter,
         )
 
-    def _access_loggers(self, specs: tuple[AccessLogSpec, ...]) -> tuple[AccessLogger, ...]:
-        """Raises StartError."""
-        try:
-            return tuple(map(self.access_logs.get, specs))
-        except OSError as error:
-            raise StartError([f"access log {error.filename}: {error.strerror}"]) from error
-        except FormatError as error:
-            raise StartError([f"access log: {error}"]) from error
-
     def _build_listener(self, spec: ListenerSpec, services: Services) -> Listener:
         prefix = spec.stat_prefix or sanitize(str(spec.address))
         scope = services.scope.scope(f"listener.{prefix}")
         context = FilterContext(services, spec.traffic_direction, spec.name, scope)
         chains = [*spec.filter_chains, *filter(None, [spec.default_filter_chain])]
-        _check_tls(chains, services.tls)
+        try:
+            _check_tls(chains, services.tls)
+        except TlsConfigError:
+            with contextlib.suppress(StartError, FormatError):
+                for each in chains:
+                    for filter_spec in each.filters:
+                        build_network_filter(filter_spec, context)  # access logs note their problems
+            raise
         tls_stats = factory_stats = None
         if any(each.tls is not None for each in chains):
             tls_stats = TlsStats(scope.scope("ssl"))

@@ -103,7 +103,7 @@ def test_files_that_are_missing_have_the_places_of_the_workload_file(workload: P
     workload.write_text(
         workload.read_text().replace("mtls: disabled", "mtls: strict")
         + "identity: {certificate: no.pem, private_key: no-key.pem, ca: no-ca.pem}\n"
-        + "\nworkload_discovery: none.yaml\n"
+        + "access_log: /no/such/directory/log\nworkload_discovery: none.yaml\n"
     )
     finished = run_to_end("sidecar.cli", command, workload, *(["-l", "off"] if command == "run" else []))
     assert (finished.code, finished.output) == (1, "")
@@ -114,6 +114,7 @@ def test_files_that_are_missing_have_the_places_of_the_workload_file(workload: P
         ["5:25", "identity.certificate"],
         ["5:46", "identity.private_key"],
         ["5:62", "identity.ca"],
+        ["6:13", "access_log"],
     ]
 
 

@@ -154,3 +154,16 @@ def test_a_filtered_log_gets_what_its_filter_lets_through(tmp_path: Path) -> Non
         access_logger.log(info)
     world.logs.close()
     assert path.read_text() == "UF\n"
+
+
+def test_files_that_cannot_be_opened_are_noted_once(tmp_path: Path) -> None:
+    """The rest is built all the same, so that all problems are found."""
+    logs = World().logs
+    missing = FileAccessLogSpec(str(tmp_path / "no" / "log"), TextFormat("x"))
+    for spec in (missing, FileAccessLogSpec(str(tmp_path), TextFormat("x")), missing):
+        logs.get_noting(spec).flush()
+    assert logs.take_problems() == [
+        f"{tmp_path / 'no' / 'log'}: No such file or directory",
+        f"{tmp_path}: Is a directory",
+    ]
+    assert logs.take_problems() == []
