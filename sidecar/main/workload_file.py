@@ -7,11 +7,13 @@ import logging
 import os
 from typing import Final
 
-from config.bootstrap import Source
 from config.errors import ConfigErrors
-from config.model.workload_discovery import DiscoveredWorkload
-from config.workload_discovery import parse_workloads
 from sidecar.main.start_error import StartError
+from sidecar.main.workload_reader import (
+    UnusableFileError,
+    read_workload_file,
+    read_workload_file_elsewhere,
+)
 from sidecar.telemetry.workload_directory import WorkloadDirectory
 
 logger = logging.getLogger(__name__)
@@ -31,31 +33,33 @@ class WorkloadFile:
     def load(self) -> None:
         """Raises StartError with every problem."""
         try:
-            self._directory.replace(self._read())
+            self._directory.replace(read_workload_file(self._path))
         except OSError as error:
             raise StartError([f"{self._path}: {error.strerror}"]) from error
         except ConfigErrors as errors:
             raise StartError(str(errors).splitlines()) from errors
 
     async def watch(self) -> None:
-        """For ever. The file is read in a thread: a long one does not hold up traffic."""
+        """For ever."""
         while True:
             await asyncio.sleep(_LOOK_S)
             version = self._version()
-            if version == self._seen:
-                continue
-            self._seen = version
-            try:
-                workloads = await asyncio.to_thread(self._read)
-            except (OSError, ConfigErrors) as error:
-                logger.warning("workloads stay what they are, the file is not usable: %s", error)
-                continue
-            self._directory.replace(workloads)
-            logger.info("%s: %d workloads", self._path, len(workloads))
+            if version != self._seen:
+                self._seen = version
+                await self.reload()
 
-    def _read(self) -> tuple[DiscoveredWorkload, ...]:
-        with open(self._path, encoding="utf-8", errors="surrogateescape") as file:
-            return parse_workloads(Source(self._path, file.read()))
+    async def reload(self) -> None:
+        """Read the file again. However long it is, traffic goes on meanwhile, and sees the old workloads or the new ones."""
+        try:
+            workloads = await read_workload_file_elsewhere(self._path)
+        except (OSError, UnusableFileError) as error:
+            logger.warning("workloads stay what they are, the file is not usable: %s", error)
+            return
+        count = len(workloads)
+        workloads.reverse()  # they are let go of one by one, in their order: to free all of them at the end would take long
+        for _ in self._directory.replace_in_steps(workloads.pop() for _ in range(count)):
+            await asyncio.sleep(0)
+        logger.info("%s: %d workloads", self._path, count)
 
     def _version(self) -> tuple[int, ...]:
         """Changes with the file, also when another takes its name (a ConfigMap's link); () when it is not there."""

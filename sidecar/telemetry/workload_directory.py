@@ -6,7 +6,7 @@ Whoever learns of workloads, from a file or a control plane, keeps the directory
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from config.model.workload_discovery import DiscoveredWorkload
@@ -14,6 +14,8 @@ from protocols.peer_metadata import PeerMetadata
 from stats.metrics import Gauge
 
 _IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
+#: About a millisecond.
+_WORKLOADS_A_STEP: Final = 100
 
 
 def peer_of(workload: DiscoveredWorkload) -> PeerMetadata:
@@ -58,11 +60,32 @@ class WorkloadDirectory:
 
     def replace(self, workloads: Iterable[DiscoveredWorkload]) -> None:
         """These are all there are. Workloads that were told before, and are the same, keep their peer object."""
-        known = {peer: peer for entries in self._addresses.values() for _, peer in entries}
-        self._peers, self._addresses = {}, {}
-        for workload in workloads:
-            self._add(workload, known)
+        for _ in self.replace_in_steps(workloads):
+            pass
+
+    def replace_in_steps(self, workloads: Iterable[DiscoveredWorkload]) -> Iterator[None]:
+        """As `replace`, some workloads at each step; what is found changes at one of them, from all the old to all the new.
+
+        What else is told meanwhile is lost: whoever tells waits until this has ended.
+        """
+        known: dict[PeerMetadata, PeerMetadata] = {}
+        for at, entries in enumerate(list(self._addresses.values()), 1):
+            known.update((peer, peer) for _, peer in entries)
+            if at % _WORKLOADS_A_STEP == 0:
+                yield
+        new = WorkloadDirectory(self._total, self._network)
+        for at, workload in enumerate(workloads, 1):
+            new._add(workload, known)
+            if at % _WORKLOADS_A_STEP == 0:
+                yield
+        old = (self._peers, self._addresses, known)
+        self._peers, self._addresses = new._peers, new._addresses
         self._total.set(len(self._peers))
+        for each in old:  # to free all of it at once would take long
+            while each:
+                for _ in range(min(len(each), _WORKLOADS_A_STEP)):
+                    each.popitem()
+                yield
 
     def update(self, changed: Iterable[DiscoveredWorkload], removed: Iterable[str] = ()) -> None:
         """What is new: workloads told for the first time or again, and the uids of those that are gone."""

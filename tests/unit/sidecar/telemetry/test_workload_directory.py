@@ -104,6 +104,22 @@ def test_what_is_told_again_stays_the_same_object(directory: WorkloadDirectory) 
     assert directory.find("10.0.0.2") not in (None, b)
 
 
+def test_in_steps_all_changes_at_once(directory: WorkloadDirectory, total: Gauge) -> None:
+    """A long list holds up nothing, and nobody sees half of it."""
+    many = [workload(f"w{at}", f"10.1.{at >> 8}.{at & 255}") for at in range(1000)]
+    directory.replace([workload("old", "10.0.0.1"), *many])
+    kept = directory.find("10.1.0.1")
+    steps = directory.replace_in_steps([workload("new", "10.0.0.1"), *many[1:], workload("last", "10.2.0.1")])
+    seen = [found(directory, "10.0.0.1", "10.2.0.1", "10.1.0.1") for _ in steps]
+    before, after = ["old", None, "w1"], ["new", "last", "w1"]
+    changed = seen.index(after)
+    assert changed >= 10
+    assert seen == [before] * changed + [after] * (len(seen) - changed)
+    assert found(directory, "10.1.0.0") == [None]
+    assert directory.find("10.1.0.1") is kept
+    assert total.value == 1001
+
+
 def test_addresses_of_another_network_are_others(total: Gauge) -> None:
     directory = WorkloadDirectory(total, "north")
     directory.replace(
