@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from stats.metrics import Counter, Gauge, Histogram
+from stats.metrics import Counter, Gauge, Histogram, StatKey
 from stats.prometheus_families import labels_of, metric_name
 from stats.render import EVERYTHING, Selection, in_slices
 from stats.snapshot import StatsSource
@@ -47,7 +47,7 @@ class Cardinality:
         yield from self._count(self._source.gauges)
         yield from self._count(self._source.histograms)
 
-    def _count(self, table: Mapping[str, _S]) -> Iterator[None]:
+    def _count(self, table: Mapping[StatKey, _S]) -> Iterator[None]:
         for batch in self._selection.batches(table):
             for stat in batch:
                 self._add(stat)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
+from stats.ceiling import OVERFLOW
 from stats.metrics import Counter, Gauge, Histogram, Tags
 from stats.store import Scope
 
@@ -82,9 +83,6 @@ MIXER_BOUNDS: Final = {
 
 #: Label combinations remembered; beyond this many everything is forgotten and looked up again.
 _MAX_REMEMBERED: Final = 4096
-
-#: What labels say in the series that counts what is above the ceiling.
-OVERFLOW: Final = "overflow"
 
 
 class MetricKind(enum.Enum):
@@ -421,10 +419,24 @@ class Series:
         if handles is None:
             if len(self._tcp) >= _MAX_REMEMBERED:
                 self._tcp.clear()
-            handles = self._tcp[key] = self._metrics.make_tcp(
-                (*self.values, protocol, flags, self._policy), extra
-            )
+            values = (*self.values, protocol, flags, self._policy)
+            handles = self._tcp[key] = TcpHandles(partial(self._tcp_counter, key, values, extra))
         return handles
+
+    def _tcp_counter(
+        self,
+        key: tuple[str, tuple[str, ...], str],
+        values: tuple[str, ...],
+        extra: tuple[str, ...],
+        name: str,
+    ) -> Counter:
+        overflows = self._metrics.overflows
+        counter = self._metrics.counter(values, extra, name)
+        if (
+            self._metrics.overflows != overflows
+        ):  # they are made anew each time: remembering would have no bound
+            self._tcp.pop(key, None)
+        return counter
 
     def messages(self, extra: tuple[str, ...] = NO_EXTRA) -> MessageHandles:
         handles = self._messages.get(extra)
@@ -483,24 +495,21 @@ class IstioMetrics:
     def make_http(self, values: tuple[str, ...], extra: tuple[str, ...]) -> HttpHandles:
         """For `Series`: `values` of `HTTP_LABELS`."""
         return HttpHandles(
-            self._counter(values, extra, "requests_total"),
+            self.counter(values, extra, "requests_total"),
             self._histogram(values, extra, "request_bytes", "bytes"),
             self._histogram(values, extra, "response_bytes", "bytes"),
             partial(self._histogram, values, extra, "request_duration_milliseconds", "ms"),
         )
 
-    def make_tcp(self, values: tuple[str, ...], extra: tuple[str, ...]) -> TcpHandles:
-        """For `Series`: `values` of `TCP_LABELS`."""
-        return TcpHandles(partial(self._counter, values, extra))
-
     def make_messages(self, values: tuple[str, ...], extra: tuple[str, ...]) -> MessageHandles:
         """For `Series`: `values` of `PEER_LABELS`."""
         return MessageHandles(
-            self._counter(values, extra, "request_messages_total"),
-            self._counter(values, extra, "response_messages_total"),
+            self.counter(values, extra, "request_messages_total"),
+            self.counter(values, extra, "response_messages_total"),
         )
 
-    def _counter(self, values: tuple[str, ...], extra: tuple[str, ...], name: str) -> Counter:
+    def counter(self, values: tuple[str, ...], extra: tuple[str, ...], name: str) -> Counter:
+        """For `Series`: one of a standard metric with all its labels; `name` without `istio_`."""
         plan = self._plans(extra).standard.get(name)
         if plan is None:
             return Counter("", "", ())  # dropped: counts for nobody

@@ -35,6 +35,9 @@ DEFAULT_BUCKETS: Final[tuple[float, ...]] = (
 
 Tags = tuple[tuple[str, str], ...]
 
+#: What a stat is kept by: its full name; its tag-extracted name and its tags if these were given, not found in the name.
+StatKey: TypeAlias = str | tuple[str, Tags]
+
 HistogramListener: TypeAlias = "Callable[[Histogram, float], None]"
 
 

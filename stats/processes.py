@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Final, TypeVar
 
-from stats.metrics import Counter, Histogram
+from stats.metrics import Counter, Histogram, StatKey
 from stats.snapshot import Snapshot, merge, total_of
 
 _S = TypeVar("_S", Counter, Histogram)
@@ -22,7 +22,7 @@ class Processes:
     def __init__(self) -> None:
         self._live: Final[dict[Hashable, Snapshot]] = {}
         self._base: Final = Snapshot()
-        self._unused: set[str] = set()
+        self._unused: set[StatKey] = set()
 
     def update(self, process: Hashable, values: Snapshot) -> None:
         """The values that a living process has now. They are kept: do not change them."""
@@ -33,21 +33,25 @@ class Processes:
             self._keep(before.histograms, values.histograms, self._base.histograms, _recorded)
 
     def _keep(
-        self, before: dict[str, _S], after: dict[str, _S], base: dict[str, _S], size: Callable[[_S], int]
+        self,
+        before: Mapping[StatKey, _S],
+        after: Mapping[StatKey, _S],
+        base: dict[StatKey, _S],
+        size: Callable[[_S], int],
     ) -> None:
         """Put into the base what a process has no more: a series that is gone, or one that has begun anew."""
-        for name, stat in before.items():
-            now = after.get(name)
-            if now is None and not self._is_live(name):
-                base.pop(name, None)
+        for key, stat in before.items():
+            now = after.get(key)
+            if now is None and not self._is_live(key):
+                base.pop(key, None)
             elif now is None or size(now) < size(stat):
-                known = base.get(name)
-                base[name] = stat if known is None else total_of(known, stat)
+                known = base.get(key)
+                base[key] = stat if known is None else total_of(known, stat)
 
-    def _is_live(self, name: str) -> bool:
-        return any(name in table for table in self._tables())
+    def _is_live(self, key: StatKey) -> bool:
+        return any(key in table for table in self._tables())
 
-    def _tables(self) -> Iterator[Mapping[str, object]]:
+    def _tables(self) -> Iterator[Mapping[StatKey, object]]:
         for values in self._live.values():
             yield values.counters
             yield values.histograms
@@ -64,11 +68,14 @@ class Processes:
 
     def expire(self, is_evictable: Callable[[Counter | Histogram], bool]) -> None:
         """Take off what only dead processes had, now and the last time that this was called. Once for each interval of expiry."""
-        base: list[Counter | Histogram] = [*self._base.counters.values(), *self._base.histograms.values()]
-        unused = {stat.name for stat in base if is_evictable(stat) and not self._is_live(stat.name)}
-        for name in unused & self._unused:
-            self._base.counters.pop(name, None)
-            self._base.histograms.pop(name, None)
+        base: list[tuple[StatKey, Counter | Histogram]] = [
+            *self._base.counters.items(),
+            *self._base.histograms.items(),
+        ]
+        unused = {key for key, stat in base if is_evictable(stat) and not self._is_live(key)}
+        for key in unused & self._unused:
+            self._base.counters.pop(key, None)
+            self._base.histograms.pop(key, None)
         self._unused = unused
 
     def reset_counters(self) -> None:

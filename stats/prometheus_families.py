@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from stats.metrics import Counter, Gauge, Histogram, Tags, TextReadout
+from stats.metrics import Counter, Gauge, Histogram, StatKey, Tags, TextReadout
 from stats.render import EVERYTHING, Selection, by_segments, in_batches, in_order
 from stats.snapshot import StatsSource, total_of
 
@@ -86,8 +86,8 @@ class Families(Generic[_S]):
     None is a pause everywhere.
     """
 
-    def __init__(self, table: Mapping[str, _S], options: PageOptions) -> None:
-        self._table: Mapping[str, _S] = table
+    def __init__(self, table: Mapping[StatKey, _S], options: PageOptions) -> None:
+        self._table: Mapping[StatKey, _S] = table
         self._options = options
         self._by_name: dict[str, list[_S]] = {}
 

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from stats.matcher import compile_regex
-from stats.metrics import Counter, Gauge, Histogram, TextReadout
+from stats.metrics import Counter, Gauge, Histogram, StatKey, TextReadout
 
 _S = TypeVar("_S", Counter, Gauge, Histogram, TextReadout)
 _T = TypeVar("_T")
@@ -47,7 +47,7 @@ class Selection:
         chosen = stats if not self.used_only else [stat for stat in stats if stat.used]
         return list(chosen) if matches is None else [stat for stat in chosen if matches(stat.name)]
 
-    def batches(self, table: Mapping[str, _S]) -> Iterator[list[_S]]:
+    def batches(self, table: Mapping[StatKey, _S]) -> Iterator[list[_S]]:
         """What is asked for, in no order, a batch at a time; stats may come and go meanwhile."""
         for batch in in_batches(list(table.values())):
             yield self.of(batch)

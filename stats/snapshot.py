@@ -9,35 +9,35 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from stats.metrics import Counter, Exemplar, Gauge, Histogram, TextReadout
+from stats.metrics import Counter, Exemplar, Gauge, Histogram, StatKey, TextReadout
 
 _S = TypeVar("_S", Counter, Gauge, Histogram, TextReadout)
 
 
 class StatsSource(Protocol):
-    """Something with stats by full name."""
+    """Something with stats."""
 
     @property
-    def counters(self) -> Mapping[str, Counter]: ...
+    def counters(self) -> Mapping[StatKey, Counter]: ...
 
     @property
-    def gauges(self) -> Mapping[str, Gauge]: ...
+    def gauges(self) -> Mapping[StatKey, Gauge]: ...
 
     @property
-    def histograms(self) -> Mapping[str, Histogram]: ...
+    def histograms(self) -> Mapping[StatKey, Histogram]: ...
 
     @property
-    def text_readouts(self) -> Mapping[str, TextReadout]: ...
+    def text_readouts(self) -> Mapping[StatKey, TextReadout]: ...
 
 
 @dataclass(slots=True)
 class Snapshot:
     """Plain values, apart from any store; can be pickled."""
 
-    counters: dict[str, Counter] = field(default_factory=dict)
-    gauges: dict[str, Gauge] = field(default_factory=dict)
-    histograms: dict[str, Histogram] = field(default_factory=dict)
-    text_readouts: dict[str, TextReadout] = field(default_factory=dict)
+    counters: dict[StatKey, Counter] = field(default_factory=dict)
+    gauges: dict[StatKey, Gauge] = field(default_factory=dict)
+    histograms: dict[StatKey, Histogram] = field(default_factory=dict)
+    text_readouts: dict[StatKey, TextReadout] = field(default_factory=dict)
 
     def add(self, source: StatsSource) -> None:
         """Add the values of one more process.
@@ -55,7 +55,7 @@ class Snapshot:
         _add_all(self.histograms, source.histograms)
 
 
-def _add_all(mine: dict[str, _S], others: Mapping[str, _S]) -> None:
+def _add_all(mine: dict[StatKey, _S], others: Mapping[StatKey, _S]) -> None:
     for name, other in others.items():
         known = mine.get(name)
         mine[name] = _copy(other) if known is None else total_of(known, other)

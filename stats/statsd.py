@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
-from stats.metrics import Counter, Gauge, Histogram, Tags, TextReadout
+from stats.metrics import Counter, Gauge, Histogram, StatKey, Tags, TextReadout
 from stats.render import in_batches
 from stats.snapshot import StatsSource
 
@@ -79,12 +79,12 @@ class Deltas:
     __slots__ = ("_last",)
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[Counter, int]] = {}
+        self._last: dict[StatKey, tuple[Counter, int]] = {}
 
     def flush(self, source: StatsSource, sinks: Iterable[StatsdSink]) -> Iterator[None]:
         """Send counters and gauges to `sinks`, some of them at each step. Two flushes may overlap."""
-        for counters in in_batches([counter for counter in source.counters.values() if counter.used]):
-            deltas = [(counter, self._delta(counter)) for counter in counters]
+        for counters in in_batches([each for each in source.counters.items() if each[1].used]):
+            deltas = [(counter, self._delta(key, counter)) for key, counter in counters]
             for sink in sinks:
                 sink.send([sink.lines.counter(counter, delta) for counter, delta in deltas])
             yield
@@ -93,13 +93,13 @@ class Deltas:
                 sink.send([sink.lines.gauge(gauge) for gauge in gauges])
             yield
         if len(self._last) > len(source.counters):
-            self._last = {name: last for name, last in self._last.items() if name in source.counters}
+            self._last = {key: last for key, last in self._last.items() if key in source.counters}
 
-    def _delta(self, counter: Counter) -> int:
-        """A counter that is new under its name, or was reset, has counted all it shows."""
+    def _delta(self, key: StatKey, counter: Counter) -> int:
+        """A counter that is new under its key, or was reset, has counted all it shows."""
         value = counter.value
-        known, before = self._last.get(counter.name, (counter, 0))
-        self._last[counter.name] = counter, value
+        known, before = self._last.get(key, (counter, 0))
+        self._last[key] = counter, value
         return value - before if known is counter and value >= before else value
 
 

@@ -1,11 +1,16 @@
 """`Store` and `Scope`: get-or-create by name; names get their tags here, once, at creation.
 
 A *scope* is a name prefix and the set of stats that somebody made through it. Two scopes may share a stat; it is listed until the
-last of them is retired. Names are built once, at configuration time; the data path only sees handles.
+last of them is retired. Of scopes whose stats may be evicted there is one for each prefix, because the mark that a stat is in use is
+the stat's: two sweeps of the same stats would each take the mark of the other.
+
+Names are built once, at configuration time; the data path only sees handles. A stat is kept by its full name, one with given
+tags by its name and its tags: joined to a full name, values with dots in them could make two of them one.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -17,6 +22,7 @@ from stats.metrics import (
     Gauge,
     Histogram,
     HistogramListener,
+    StatKey,
     Tags,
     TextReadout,
 )
@@ -96,16 +102,17 @@ class Store:
         self._listener: HistogramListener | None = None
         #: id of a stat -> how many scopes hold it, where more than one
         self._shared: Final[dict[int, int]] = {}
-        self._evictable: Final[list[Scope]] = []
+        #: by prefix
+        self._evictable: Final[dict[str, Scope]] = {}
         #: for whoever makes series whose tags clients choose
         self.ceiling: Final = SeriesCeiling(max_series)
         #: tag-extracted name of a metric with given tags -> tags of its series, those that `rejects` rejects included; for reading only
         self.series: Final[dict[str, set[Tags]]] = {}
-        #: full name -> handle; for reading only
-        self.counters: Final[dict[str, Counter]] = {}
-        self.gauges: Final[dict[str, Gauge]] = {}
-        self.histograms: Final[dict[str, Histogram]] = {}
-        self.text_readouts: Final[dict[str, TextReadout]] = {}
+        #: for reading only
+        self.counters: Final[dict[StatKey, Counter]] = {}
+        self.gauges: Final[dict[StatKey, Gauge]] = {}
+        self.histograms: Final[dict[StatKey, Histogram]] = {}
+        self.text_readouts: Final[dict[StatKey, TextReadout]] = {}
         self.root: Final = Scope(self, "")
 
     def scope(self, prefix: str, verbatim: bool = False) -> Scope:
@@ -119,8 +126,8 @@ class Store:
         yield from tuple(self.text_readouts.values())
         yield from tuple(self.histograms.values())
 
-    def find(self, name: str) -> Stat | None:
-        """A listed stat by its full name."""
+    def find(self, name: StatKey) -> Stat | None:
+        """A listed stat."""
         return (
             self.counters.get(name)
             or self.gauges.get(name)
@@ -131,7 +138,7 @@ class Store:
     @property
     def evictable(self) -> tuple[Scope, ...]:
         """The scopes whose stats may be taken off the list when nobody uses them."""
-        return tuple(self._evictable)
+        return tuple(self._evictable.values())
 
     def evict_unused(self) -> None:
         """`Scope.evict_unused` for every scope that is evictable."""
@@ -153,23 +160,36 @@ class Store:
         key = id(stat)
         self._shared[key] = self._shared.get(key, 1) + 1
 
-    def _release(self, stat: Stat) -> None:
-        key = id(stat)
-        holders = self._shared.get(key, 1) - 1
+    def _release(self, key: StatKey, stat: Stat) -> None:
+        holders = self._shared.get(id(stat), 1) - 1
         if holders > 1:
-            self._shared[key] = holders
+            self._shared[id(stat)] = holders
             return
-        if self._shared.pop(key, None) is not None:
+        if self._shared.pop(id(stat), None) is not None:
             return
         in_use = self.series.get(stat.tag_extracted_name)
         if in_use is not None:
             in_use.discard(stat.tags)
             if not in_use:
                 del self.series[stat.tag_extracted_name]
-        tables: tuple[dict[str, Any], ...] = (self.counters, self.gauges, self.histograms, self.text_readouts)
+        tables: tuple[dict[StatKey, Any], ...] = (
+            self.counters,
+            self.gauges,
+            self.histograms,
+            self.text_readouts,
+        )
         for table in tables:
-            if table.get(stat.name) is stat:
-                del table[stat.name]
+            if table.get(key) is stat:
+                del table[key]
+
+    def _evictable_scope(self, prefix: str) -> Scope:
+        """The one of that prefix, for one more who counts in it."""
+        scope = self._evictable.get(prefix)
+        if scope is None:
+            scope = self._evictable[prefix] = Scope(self, prefix)
+        else:
+            scope.holders += 1
+        return scope
 
 
 class Rotation(NamedTuple):
@@ -178,35 +198,47 @@ class Rotation(NamedTuple):
     interval_s: float
     graceful_s: float
 
+    def or_slower(self, other: Rotation | None) -> Rotation:
+        """One for all who count in the same stats: nobody loses earlier what it uses than it was told."""
+        if other is None:
+            return self
+        return Rotation(max(self.interval_s, other.interval_s), max(self.graceful_s, other.graceful_s))
+
 
 class Scope:
     """A name prefix. Stats made through a scope live until the scope is retired (the root scope never is)."""
 
-    __slots__ = ("_children", "_own", "_parent", "generation", "prefix", "rotation", "store")
+    __slots__ = ("_children", "_own", "_parent", "generation", "holders", "prefix", "rotation", "store")
 
     def __init__(self, store: Store, prefix: str, parent: Scope | None = None) -> None:
         self.store: Final = store
         self.prefix: Final = prefix  # "" or with a dot at its end
         self._parent = parent
         self._children: list[Scope] = []
-        self._own: dict[tuple[type[Stat], str], Stat] = {}
+        self._own: Final[dict[type[Stat], dict[StatKey, Stat]]] = {}
+        #: those who asked for it and have not retired it
+        self.holders = 1
         self.generation = 0
         #: None: swept when the others are
         self.rotation: Rotation | None = None
 
     def scope(self, name: str, verbatim: bool = False, *, evictable: bool = False) -> Scope:
-        """A scope below this one, retired with it. `name` is cleaned by `sanitize`. `evictable`: see `sweep`.
+        """A scope below this one, retired with it. `name` is cleaned by `sanitize`.
+
+        `evictable` (below the root only): see `sweep`. Whoever asks for the same prefix gets the same scope.
 
         `verbatim` keeps colons: Envoy cleans the prefixes of listeners, connection managers and clusters, but not those of
         some HTTP filters, so the router counts in `http.a:b.` where the connection manager counts in `http.a_b.`.
         """
         clean = name.removesuffix(".") if verbatim else sanitize(name)
         parent = None if self is self.store.root else self
-        child = Scope(self.store, f"{self.prefix}{clean}." if clean else self.prefix, parent)
+        prefix = f"{self.prefix}{clean}." if clean else self.prefix
+        if evictable:
+            assert parent is None, "it is shared, so it cannot be retired with one of its parents"
+            return self.store._evictable_scope(prefix)
+        child = Scope(self.store, prefix, parent)
         if parent is not None:
             self._children.append(child)
-        if evictable:
-            self.store._evictable.append(child)
         return child
 
     def counter(self, name: str) -> Counter:
@@ -249,48 +281,78 @@ class Scope:
     def _obtain(
         self,
         kind: type[_S],
-        table: dict[str, _S],
+        table: dict[StatKey, _S],
         name: str,
         tags: Tags | None,
         make: Callable[[str, str, Tags], _S],
     ) -> _S:
-        base = full = self.prefix + name
-        if tags is not None:
-            full += "".join([f".{label}.{value}" for label, value in tags])
-        own = self._own.get((kind, full))
+        base = self.prefix + name
+        key: StatKey
+        if tags is None:
+            key = base
+        else:
+            base = sys.intern(base)  # all series of a metric have it
+            key = base, tags
+        mine = self._own.get(kind)
+        if mine is None:
+            mine = self._own[kind] = {}
+        own = mine.get(key)
         if own is not None:
             return cast(_S, own)
-        stat = table.get(full)
+        stat = table.get(key)
         if stat is not None:
             self.store._hold(stat)
         else:
-            extracted, found = (base, tags) if tags is not None else self.store._extract(full)
-            stat = make(full, extracted, found)
-            if tags is not None:
-                self.store.series.setdefault(extracted, set()).add(tags)
-            if not self.store._rejects(full):
-                table[full] = stat
-        self._own[kind, full] = stat
+            stat = self._make(table, key, base, tags, make)
+        mine[key] = stat
+        return stat
+
+    def _make(
+        self,
+        table: dict[StatKey, _S],
+        key: StatKey,
+        base: str,
+        tags: Tags | None,
+        make: Callable[[str, str, Tags], _S],
+    ) -> _S:
+        store = self.store
+        if tags is None:
+            full = base
+            stat = make(full, *store._extract(full))
+        else:
+            full = base + "".join([f".{label}.{value}" for label, value in tags])
+            stat = make(full, base, tags)
+            store.series.setdefault(base, set()).add(tags)
+        if not store._rejects(full):
+            table[key] = stat
         return stat
 
     def retire(self) -> None:
-        """The thing counted is gone: take its stats, and those of the scopes below, off the list. Handles still work."""
+        """The thing counted is gone: take its stats, and those of the scopes below, off the list. Handles still work.
+
+        Of an evictable scope that others count in nothing is taken off: what nobody uses any more is evicted in time.
+        """
+        if self.holders > 1:
+            self.holders -= 1
+            return
         if self._parent is not None:
             self._parent._children.remove(self)
             self._parent = None
         for child in tuple(self._children):
             child.retire()
-        for stat in self._own.values():
-            self.store._release(stat)
-        self._own.clear()
-        if self in self.store._evictable:
-            self.store._evictable.remove(self)
+        for own in self._own.values():
+            for key, stat in own.items():
+                self.store._release(key, stat)
+            own.clear()  # a sweep may be at it
+        if self.store._evictable.get(self.prefix) is self:
+            del self.store._evictable[self.prefix]
 
     def forget_use(self) -> None:
         """From now on it counts whether a stat is used."""
-        for stat in self._own.values():
-            if stat.used:
-                stat.used = USED_BEFORE
+        for own in self._own.values():
+            for stat in own.values():
+                if stat.used:
+                    stat.used = USED_BEFORE
 
     def evict_unused(self) -> None:
         """`sweep`, all at once."""
@@ -303,16 +365,24 @@ class Scope:
         The `used` mark is the memory between two sweeps; but for `usedonly` what was used stays used. What others hold is to be asked for anew when
         `generation` has gone up.
         """
-        stats = list(self._own.items())
-        for begin in range(0, len(stats), _SWEEP_STATS):
-            evicted = False
-            for key, stat in stats[begin : begin + _SWEEP_STATS]:
-                if stat.used is True:
-                    stat.used = USED_BEFORE
-                elif self._own.get(key) is stat:
-                    del self._own[key]
-                    self.store._release(stat)
-                    evicted = True
-            if evicted:
-                self.generation += 1
-            yield
+        for own in tuple(self._own.values()):
+            keys = list(own)
+            for begin in range(0, len(keys), _SWEEP_STATS):
+                if self._sweep_some(own, keys[begin : begin + _SWEEP_STATS]):
+                    self.generation += 1
+                yield
+
+    def _sweep_some(self, own: dict[StatKey, Stat], keys: list[StatKey]) -> bool:
+        """Whether there was something to evict."""
+        evicted = False
+        for key in keys:
+            stat = own.get(key)
+            if stat is None:
+                continue
+            if stat.used is True:
+                stat.used = USED_BEFORE
+            else:
+                del own[key]
+                self.store._release(key, stat)
+                evicted = True
+        return evicted

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import random
@@ -490,7 +491,7 @@ class Process:
             if now_s >= flush_at_s:
                 flush_at_s = now_s + flush_s
                 self.state.refresh_certificates(self._certificate_ends())
-            for _ in expiry.due(now_s):
+            for _ in itertools.chain(expiry.due(now_s), self.store.ceiling.tell_of_full()):
                 await asyncio.sleep(0)
             asleep_s = self.loop.time()
             await asyncio.sleep(_HOUSEKEEPING_S)

@@ -84,7 +84,8 @@ def set_up_istio_stats(
     """One for each configured filter. Loading a configuration is what sets `istio_build`."""
     scope = root.scope(NAMESPACE, evictable=True)
     if spec.rotation_interval_s > 0:
-        scope.rotation = Rotation(spec.rotation_interval_s, spec.graceful_deletion_interval_s)
+        rotation = Rotation(spec.rotation_interval_s, spec.graceful_deletion_interval_s)
+        scope.rotation = rotation.or_slower(scope.rotation)
     _warn_of_ceiling(root)
     expressions = ConfiguredExpressions(node)
     metrics = IstioMetrics(

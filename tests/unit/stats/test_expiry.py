@@ -11,8 +11,8 @@ class Fixture:
         self.store = Store()
         self.expiry = Expiry(self.store, 0, eviction_s, default_s)
 
-    def scope(self, rotation: Rotation | None = None) -> Scope:
-        scope = self.store.root.scope("istiocustom", evictable=True)
+    def scope(self, rotation: Rotation | None = None, name: str = "istiocustom") -> Scope:
+        scope = self.store.root.scope(name, evictable=True)
         scope.rotation = rotation
         return scope
 
@@ -77,7 +77,7 @@ def test_an_eviction_interval_counts_in_place_of_rotations() -> None:
 def test_scopes_without_a_rotation_have_the_default() -> None:
     fixture = Fixture(None, 50)
     fixture.scope(Rotation(1000, 10)).counter("rotating").inc()
-    fixture.scope().counter("other").inc()
+    fixture.scope(name="second").counter("other").inc()
     fixture.at(50)
     assert fixture.at(100) == ["istiocustom.rotating"]
 
@@ -95,6 +95,37 @@ def test_a_sweep_comes_in_steps_and_says_what_is_stale() -> None:
     fixture.at(120)
     assert scope.generation == 3  # nothing went, so nothing is stale
     assert scope.counter("used") is used
+
+
+def test_a_sweep_stops_at_a_scope_that_is_retired_meanwhile() -> None:
+    fixture = Fixture(60)
+    scope, twin = fixture.scope(), fixture.store.scope("istiocustom")
+    for number in range(_SWEEP_STATS + 1):
+        scope.counter(f"c{number}")
+        twin.counter(f"c{number}")
+    steps = fixture.expiry.due(60)
+    next(steps)
+    scope.retire()
+    assert sum(1 for _ in steps) == 1
+    assert len(fixture.store.counters) == _SWEEP_STATS + 1  # the twin's
+
+
+def test_those_who_count_in_the_same_stats_lose_none_that_another_uses() -> None:
+    """The mark that a stat is in use is the stat's: it must be judged once in each sweep, whoever asks."""
+    fixture = Fixture(60)
+    scopes = [fixture.scope() for _ in range(3)]
+    counter = scopes[0].counter("c")
+    for now_s in (60, 120, 180):
+        assert [scope.counter("c") for scope in scopes] == [counter] * 3
+        counter.inc()
+        assert fixture.at(now_s) == ["istiocustom.c"]
+    scopes[0].retire()
+    assert scopes[1].counter("c") is counter
+    counter.inc()
+    assert fixture.at(240) == ["istiocustom.c"]
+    for scope in scopes[1:]:
+        scope.retire()
+    assert fixture.at(241) == []
 
 
 def test_a_retired_scope_is_forgotten() -> None:

@@ -182,6 +182,12 @@ def overflow_of(store: Store, metric: str) -> list[Counter]:
     ]
 
 
+def tell(store: Store) -> None:
+    """Housekeeping."""
+    for _ in store.ceiling.tell_of_full():
+        pass
+
+
 def series_of(store: Store, metric: str = "requests_total") -> int:
     return len(store.series.get(f"{NAMESPACE}.istio_{metric}", ()))
 
@@ -196,7 +202,9 @@ class TestCeiling:
         hosts(first, range(8))
         hosts(second, range(6, 30))  # two known to both
         metrics = ("requests_total", "request_bytes", "response_bytes", "request_duration_milliseconds")
-        assert told == [(f"istio_{metric}", "destination_service", 10) for metric in metrics]
+        assert told == []
+        tell(store)
+        assert sorted(told) == sorted((f"istio_{metric}", "destination_service", 10) for metric in metrics)
         assert [series_of(store, metric) for metric in metrics] == [11] * 4
         (overflow,) = overflow_of(store, "requests_total")
         assert overflow.value == 20
@@ -209,6 +217,25 @@ class TestCeiling:
         assert overflow.value == 20
         assert max(len(series._http) for series in second._series.values()) == 1
         assert second.series((*VALUES[:14], "host-29", *VALUES[15:]), "none")._http == {}
+
+    def test_tcp_handles_above_it_are_not_remembered(self) -> None:
+        store = Store(max_series=10)
+        expressions = FakeExpressions({"port": "0"})
+        plans = compile_plans([MetricRule(dimensions=(("port", "port"),))], (), expressions)
+        series = IstioMetrics(store.scope(NAMESPACE), plans).series(VALUES, "none")
+        for number in range(30):
+            handles = series.tcp("-", (str(number),))
+            handles.count_opened()
+            handles.add_bytes(1, 2)
+            handles.count_closed()
+        assert len(series._tcp) == 10
+        for metric in ("opened", "closed"):
+            (overflow,) = [
+                each
+                for each in store.counters.values()
+                if f"connections_{metric}" in each.name and ("port", "overflow") in each.tags
+            ]
+            assert overflow.value == 20
 
     def test_every_reporter_and_metric_has_its_own(self) -> None:
         store = Store(max_series=10)
@@ -244,9 +271,10 @@ class TestCeiling:
         metrics = IstioMetrics(store.scope(NAMESPACE), plans)
         for number in range(15):
             metrics.record_custom((str(number),), ("1",))
+        tell(store)
         assert told == [("istio_mine", "reporter", 10)]
-        name = f"{NAMESPACE}.istio_mine.reporter.overflow"
-        assert store.counters[name].value == 5
+        name = f"{NAMESPACE}.istio_mine"
+        assert store.counters[name, (("reporter", "overflow"),)].value == 5
 
     def test_eviction_gives_room_and_the_next_time_is_told(self) -> None:
         store = Store(max_series=10)
@@ -260,9 +288,11 @@ class TestCeiling:
         assert series_of(store) == 3
         hosts(metrics, range(20, 27))
         assert overflow_of(store, "requests_total") == []
+        tell(store)
         assert told.count("istio_requests_total") == 1
         hosts(metrics, range(27, 28))
         assert [each.value for each in overflow_of(store, "requests_total")] == [1]
+        tell(store)
         assert told.count("istio_requests_total") == 2
 
 

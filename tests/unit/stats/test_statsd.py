@@ -70,6 +70,18 @@ def test_histograms_are_timers() -> None:
     assert StatsdLines("envoy", TagStyle.IN_NAME).histogram(histogram, 12.0) == b"envoy.h:12|ms"
 
 
+def test_what_came_since_is_known_of_each_when_full_names_are_the_same() -> None:
+    store, sink, deltas = Store(), Sink(), Deltas()
+    first = store.root.tagged_counter("c", (("a", "x.b.y"), ("b", "z")))
+    second = store.root.tagged_counter("c", (("a", "x"), ("b", "y.b.z")))
+    for amount in (5, 1):
+        first.add(amount)
+        second.add(2 * amount)
+        flush(deltas, store, sink)
+        line = "envoy.c.a.x.b.y.b.z:%d|c"
+        assert sink.take() == sorted([line % amount, line % (2 * amount)])
+
+
 def test_counters_are_sent_as_what_came_since() -> None:
     store, sink, deltas = Store(), Sink(), Deltas()
     counter = store.root.counter("c")

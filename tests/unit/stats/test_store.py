@@ -4,6 +4,7 @@ import pytest
 
 from stats.metrics import USED_BEFORE, Tags
 from stats.render import Selection
+from stats.snapshot import merge
 from stats.store import Store, sanitize
 
 
@@ -165,6 +166,23 @@ def test_series_in_use() -> None:
     assert store.series == {"s.c": {tags}}
     second.retire()
     assert store.series == {}
+
+
+def test_values_with_dots_make_no_two_series_one() -> None:
+    store = Store()
+    scope = store.scope("s")
+    first, second = (("a", "x.b.y"), ("b", "z")), (("a", "x"), ("b", "y.b.z"))
+    counters = [scope.tagged_counter("c", tags) for tags in (first, second)]
+    assert counters[0].name == counters[1].name == "s.c.a.x.b.y.b.z"
+    plain = scope.counter("c.a.x.b.y.b.z")
+    assert [counter.tags for counter in store.counters.values()] == [first, second, ()]
+    assert store.find(("s.c", second)) is counters[1]
+    assert store.find(plain.name) is plain
+    counters[0].inc()
+    merged = merge([store, store])
+    assert [counter.value for counter in merged.counters.values()] == [2, 0, 0]
+    scope.evict_unused()
+    assert list(store) == [counters[0]]
 
 
 def test_evict_unused() -> None:
