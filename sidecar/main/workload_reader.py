@@ -2,6 +2,7 @@
 
 A large file takes seconds to parse, and a thread that does it takes them from the loop. What this process writes is frames
 (length in 4 bytes, JSON): lists of at most `WORKLOADS_A_FRAME` workloads, then `null`; or one text, why the file is not usable.
+It has a limited time and says a limited amount: whatever the file is like, the proxy goes on with what it knew.
 """
 
 from __future__ import annotations
@@ -22,12 +23,20 @@ from config.workload_discovery import parse_workloads
 
 WORKLOADS_A_FRAME: Final = 50
 _LENGTH_BYTES: Final = 4
+#: A workload has some 300 bytes.
+_MAX_FRAME_BYTES: Final = 1024 * 1024
+_MAX_WORKLOADS: Final = 200_000
+#: Some hundred times what 20,000 workloads take, because other processes come first.
+_TIME_LIMIT_S: Final = 120.0
+#: Problems that are told; a long file with the same mistake in every line would make a long line in the log.
+_MAX_PROBLEMS: Final = 5
+_MAX_PROBLEM_LENGTH: Final = 500
 #: Traffic comes first.
 _NICENESS: Final = 10
 
 
 class UnusableFileError(Exception):
-    """The file cannot be read or has mistakes; the text has all of them."""
+    """The file cannot be read or has mistakes; the text, one line, has the first of them."""
 
 
 def read_workload_file(path: str) -> tuple[DiscoveredWorkload, ...]:
@@ -36,10 +45,12 @@ def read_workload_file(path: str) -> tuple[DiscoveredWorkload, ...]:
         return parse_workloads(Source(path, file.read()))
 
 
-async def read_workload_file_elsewhere(path: str) -> list[DiscoveredWorkload]:
+async def read_workload_file_elsewhere(
+    path: str, time_limit_s: float = _TIME_LIMIT_S
+) -> list[DiscoveredWorkload]:
     """As `read_workload_file`, in another process. Raises UnusableFileError, OSError when there can be no such process."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__, path),
+        *(sys.executable, "-P", "-m", __name__, path),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
@@ -47,9 +58,14 @@ async def read_workload_file_elsewhere(path: str) -> list[DiscoveredWorkload]:
     )
     assert process.stdout is not None
     try:
-        return await _receive(process.stdout)
+        async with asyncio.timeout(time_limit_s):
+            return await _receive(process.stdout)
+    except TimeoutError as error:
+        raise UnusableFileError(f"{path}: to read it takes longer than {time_limit_s:g} s") from error
     except asyncio.IncompleteReadError as error:
-        raise UnusableFileError(f"its reader ended with {await process.wait()}") from error
+        raise UnusableFileError(f"{path}: its reader ended with {await process.wait()}") from error
+    except (ValueError, TypeError) as error:
+        raise UnusableFileError(f"{path}: its reader says what is not understood: {error}") from error
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -60,6 +76,8 @@ async def _receive(stream: asyncio.StreamReader) -> list[DiscoveredWorkload]:
     workloads: list[DiscoveredWorkload] = []
     while True:
         length = int.from_bytes(await stream.readexactly(_LENGTH_BYTES), "big")
+        if length > _MAX_FRAME_BYTES:
+            raise ValueError(f"{length} bytes at once")
         frame = json.loads(await stream.readexactly(length))
         if frame is None:
             return workloads
@@ -76,14 +94,26 @@ def _frames(path: str) -> Iterator[object]:
     try:
         workloads = read_workload_file(path)
     except OSError as error:
-        yield str(error)
+        yield f"{path}: {error.strerror}"
         return
     except ConfigErrors as errors:
-        yield str(errors)
+        yield _one_line(errors)
+        return
+    except (MemoryError, RecursionError) as error:
+        yield f"{path}: {type(error).__name__}"
+        return
+    if len(workloads) > _MAX_WORKLOADS:
+        yield f"{path}: {len(workloads)} workloads, at most {_MAX_WORKLOADS} are read while traffic goes on"
         return
     for start in range(0, len(workloads), WORKLOADS_A_FRAME):
         yield [_row(each) for each in workloads[start : start + WORKLOADS_A_FRAME]]
     yield None
+
+
+def _one_line(errors: ConfigErrors) -> str:
+    told = [str(each).replace("\n", " ")[:_MAX_PROBLEM_LENGTH] for each in errors.errors[:_MAX_PROBLEMS]]
+    rest = len(errors.errors) - len(told)
+    return "; ".join([*told, f"and {rest} more"] if rest else told)
 
 
 def _row(workload: DiscoveredWorkload) -> list[object]:

@@ -95,6 +95,43 @@ def test_one_that_gets_wrong_changes_nothing(
     assert name_at(directory, "10.0.0.1") == "old"
 
 
+def test_of_many_mistakes_one_line_has_the_first(
+    path: Path, file: WorkloadFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = "".join(f"- {{name: a{at}, addresses: [x]}}\n" for at in range(1000))
+    path.write_text(f"workloads:\n{entries}")
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(file.reload())
+    (message,) = caplog.messages
+    assert f"{path}:2:26: workloads[0].addresses[0]: 'x' is not an IP address; {path}:3:26: " in message
+    assert message.endswith("; and 995 more")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        ("exec sleep 60", "takes longer than 0.05 s"),
+        ("printf '\\177aaa'; exec sleep 60", "2137088353 bytes at once"),
+        ("printf '\\0\\0\\0\\2[7'", "not understood"),
+        ("printf '\\0\\0\\0\\3[7]'", "not understood"),
+        ("printf '\\0\\0\\0\\7nul'", "ended with 0"),
+    ],
+)
+def test_a_reader_that_does_not_what_it_should_is_ended(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, why: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\n{says}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    limit_s = 0.05 if "longer" in why else 30
+    with pytest.raises(workload_reader.UnusableFileError, match=why):
+        asyncio.run(workload_reader.read_workload_file_elsewhere(str(path), limit_s))
+    pid = tmp_path / "pid"
+    assert not pid.exists() or not Path(f"/proc/{pid.read_text().strip() or 0}").exists()
+
+
 @pytest.mark.parametrize(("python", "why"), [("/bin/false", "ended with 1"), ("/nonexistent", "nonexistent")])
 def test_a_reader_that_fails_changes_nothing(
     file: WorkloadFile,
