@@ -24,6 +24,7 @@ from sidecar.listener.filter_chain import FilterChainMatcher
 from sidecar.listener.listener import ConnectionLimit, Listener, ListenerSet
 from sidecar.main import log
 from sidecar.main.access_logs import AccessLogs
+from sidecar.main.garbage import GarbageCollector
 from sidecar.main.options import DrainStrategy, Options
 from sidecar.main.server_state import ServerState, StateKeeper
 from sidecar.main.standing_stats import Watchdog, make_standing_stats
@@ -129,6 +130,7 @@ class Process:
         self.store: Store = build_store(self.bootstrap.stats, options.stats_tags, self.bootstrap.telemetry)
         self.state = StateKeeper(self.store, self.started_s)
         self.watchdog = Watchdog(self.store)
+        self.garbage = GarbageCollector()
         self.listeners = ListenerSet()
         self.limit = ConnectionLimit(self.bootstrap.global_max_downstream_connections)
         self._stop = asyncio.Event()
@@ -493,6 +495,7 @@ class Process:
                 self.state.refresh_certificates(self._certificate_ends())
             for _ in itertools.chain(expiry.due(now_s), self.store.ceiling.tell_of_full()):
                 await asyncio.sleep(0)
+            self.garbage.look(now_s, time.process_time(), self.state.stats.memory_allocated.value)
             asleep_s = self.loop.time()
             await asyncio.sleep(_HOUSEKEEPING_S)
             self.watchdog.count(self.loop.time() - asleep_s - _HOUSEKEEPING_S)

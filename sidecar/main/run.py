@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import gc
 import logging
 import signal
 import sys
@@ -143,8 +142,7 @@ async def _main(
             await admin.start(loop)
         await process.start()
         if options.mode is not Mode.INIT_ONLY:
-            gc.collect()
-            gc.freeze()  # what the configuration made stays for ever: spare the collector the walk
+            process.garbage.settle()
             await process.run()
     except StartError as error:
         return _report(placed(error.problems))

@@ -65,6 +65,7 @@ def build_admin(process: Process) -> Admin | None:
         AdminStats(scope),
         http1_codecs(process.bootstrap.runtime).server,
         process.admin_loggers,
+        process.garbage,
     )
     try:
         address = server.bind(spec.address)

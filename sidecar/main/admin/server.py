@@ -18,6 +18,7 @@ from protocols.http.headers import Headers
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, parse_target
 from sidecar.main.admin.browser import is_foreign
 from sidecar.main.admin.negotiation import accepts_gzip
+from sidecar.main.garbage import GarbageCollector
 from sidecar.stream_info import ConnectionInfo, StreamInfo
 from sidecar.telemetry.access_log.schedule import LogType
 from sidecar.transport import sockets
@@ -48,8 +49,10 @@ class AdminServer:
         stats: AdminStats,
         new_codec: NewCodec,
         access_loggers: tuple[AccessLogger, ...] = (),
+        garbage: GarbageCollector | None = None,
     ) -> None:
         """`new_codec` makes the HTTP/1 server codec of a connection."""
+        self.garbage = garbage or GarbageCollector()
         self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
         self.stats = stats
         self.new_codec = new_codec
@@ -254,7 +257,7 @@ class AdminConnection(asyncio.Protocol):
             ],
         )
         self._server.stats.response(response.status)
-        pieces = _slices(response)
+        pieces = self._server.garbage.in_pieces(_slices(response))
         self._pieces = _gzipped(pieces) if gzip else pieces
         self._codec.send_headers(self._stream_id, headers, end=False)
         self._send_slice()

@@ -10,6 +10,7 @@ from typing import Any, cast
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
 from sidecar.main.admin.server import AdminConnection, AdminServer
 from sidecar.main.admin.server_stats import AdminStats
+from sidecar.main.garbage import GarbageCollector
 from sidecar.transport.http1_codecs import http1_codecs
 from stats.store import Store
 from tests.support.fake_loop import FakeLoop
@@ -68,7 +69,13 @@ class Served:
         def page(request: AdminRequest) -> AdminResponse:
             return AdminResponse(pieces if isinstance(pieces, str) else make())
 
-        server = AdminServer([Endpoint("/page", "", page)], AdminStats(Store().root), http1_codecs({}).server)
+        self.garbage = GarbageCollector()
+        server = AdminServer(
+            [Endpoint("/page", "", page)],
+            AdminStats(Store().root),
+            http1_codecs({}).server,
+            garbage=self.garbage,
+        )
         self.connection = AdminConnection(server, cast("asyncio.AbstractEventLoop", self.loop))
         self.transport = FakeTransport(self.connection, room)
         self.connection.connection_made(cast("asyncio.Transport", self.transport))
@@ -160,3 +167,11 @@ def test_what_could_have_been_compressed_says_so() -> None:
     assert b"content-encoding" not in head
     assert b"vary: accept-encoding" in head
     assert body == b"text " * 1000
+
+
+def test_a_page_is_known_to_the_garbage_collector_while_it_is_made() -> None:
+    served = Served([b"x" * 100] * 50, room=250)
+    served.ask()
+    assert served.garbage._pages == 1
+    served.finish()
+    assert served.garbage._pages == 0
