@@ -38,7 +38,10 @@ def _translate_tagged(msg: Any, at: Path) -> StatsdSinkSpec:
     return StatsdSinkSpec(address, "", msg.prefix or "envoy", tags, most)
 
 
-_NOT_HERE: Final = "statistics are sent by StatsD only, or scraped from the admin port"
+_NOT_HERE: Final = (
+    "statistics are sent by StatsdSink (UDP, Unix socket or TCP cluster), DogStatsdSink and GraphiteStatsdSink, "
+    "or scraped from /stats/prometheus of the admin port (text, OpenMetrics, protobuf)"
+)
 STATS_SINKS: Final = ExtensionTable[StatsdSinkSpec](
     "a stats sink",
     {_STATSD: _translate_statsd, _DOG_STATSD: _translate_tagged, _GRAPHITE: _translate_tagged},

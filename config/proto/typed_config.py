@@ -139,7 +139,7 @@ class ExtensionTable(Generic[T]):
         elif name in self.skipped_if_empty and opened.is_empty:
             at.warning(f"ignored: {self.skipped_if_empty[name]}")
         elif self.skip_others and types.message_class(name) is not None:
-            at.warning(f"ignored: {self.skip_others}")
+            at.warning(f"ignored: {name} ({self.skip_others})")
         elif optional:
             at.warning(f"ignored: {name} is optional and not supported")
         else:

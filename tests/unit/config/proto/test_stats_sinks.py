@@ -55,7 +55,11 @@ def test_others_are_skipped(fields: str) -> None:
     parsed = parse(tcp(top=f"stats_sinks: [{{name: s, typed_config: {{{fields}}}}}]"))
     assert parsed.bootstrap.stats_sinks == ()
     (warning,) = parsed.warnings
-    assert "statistics are sent by StatsD only" in str(warning)
+    told = str(warning)
+    kind = fields.split(",")[0].rpartition(".")[2].removesuffix("}")
+    assert kind in told
+    for supported in ("StatsdSink", "DogStatsdSink", "GraphiteStatsdSink", "/stats/prometheus"):
+        assert supported in told
 
 
 @pytest.mark.parametrize(
