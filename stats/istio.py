@@ -13,10 +13,11 @@ What comes when it is reached is counted in one series for each reporter, whose 
 from __future__ import annotations
 
 import enum
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from stats.ceiling import OVERFLOW
 from stats.metrics import Counter, Gauge, Histogram, Tags
@@ -376,10 +377,14 @@ NO_EXTRA: Final[tuple[str, ...]] = ()
 _MAX_VARIANTS: Final = 256
 
 
+#: Flags, extra values, protocol.
+_TcpKey: TypeAlias = tuple[str, tuple[str, ...], str]
+
+
 class Series:
     """The metrics of one pair of peers (the values of `PEER_LABELS`); handles are made when first asked for."""
 
-    __slots__ = ("_generation", "_http", "_messages", "_metrics", "_policy", "_tcp", "values")
+    __slots__ = ("__weakref__", "_generation", "_http", "_messages", "_metrics", "_policy", "_tcp", "values")
 
     def __init__(self, metrics: IstioMetrics, values: tuple[str, ...], policy: str) -> None:
         self._metrics = metrics
@@ -387,7 +392,7 @@ class Series:
         self._policy = policy
         self._generation = metrics.generation
         self._http: dict[tuple[str, int, str, str, tuple[str, ...]], HttpHandles] = {}
-        self._tcp: dict[tuple[str, tuple[str, ...], str], TcpHandles] = {}
+        self._tcp: dict[_TcpKey, TcpHandles] = {}
         self._messages: dict[tuple[str, ...], MessageHandles] = {}
 
     def current(self) -> Series:
@@ -420,23 +425,13 @@ class Series:
             if len(self._tcp) >= _MAX_REMEMBERED:
                 self._tcp.clear()
             values = (*self.values, protocol, flags, self._policy)
-            handles = self._tcp[key] = TcpHandles(partial(self._tcp_counter, key, values, extra))
+            make = partial(_tcp_counter, weakref.ref(self), key, self._metrics, values, extra)
+            handles = self._tcp[key] = TcpHandles(make)
         return handles
 
-    def _tcp_counter(
-        self,
-        key: tuple[str, tuple[str, ...], str],
-        values: tuple[str, ...],
-        extra: tuple[str, ...],
-        name: str,
-    ) -> Counter:
-        overflows = self._metrics.overflows
-        counter = self._metrics.counter(values, extra, name)
-        if (
-            self._metrics.overflows != overflows
-        ):  # they are made anew each time: remembering would have no bound
-            self._tcp.pop(key, None)
-        return counter
+    def forget_tcp(self, key: _TcpKey) -> None:
+        """They count what is above the ceiling: remembering them would have no bound."""
+        self._tcp.pop(key, None)
 
     def messages(self, extra: tuple[str, ...] = NO_EXTRA) -> MessageHandles:
         handles = self._messages.get(extra)
@@ -448,6 +443,22 @@ class Series:
             if self._metrics.overflows == overflows:
                 self._messages[extra] = handles
         return handles
+
+
+def _tcp_counter(
+    series: weakref.ref[Series],  # it holds the handles that hold this
+    key: _TcpKey,
+    metrics: IstioMetrics,
+    values: tuple[str, ...],
+    extra: tuple[str, ...],
+    name: str,
+) -> Counter:
+    """A counter of TCP handles, when it is first needed."""
+    overflows = metrics.overflows
+    counter = metrics.counter(values, extra, name)
+    if metrics.overflows != overflows and (owner := series()) is not None:
+        owner.forget_tcp(key)
+    return counter
 
 
 _NO_SERIES: Final[frozenset[Tags]] = frozenset()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -236,6 +237,19 @@ class TestCeiling:
                 if f"connections_{metric}" in each.name and ("port", "overflow") in each.tags
             ]
             assert overflow.value == 20
+
+    def test_a_series_that_is_forgotten_needs_no_garbage_collector(self) -> None:
+        metrics = IstioMetrics(Store().scope(NAMESPACE))
+        series = metrics.series(VALUES, "none")
+        handles = series.tcp("-")
+        handles.count_opened()
+        hosts(metrics, range(1))
+        series.messages().request_messages_total.inc()
+        known = weakref.ref(series)
+        metrics._series.clear()
+        del series
+        assert known() is None
+        handles.count_closed()
 
     def test_every_reporter_and_metric_has_its_own(self) -> None:
         store = Store(max_series=10)

@@ -50,8 +50,11 @@ def test_filters_lose_no_series_that_others_use() -> None:
     values = ("x",) * len(PEER_LABELS)
     for round_number in range(1, 4):
         for setup in setups:
-            setup.metrics.series(values, "none").messages().request_messages_total.inc()
+            handles = setup.metrics.series(values, "none").messages()
+            handles.request_messages_total.inc()
+            handles.response_messages_total.inc()
         store.evict_unused()
+        assert [setup.metrics.generation for setup in setups] == [0, 0]
         (counter,) = [each for each in store.counters.values() if "istio_request_messages" in each.name]
         assert counter.value == 2 * round_number
 
