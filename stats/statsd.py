@@ -83,17 +83,27 @@ class Deltas:
 
     def flush(self, source: StatsSource, sinks: Iterable[StatsdSink]) -> Iterator[None]:
         """Send counters and gauges to `sinks`, some of them at each step. Two flushes may overlap."""
-        for counters in in_batches([each for each in source.counters.items() if each[1].used]):
-            deltas = [(counter, self._delta(key, counter)) for key, counter in counters]
-            for sink in sinks:
+        for keys in in_batches(list(source.counters)):
+            found = [(key, source.counters.get(key)) for key in keys]
+            deltas = [
+                (counter, self._delta(key, counter))
+                for key, counter in found
+                if counter is not None and counter.used
+            ]
+            for sink in sinks if deltas else ():
                 sink.send([sink.lines.counter(counter, delta) for counter, delta in deltas])
             yield
-        for gauges in in_batches([gauge for gauge in source.gauges.values() if gauge.used]):
-            for sink in sinks:
-                sink.send([sink.lines.gauge(gauge) for gauge in gauges])
+        for gauges in in_batches(list(source.gauges.values())):
+            used = [gauge for gauge in gauges if gauge.used]
+            for sink in sinks if used else ():
+                sink.send([sink.lines.gauge(gauge) for gauge in used])
             yield
         if len(self._last) > len(source.counters):
-            self._last = {key: last for key, last in self._last.items() if key in source.counters}
+            for keys in in_batches(list(self._last)):
+                for key in keys:
+                    if key not in source.counters:
+                        self._last.pop(key, None)
+                yield
 
     def _delta(self, key: StatKey, counter: Counter) -> int:
         """A counter that is new under its key, or was reset, has counted all it shows."""

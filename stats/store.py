@@ -31,7 +31,7 @@ from stats.metrics import (
 TagExtractor = Callable[[str], tuple[str, Tags]]
 
 #: So many stats are looked at in one step of a sweep.
-_SWEEP_STATS: Final = 1000
+_SWEEP_STATS: Final = 500
 
 Stat = Counter | Gauge | Histogram | TextReadout
 _S = TypeVar("_S", Counter, Gauge, Histogram, TextReadout)

@@ -130,6 +130,18 @@ def test_what_is_gone_is_forgotten() -> None:
     assert set(deltas._last) == {"stays"}
 
 
+def test_what_is_gone_is_forgotten_in_steps() -> None:
+    store, deltas = Store(), Deltas()
+    scope = store.root.scope("s")
+    for number in range(2 * BATCH_STATS):
+        scope.counter(f"c{number}").inc()
+    store.root.counter("stays").inc()
+    flush(deltas, store)
+    scope.retire()
+    assert sum(1 for _ in deltas.flush(store, [])) == 1 + 3
+    assert set(deltas._last) == {"stays"}
+
+
 def test_all_sinks_get_the_same_in_steps() -> None:
     store, deltas = Store(), Deltas()
     sinks = Sink(), Sink()
