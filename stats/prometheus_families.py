@@ -104,7 +104,10 @@ class Families(Generic[_S]):
                 continue
             name = metric_name(extracted, self._options.custom_namespaces)
             if name and name not in taken:
-                self._by_name.setdefault(name, []).extend(by_extracted.pop(extracted))
+                stats = by_extracted.pop(extracted)
+                known = self._by_name.setdefault(name, stats)
+                if known is not stats:
+                    known += stats
         taken.update(self._by_name)
 
     def names(self) -> list[str]:
@@ -121,7 +124,7 @@ class Families(Generic[_S]):
                 labels = labels_of(stat.tags)
                 known = by_labels.get(labels)
                 by_labels[labels] = stat if known is None else _sum(known, stat)
-        yield from in_order(in_batches(list(by_labels.values())), _order)
+        yield from in_order(in_batches(by_labels.values()), _order)
 
 
 def _order(stat: Counter | Gauge | Histogram | TextReadout) -> str:

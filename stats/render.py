@@ -9,6 +9,7 @@ there may be nothing to send. What is done at once is bounded by `BATCH_STATS` s
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -64,10 +65,11 @@ def compile_filter(regex: str, invert: bool = False) -> Callable[[str], object]:
     return search
 
 
-def in_batches(items: list[_T]) -> Iterator[list[_T]]:
-    """`items` in lists of at most `BATCH_STATS`."""
-    for begin in range(0, len(items), BATCH_STATS):
-        yield items[begin : begin + BATCH_STATS]
+def in_batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    """`items`, which stay as they are meanwhile, in lists of at most `BATCH_STATS`."""
+    those = iter(items)
+    while batch := list(itertools.islice(those, BATCH_STATS)):
+        yield batch
 
 
 def in_order(batches: Iterable[list[_T]], key: Callable[[_T], Any]) -> Iterator[_T | None]:
