@@ -18,9 +18,9 @@ from tests.support.prometheus_text import parse
 WORKLOADS = 20_000
 
 
-def write(path: Path, name: str, *more: str) -> None:
+def write(path: Path, name: str, *more: str, count: int = WORKLOADS) -> None:
     """A file in which the client has the name `name`, put in its place at once."""
-    others = [f"- {{name: w{at}, addresses: [10.0.{at >> 8}.{at & 255}]}}" for at in range(WORKLOADS - 1)]
+    others = [f"- {{name: w{at}, addresses: [10.0.{at >> 8}.{at & 255}]}}" for at in range(count - 1)]
     new = path.with_suffix(".new")
     lines = ["workloads:", f"- {{name: {name}, addresses: [127.0.0.1]}}", *others, *more]
     new.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -28,9 +28,15 @@ def write(path: Path, name: str, *more: str) -> None:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def workloads() -> int:
+    """At start."""
+    return WORKLOADS
+
+
+@pytest.fixture
+def path(tmp_path: Path, workloads: int) -> Path:
     path = tmp_path / "workloads.yaml"
-    write(path, "before")
+    write(path, "before", count=workloads)
     return path
 
 
@@ -42,7 +48,7 @@ def stage(tmp_path: Path, path: Path) -> Iterator[Stage]:
         "io.istio.http.peer_metadata.Config",
         {"downstream_discovery": [{"workload_discovery": {}}]},
     )
-    workloads = {
+    source = {
         "name": "envoy.bootstrap.workload_discovery",
         "typed_config": {
             "@type": "type.googleapis.com/istio.workload.BootstrapExtension",
@@ -55,7 +61,7 @@ def stage(tmp_path: Path, path: Path) -> Iterator[Stage]:
         [stage.http_listener(route_to("app"), fields=inbound, http_filters=filters)],
         [cluster("app", stage.http_backend().address)],
         node=node("server"),
-        bootstrap_extensions=[workloads],
+        bootstrap_extensions=[source],
     )
     yield stage
     stage.close()
@@ -105,3 +111,17 @@ def test_traffic_goes_on_while_20_000_workloads_are_replaced(stage: Stage, path:
         place = f"{path}:{WORKLOADS + 2}:25: workloads[{WORKLOADS}].addresses[0]"
         assert f"{place}: 'nowhere' is not an IP address" in line
         assert stage.proxy.stat("workload_discovery.total") == WORKLOADS
+
+
+@pytest.mark.parametrize("workloads", [1])
+def test_the_reader_ends_with_the_proxy(stage: Stage, path: Path) -> None:
+    """However long the file keeps it."""
+    pipe = path.with_suffix(".pipe")
+    os.mkfifo(pipe)
+    os.replace(pipe, path)
+    of_proxy = Path(f"/proc/{stage.proxy.pid}/task/{stage.proxy.pid}/children")
+    (reader,) = wait_until(lambda: of_proxy.read_text().split() or None, timeout_s=20, what="a reader")
+    with RawClient(stage.address) as client:
+        assert client.request("GET", "/").status == 200
+    assert stage.proxy.terminate() == 0
+    assert not Path(f"/proc/{reader}").exists()
