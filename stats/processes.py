@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Final, TypeVar
 
 from stats.metrics import Counter, Histogram, StatKey
-from stats.snapshot import Snapshot, merge, total_of
+from stats.snapshot import Snapshot, StatsSource, merge, total_of
 
 _S = TypeVar("_S", Counter, Histogram)
 
@@ -62,9 +62,9 @@ class Processes:
         if last is not None:
             self._base.add_totals(last)
 
-    def merged(self) -> Snapshot:
-        """All of them as one. Those that are late are as they were the last time."""
-        return merge([self._base, *self._live.values()])
+    def merged(self, *own: StatsSource) -> Snapshot:
+        """All of them as one, and what the caller has of its `own`. Those that are late are as they were the last time."""
+        return merge([*own, self._base, *self._live.values()])
 
     def expire(self, is_evictable: Callable[[Counter | Histogram], bool]) -> None:
         """Take off what only dead processes had, now and the last time that this was called. Once for each interval of expiry."""

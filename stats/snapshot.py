@@ -58,10 +58,11 @@ class Snapshot:
 def _add_all(mine: dict[StatKey, _S], others: Mapping[StatKey, _S]) -> None:
     for name, other in others.items():
         known = mine.get(name)
-        mine[name] = _copy(other) if known is None else total_of(known, other)
+        mine[name] = copy_of(other) if known is None else total_of(known, other)
 
 
-def _copy(stat: _S) -> _S:
+def copy_of(stat: _S) -> _S:
+    """Apart from any store; nobody listens to it."""
     copy = stat.__class__.__new__(stat.__class__)
     for attribute in stat.__slots__:
         setattr(copy, attribute, getattr(stat, attribute))
@@ -75,7 +76,7 @@ def _copy(stat: _S) -> _S:
 
 def total_of(first: _S, second: _S) -> _S:
     """A new stat with the name of `first` and the values of both."""
-    total = _copy(first)
+    total = copy_of(first)
     total.used = first.used or second.used
     if isinstance(total, Counter) and isinstance(second, Counter):
         total.value += second.value
@@ -113,7 +114,7 @@ def _add_fine(total: Histogram, second: Histogram) -> None:
     if total.fine is None:
         return
     if second.fine is None:
-        second = _copy(second)
+        second = copy_of(second)
         second.keep_fine()
     for at, count in (second.fine or {}).items():
         total.fine[at] = total.fine.get(at, 0) + count

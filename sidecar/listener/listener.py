@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import socket
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from sidecar.telemetry.access_log.schedule import LogSchedule, LogType
 from sidecar.transport import sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from config.model.listener import ListenerSpec
     from sidecar.listener.api import ListenerFilterFactory
@@ -104,6 +105,8 @@ class Listener:
         #: where it really listens: port 0 becomes a number when it is bound
         self.local_addresses: list[Address] = [spec.address, *spec.additional_addresses]
         self._sockets: list[socket.socket] = []
+        #: for each address its sockets, one for each worker
+        self._copies: list[tuple[socket.socket, ...]] = []
         self._servers: list[asyncio.AbstractServer] = []
         #: for each listener filter its factory, and the rule that leaves it out
         self.filters: tuple[tuple[ListenerFilterFactory, Predicate | None], ...] = tuple(
@@ -113,22 +116,46 @@ class Listener:
 
     # sockets
 
-    def bind(self, bound: Sequence[Address] = ()) -> None:
-        """Bind all addresses. `bound`: those of the listeners before. Raises BindError."""
+    def bind(self, bound: Sequence[Address] = (), copies: int = 1) -> None:
+        """Bind all addresses, each `copies` times: for so many workers. Raises BindError.
+
+        `bound`: those of the listeners before.
+        Without `enable_reuse_port`, and on a Unix socket, there is one socket that all of them accept from.
+        """
         if not self.spec.bind_to_port:
             return
         for address in (self.spec.address, *self.spec.additional_addresses):
-            self._sockets.append(
-                sockets.listen(
-                    address,
-                    backlog=self.spec.tcp_backlog_size,
-                    reuse_port=self.spec.reuse_port,
-                    transparent=self.spec.transparent,
-                    freebind=self.spec.freebind,
-                    beside_own=_overlaps(address, bound),
-                )
-            )
-        self.local_addresses = [sockets.address_of(sock.getsockname()) for sock in self._sockets]
+            first = self._listen(address, beside_own=_overlaps(address, bound))
+            self._sockets.append(first)
+            shared = first.family == socket.AF_UNIX or not self.spec.reuse_port
+            others = [first if shared else self._listen(address, beside=first) for _ in range(1, copies)]
+            self._copies.append((first, *others))
+        self.local_addresses = [sockets.address_of(sock.getsockname()) for sock, *_ in self._copies]
+
+    def _listen(
+        self, address: Address, *, beside_own: bool = False, beside: socket.socket | None = None
+    ) -> socket.socket:
+        return sockets.listen(
+            address,
+            backlog=self.spec.tcp_backlog_size,
+            reuse_port=self.spec.reuse_port,
+            transparent=self.spec.transparent,
+            freebind=self.spec.freebind,
+            beside_own=beside_own,
+            beside=beside,
+        )
+
+    def descriptors(self, copy: int) -> tuple[int, ...]:
+        """Of the sockets that were bound for one worker, one for each address; () when the listener does not accept."""
+        return tuple(each[copy].fileno() for each in self._copies)
+
+    def adopt(self, descriptors: Iterable[int]) -> None:
+        """Accept from sockets that main has bound, instead of `bind`; without any it does not accept."""
+        self._sockets = [socket.socket(fileno=each) for each in descriptors]
+        if self._sockets:
+            self.local_addresses = [sockets.address_of(sock.getsockname()) for sock in self._sockets]
+        else:
+            self.draining = self.spec.bind_to_port
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to accept."""
@@ -148,9 +175,10 @@ class Listener:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for sock in self._sockets:
+        for sock in (*self._sockets, *itertools.chain(*self._copies)):
             sock.close()
         self._sockets.clear()
+        self._copies.clear()
 
     def drain_connections(self) -> None:
         """Let connections end on which nothing is going on; the others end when they have finished."""

@@ -1,1 +1,1 @@
-"""The process: options, start and stop order, admin server, drain."""
+"""The process that is started: options, admin server, signals, workers."""

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import uvloop
 
 from config.bootstrap import ParsedBootstrap, ParseOptions, Source, parse_bootstrap
 from config.errors import ConfigErrors
 from config.model.core import Node
+from config.model.options import Mode, Options
 from config.places import with_places
-from sidecar.main import log
 from sidecar.main.admin.build import Admin, build_admin
 from sidecar.main.format_check import format_problems
-from sidecar.main.options import Mode, Options, OptionsError, parse_options
-from sidecar.main.process import Process
-from sidecar.main.start_error import StartError
+from sidecar.main.options import OptionsError, parse_options
+from sidecar.main.standing_stats import make_standing_stats
+from sidecar.main.workload_file import WorkloadFile
 from sidecar.telemetry.istio_review import review_istio_stats
 from sidecar.transport.sockets import raise_descriptor_limit
 from sidecar.version import VERSION_LINE
+from sidecar.worker import log
+from sidecar.worker.failure import loop_failure
+from sidecar.worker.process import Process
+from sidecar.worker.start_error import StartError
 
 logger = logging.getLogger(__name__)
 
@@ -110,9 +112,7 @@ def serve(
     """
     log_format = parsed.bootstrap.log_format
     if log_format.text is not None or log_format.json is not None:
-        log.set_formatter(
-            log.SpdlogFormatter(log_format.text, log_format.json, escape=options.log_format_escaped)
-        )
+        log.set_formatter(log.formatter_of(log_format, options))
     for warning in parsed.warnings:
         logger.warning("%s", warning)
     logger.info("initializing sidecar-proxy %s", VERSION_LINE)
@@ -125,22 +125,26 @@ async def _main(
 ) -> int:
     loop = asyncio.get_running_loop()
     try:
-        process = Process(parsed, options, loop)
+        process = _new_process(parsed, options, loop)
     except ValueError as error:
         return _report([f"stats_config: {error}"])
-    loop.set_exception_handler(_loop_failure(process))
+    loop.set_exception_handler(loop_failure(process))
+    make_standing_stats(process.store.root, parsed, options.concurrency)
     admin: Admin | None = None
     try:
-        process.build()
+        workload_file = _build(process)
         if options.mode is Mode.VALIDATE:
             sys.stdout.write(f"configuration '{name}' OK\n")
             return 0
         raise_descriptor_limit()
         SignalHandler(process, loop).install()
-        admin = build_admin(process)
+        admin = build_admin(process, parsed)
         if admin is not None:
             await admin.start(loop)
+        process.bind()
         await process.start()
+        if workload_file is not None:
+            process.spawn(workload_file.watch(), "workload file")
         if options.mode is not Mode.INIT_ONLY:
             process.garbage.settle()
             await process.run()
@@ -154,21 +158,28 @@ async def _main(
     return 0
 
 
-def _loop_failure(process: Process) -> Any:
-    """What escaped from a callback: counted as a bug, logged with its traceback; only that connection suffers."""
+def _new_process(parsed: ParsedBootstrap, options: Options, loop: asyncio.AbstractEventLoop) -> Process:
+    """One that serves, or main of several workers. Raises ValueError."""
+    if options.concurrency == 1:
+        return Process(parsed.bootstrap, options, loop)
+    from sidecar.main.main_process import MainProcess  # not needed with one process
 
-    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        process.state.count_bug()
-        error = context.get("exception")
-        if context.get("known"):
-            return
-        logger.error("%s", context.get("message", "event loop failure"), exc_info=error)
-        transport = context.get("transport")
-        if transport is not None:
-            with contextlib.suppress(Exception):
-                transport.abort()
+    return MainProcess(parsed.bootstrap, options, loop)
 
-    return handle
+
+def _build(process: Process) -> WorkloadFile | None:
+    """Build it, and read the file of workloads if there is one. Raises StartError with the problems of both."""
+    spec = process.bootstrap.workload_discovery
+    problems: list[str] = []
+    workload_file = None
+    if spec is not None:
+        workload_file = WorkloadFile(spec.path, process.told_directory())
+        try:
+            workload_file.load()
+        except StartError as error:
+            problems += error.problems
+    process.build(problems)
+    return workload_file
 
 
 class SignalHandler:
@@ -193,7 +204,7 @@ class SignalHandler:
             logger.warning("caught a second %s, ending at once", name)
             process.stop()
             return
-        if not process.active_connections:
+        if process.may_end_at_once:
             logger.warning("caught %s", name)
             process.stop()
             return

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from config.bootstrap import ParsedBootstrap
 from stats.families import RouterStats, RuntimeStats, ThreadLocalClusterManagerStats, WatchdogStats
-from stats.store import Scope, Store
-
-#: Envoy's defaults: a thread that has not moved for so long is a miss, or a big one.
-MISS_S: Final = 0.2
-MEGA_MISS_S: Final = 1.0
+from stats.store import Scope
 
 
-def make_standing_stats(scope: Scope, parsed: ParsedBootstrap) -> None:
+def make_standing_stats(scope: Scope, parsed: ParsedBootstrap, concurrency: int) -> None:
     """`runtime.*`, `thread_local_cluster_manager.*` and the router counters of the proxy's own requests."""
     runtime = RuntimeStats(scope.scope("runtime"))
     # Envoy loads twice: once to read the bootstrap, once with the threads' view.
@@ -23,26 +19,10 @@ def make_standing_stats(scope: Scope, parsed: ParsedBootstrap) -> None:
     message: Any = parsed.message
     runtime.num_layers.set(len(message.layered_runtime.layers))
     clusters = len(parsed.bootstrap.clusters)
-    for thread in ("main_thread", "worker_0"):
+    workers = [f"worker_{index}" for index in range(concurrency)]
+    for thread in ("main_thread", *workers):
         threads = ThreadLocalClusterManagerStats(scope.scope(f"thread_local_cluster_manager.{thread}"))
         threads.clusters_inflated.set(clusters)
+    for thread in ("workers", *(f"server.{worker}" for worker in workers)):
+        WatchdogStats(scope.scope(thread))
     RouterStats(scope.scope("http.async-client"))
-
-
-class Watchdog:
-    """Counts when the event loop was late. One loop is both Envoy's main thread and its worker."""
-
-    def __init__(self, store: Store) -> None:
-        self._stats = [
-            WatchdogStats(store.root.scope(name))
-            for name in ("main_thread", "workers", "server.main_thread", "server.worker_0")
-        ]
-
-    def count(self, late_s: float) -> None:
-        """`late_s`: how much later than wanted the loop came round."""
-        if late_s < MISS_S:
-            return
-        for stats in self._stats:
-            stats.watchdog_miss.inc()
-            if late_s >= MEGA_MISS_S:
-                stats.watchdog_mega_miss.inc()

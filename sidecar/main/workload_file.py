@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from config.errors import ConfigErrors
-from sidecar.main.start_error import StartError
 from sidecar.main.workload_reader import (
     UnusableFileError,
     read_workload_file,
     read_workload_file_elsewhere,
 )
-from sidecar.telemetry.workload_directory import WorkloadDirectory
+from sidecar.worker.start_error import StartError
+
+if TYPE_CHECKING:
+    from sidecar.telemetry.workload_directory import Directory
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ _LOOK_S: Final = 1.0
 class WorkloadFile:
     """Keeps a directory as the file says. A file that is wrong at start is refused; one that gets wrong changes nothing."""
 
-    def __init__(self, path: str, directory: WorkloadDirectory) -> None:
+    def __init__(self, path: str, directory: Directory) -> None:
         self._path = path
         self._directory = directory
         self._seen = self._version()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from config.model.workload_discovery import DiscoveredWorkload
 from protocols.peer_metadata import PeerMetadata
@@ -32,6 +32,14 @@ def peer_of(workload: DiscoveredWorkload) -> PeerMetadata:
         version=workload.version,
         identity=workload.identity,
     )
+
+
+class Directory(Protocol):
+    """A `WorkloadDirectory`, or those of all workers."""
+
+    def replace(self, workloads: Iterable[DiscoveredWorkload]) -> None: ...
+
+    def replace_in_steps(self, workloads: Iterable[DiscoveredWorkload]) -> Iterator[None]: ...
 
 
 class WorkloadDirectory:

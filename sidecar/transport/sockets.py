@@ -78,16 +78,21 @@ def listen(
     transparent: bool = False,
     freebind: bool = False,
     beside_own: bool = False,
+    beside: socket.socket | None = None,
 ) -> socket.socket:
     """A bound, listening, non-blocking socket. Raises BindError naming the address.
 
-    `beside_own`: this process itself has bound an address that overlaps, with SO_REUSEPORT.
+    `beside_own`: this process itself has bound an address that overlaps, with SO_REUSEPORT. `beside`: another one of ours
+    (`reuse_port`) whose address and connections it shares; the kernel deals them out.
     """
     try:
         if isinstance(address, PipeAddress):
             return _listen_pipe(address, backlog)
         if not isinstance(address, SocketAddress):
             raise OSError(errno.EAFNOSUPPORT, "internal listener addresses cannot be bound")
+        if beside is not None:
+            address = SocketAddress(address.address, beside.getsockname()[1])
+            beside_own = True
         return _listen_tcp(address, backlog, reuse_port, transparent, freebind, beside_own)
     except OSError as error:
         raise BindError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
@@ -115,10 +120,10 @@ def _listen_tcp(
             sock.setsockopt(level, option, 1)
         if freebind:
             sock.setsockopt(SOL_IP, IP_FREEBIND, 1)
-        if beside_own and reuse_port:  # no telling any more whether a stranger is there, too
+        if reuse_port:
+            if not beside_own:  # no telling any more whether a stranger is there, too
+                _refuse_shared_port(sock, address)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        else:
-            _refuse_shared_port(sock, address, reuse_port)
         sock.bind((address.address, address.port))
         sock.listen(backlog)
     except OSError:
@@ -127,13 +132,13 @@ def _listen_tcp(
     return sock
 
 
-def _refuse_shared_port(sock: socket.socket, address: SocketAddress, reuse_port: bool) -> None:
-    """Set SO_REUSEPORT, but only after making sure that no stranger listens there.
+def _refuse_shared_port(sock: socket.socket, address: SocketAddress) -> None:
+    """Make sure that no stranger listens where `sock` is going to be bound with SO_REUSEPORT.
 
     With SO_REUSEPORT a second process of the same user would bind without an error and take half of the connections. A
     mistake like that must be named instead, so the port is first bound without the option.
     """
-    if not reuse_port or address.port == 0:
+    if address.port == 0:
         return
     probe = socket.socket(sock.family, socket.SOCK_STREAM)
     try:
@@ -149,7 +154,6 @@ def _refuse_shared_port(sock: socket.socket, address: SocketAddress, reuse_port:
         probe.bind((address.address, address.port))
     finally:
         probe.close()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def _listen_pipe(address: PipeAddress, backlog: int) -> socket.socket:

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from config.bootstrap import ParsedBootstrap, Source, parse_bootstrap
 from config.errors import ConfigErrors
-from sidecar.main.stats_config import build_store
+from sidecar.worker.stats_config import build_store
 from stats import prometheus
 from stats.istio import NAMESPACE, PEER_LABELS, IstioMetrics
 from stats.metrics import DEFAULT_BUCKETS

@@ -13,12 +13,13 @@ from sidecar.main.admin import logging as logging_endpoints
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
 from sidecar.main.admin.server import AdminServer
 from sidecar.main.admin.server_stats import AdminStats
-from sidecar.main.start_error import StartError
 from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.sockets import BindError
+from sidecar.worker.start_error import StartError
 
 if TYPE_CHECKING:
-    from sidecar.main.process import Process
+    from config.bootstrap import ParsedBootstrap
+    from sidecar.worker.process import Process
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Admin:
         self._server.close()
 
 
-def build_admin(process: Process) -> Admin | None:
+def build_admin(process: Process, parsed: ParsedBootstrap) -> Admin | None:
     """Bind the admin address, if there is one. Raises StartError."""
     spec = process.bootstrap.admin
     if spec.address is None:
@@ -48,14 +49,14 @@ def build_admin(process: Process) -> Admin | None:
     server: AdminServer
     table = [
         *lifecycle.endpoints(process, lambda: server.help_text()),
-        *stats.endpoints(process.store, process.stats_asked_for),
-        *runtime.endpoints(process.parsed),
+        *stats.endpoints(process.stats, process.reset_counters, process.store.ceiling.max_series),
+        *runtime.endpoints(parsed),
         *listeners.endpoints(process.listeners),
         *clusters.endpoints(services.clusters),
         *certs.endpoints(services.tls),
         *failures.endpoints(process.failures),
-        *config_dump.endpoints(process),
-        *logging_endpoints.endpoints(),
+        *config_dump.endpoints(process, parsed),
+        *logging_endpoints.endpoints(process.log_levels_changed),
         Endpoint("/reopen_logs", "reopen access logs", _reopen(process), mutates=True),
         Endpoint("/init_dump", "what is not ready yet", lambda _: json_response({})),
     ]
@@ -66,6 +67,7 @@ def build_admin(process: Process) -> Admin | None:
         http1_codecs(process.bootstrap.runtime).server,
         process.admin_loggers,
         process.garbage,
+        process.ask_workers,
     )
     try:
         address = server.bind(spec.address)

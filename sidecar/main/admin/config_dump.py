@@ -15,13 +15,14 @@ from sidecar.main.admin.endpoints import endpoint_configs
 from sidecar.main.admin.lifecycle import node
 
 if TYPE_CHECKING:
-    from sidecar.main.process import Process
+    from config.bootstrap import ParsedBootstrap
+    from sidecar.worker.process import Process
 
 _ADMIN: Final = "type.googleapis.com/envoy.admin.v3."
 _CORE: Final = "type.googleapis.com/envoy.config."
 
 
-def endpoints(process: Process) -> list[Endpoint]:
+def endpoints(process: Process, parsed: ParsedBootstrap) -> list[Endpoint]:
     updated = datetime.fromtimestamp(process.started_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
     def dump(request: AdminRequest) -> AdminResponse:
@@ -35,7 +36,7 @@ def endpoints(process: Process) -> list[Endpoint]:
                     f"INVALID_ARGUMENT: Error while parsing name_regex from {text}: {_reason(error)}", 400
                 )
             keep = lambda entry: pattern.search(_name(entry)) is not None  # noqa: E731
-        sections = _sections(process, updated, include_eds=request.flag("include_eds"))
+        sections = _sections(process, parsed, updated, include_eds=request.flag("include_eds"))
         mask = [path.split(".") for path in request.query.get("mask", "").split(",") if path]
         resource = request.query.get("resource")
         if resource is not None:
@@ -75,8 +76,10 @@ def _message(message: Any) -> dict[str, Any]:
     return value
 
 
-def _sections(process: Process, updated: str, *, include_eds: bool) -> list[dict[str, Any]]:
-    bootstrap: Any = redact(process.parsed.message)
+def _sections(
+    process: Process, parsed: ParsedBootstrap, updated: str, *, include_eds: bool
+) -> list[dict[str, Any]]:
+    bootstrap: Any = redact(parsed.message)
     resources = bootstrap.static_resources
     shown = _message(bootstrap)
     shown["node"] = {**shown.get("node", {}), **node(process)}

@@ -10,8 +10,8 @@ from config.model.endpoint import HealthStatus
 from sidecar.main.admin.listeners import address_json
 
 if TYPE_CHECKING:
-    from sidecar.main.process import Process
     from sidecar.upstream.host import Host
+    from sidecar.worker.process import Process
 
 
 def endpoint_configs(process: Process) -> list[dict[str, Any]]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from config.model.options import Mode
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
-from sidecar.main.options import Mode
-from sidecar.main.server_state import ServerState, resident_bytes
 from sidecar.version import ENVOY_VERSION, VERSION, VERSION_LINE
+from sidecar.worker.server_state import ServerState, resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sidecar.main.process import Process
+    from sidecar.worker.process import Process
 
 
 def endpoints(process: Process, help_text: Callable[[], str]) -> list[Endpoint]:
@@ -51,13 +51,11 @@ def endpoints(process: Process, help_text: Callable[[], str]) -> list[Endpoint]:
         )
 
     def healthcheck_fail(request: AdminRequest) -> AdminResponse:
-        process.drain.health_check_failed = True
-        keeper.fail_health_check(True)
+        process.fail_health_check(True)
         return AdminResponse("OK\n")
 
     def healthcheck_ok(request: AdminRequest) -> AdminResponse:
-        process.drain.health_check_failed = False
-        keeper.fail_health_check(False)
+        process.fail_health_check(False)
         return AdminResponse("OK\n")
 
     def drain_listeners(request: AdminRequest) -> AdminResponse:

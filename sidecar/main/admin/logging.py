@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sidecar.main import log
+from collections.abc import Callable
+
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
+from sidecar.worker import log
 
 _USAGE = """
 usage: /logging?<name>=<level> (change single level)
@@ -14,12 +16,20 @@ levels: trace debug info warning error critical off
 """
 
 
-def endpoints() -> list[Endpoint]:
+def endpoints(changed: Callable[[], None]) -> list[Endpoint]:
+    """`changed` is called when levels have changed."""
+
+    def logging(request: AdminRequest) -> AdminResponse:
+        response = _logging(request)
+        if request.query and response.status == 200:
+            changed()
+        return response
+
     return [
         Endpoint(
             "/logging",
             "query/change logging levels",
-            _logging,
+            logging,
             mutates=True,
             parameters={
                 "paths": "several components: <name1>:<level1>,<name2>:<level2>",

@@ -18,10 +18,10 @@ from protocols.http.headers import Headers
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, parse_target
 from sidecar.main.admin.browser import is_foreign
 from sidecar.main.admin.negotiation import accepts_gzip
-from sidecar.main.garbage import GarbageCollector
 from sidecar.stream_info import ConnectionInfo, StreamInfo
 from sidecar.telemetry.access_log.schedule import LogType
 from sidecar.transport import sockets
+from sidecar.worker.garbage import GarbageCollector
 
 if TYPE_CHECKING:
     from sidecar.main.admin.server_stats import AdminStats
@@ -40,6 +40,10 @@ _GZIP_LEVEL: Final = 1
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
+def _ask_nobody(path: str, done: Callable[[], None]) -> bool:
+    return False
+
+
 class AdminServer:
     """Serves the endpoints of a table on one address."""
 
@@ -50,13 +54,19 @@ class AdminServer:
         new_codec: NewCodec,
         access_loggers: tuple[AccessLogger, ...] = (),
         garbage: GarbageCollector | None = None,
+        ask_first: Callable[[str, Callable[[], None]], bool] = _ask_nobody,
     ) -> None:
-        """`new_codec` makes the HTTP/1 server codec of a connection."""
+        """`new_codec` makes the HTTP/1 server codec of a connection.
+
+        `ask_first` gets the path of each request, and what to call when it has found out what the answer shows; False: there
+        is nothing to find out.
+        """
         self.garbage = garbage or GarbageCollector()
         self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
         self.stats = stats
         self.new_codec = new_codec
         self._access_loggers = access_loggers
+        self.ask_first = ask_first
         self._socket: socket.socket | None = None
         self._server: asyncio.AbstractServer | None = None
         self._connections: set[AdminConnection] = set()
@@ -137,6 +147,7 @@ class AdminConnection(asyncio.Protocol):
         self._writable = True
         self._closing = False
         self._slice_is_due = False
+        self._asking = False
         self._request_ns = 0
         self._opened_ns = time.monotonic_ns()
 
@@ -181,7 +192,7 @@ class AdminConnection(asyncio.Protocol):
             self._refuse(error)
         self._flush()
         if self._transport is not None and self._pieces is None:
-            if self._codec.must_close:
+            if self._codec.must_close and not self._asking:
                 self.close()
             elif not self._codec.wants_input:
                 self._transport.pause_reading()
@@ -240,7 +251,21 @@ class AdminConnection(asyncio.Protocol):
         assert request is not None
         self._begin_log(request)
         admin_request = parse_target(request.method, request.path, request)
-        response = self._refusal(request) or self._server.answer(admin_request)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            self._answer(admin_request, refusal)
+            return
+
+        def answer() -> None:
+            self._asking = False
+            if self._request is request and self._transport is not None:
+                self._answer(admin_request, self._server.answer(admin_request))
+
+        self._asking = True
+        if not self._server.ask_first(admin_request.path, answer):
+            answer()
+
+    def _answer(self, admin_request: AdminRequest, response: AdminResponse) -> None:
         self._response = response
         may_gzip = _is_worth_gzip(response)
         gzip = may_gzip and accepts_gzip(admin_request.header(b"accept-encoding"))

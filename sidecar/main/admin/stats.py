@@ -11,7 +11,7 @@ from sidecar.main.admin.negotiation import PageFormat, page_format
 from stats import admin_text, cardinality, openmetrics, prometheus, prometheus_protobuf
 from stats.prometheus_families import DEFAULT_PAGE, PageOptions
 from stats.render import Selection, compile_filter
-from stats.store import Store
+from stats.snapshot import StatsSource
 
 _COMMON: Final = {
     "usedonly": "only stats that were written since the start",
@@ -22,13 +22,15 @@ _FORMATS: Final = "usage: /stats?format=(html|active-html|json|prometheus|text)\
 _HIDDEN: Final = "usage: /stats?hidden=(include|only|exclude)\n\n"
 
 
-def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
-    """`refresh` brings up to date what nobody moves."""
+def endpoints(
+    current: Callable[[], StatsSource], reset: Callable[[], None], max_series: int
+) -> list[Endpoint]:
+    """`current` gives the stats as they are now, `reset` sets counters to 0, `max_series` is the ceiling of a metric."""
 
     def stats(request: AdminRequest) -> AdminResponse:
         shown = request.query.get("format") or "text"
         if request.flag("cardinality"):
-            return _cardinality(store, request, shown)
+            return _cardinality(current(), max_series, request, shown)
         if shown == "prometheus":
             return prometheus_page(request)
         if shown not in ("text", "json", "html", "active-html"):
@@ -39,7 +41,7 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
             mode = admin_text.parse_bucket_mode(request.query.get("histogram_buckets"))
         except ValueError as error:
             return AdminResponse(str(error), 400)
-        refresh()
+        store = current()
         if shown == "json":
             return AdminResponse(admin_text.render_json(store, selection, kind, mode), content_type=JSON)
         lines = admin_text.render_text(store, selection, kind, mode)
@@ -54,7 +56,7 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
             options = _page_options(request, page)
         except ValueError as error:
             return AdminResponse(str(error), 400)
-        refresh()
+        store = current()
         if page is PageFormat.PROTOBUF:
             messages = prometheus_protobuf.render(store, options)
             return AdminResponse(messages, content_type=prometheus_protobuf.CONTENT_TYPE)
@@ -63,7 +65,7 @@ def endpoints(store: Store, refresh: Callable[[], None]) -> list[Endpoint]:
         return AdminResponse(prometheus.render(store, options))
 
     def reset_counters(request: AdminRequest) -> AdminResponse:
-        store.reset_counters()
+        reset()
         return AdminResponse("OK\n")
 
     def recent_lookups(request: AdminRequest) -> AdminResponse:
@@ -112,12 +114,12 @@ def _page_options(request: AdminRequest, page: PageFormat) -> PageOptions:
     )
 
 
-def _cardinality(store: Store, request: AdminRequest, shown: str) -> AdminResponse:
+def _cardinality(store: StatsSource, ceiling: int, request: AdminRequest, shown: str) -> AdminResponse:
     try:
         selection = _selection(request)
     except ValueError as error:
         return AdminResponse(str(error), 400)
-    top, ceiling = _number(request, "top", 20), store.ceiling.max_series
+    top = _number(request, "top", 20)
     if shown == "json":
         return AdminResponse(cardinality.render_json(store, selection, top, ceiling), content_type=JSON)
     if shown == "text":

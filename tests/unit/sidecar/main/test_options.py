@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from sidecar.main.options import DrainStrategy, Mode, OptionsError, parse_options
+from config.model.options import DrainStrategy, Mode
+from sidecar.main.options import OptionsError, parse_options
 
 PILOT_AGENT = [
     "-c",
@@ -42,7 +43,7 @@ def test_what_pilot_agent_passes() -> None:
     assert (
         options.allow_unknown_static_fields and options.disable_hot_restart and options.skip_deprecated_logs
     )
-    assert options.warnings == ("--concurrency 2: there is one worker, which serves everything",)
+    assert options.warnings == ()
 
 
 def test_defaults_are_envoys() -> None:

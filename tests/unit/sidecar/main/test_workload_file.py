@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.main import workload_reader
-from sidecar.main.start_error import StartError
 from sidecar.main.workload_file import WorkloadFile
 from sidecar.telemetry.workload_directory import WorkloadDirectory
+from sidecar.worker.start_error import StartError
 from stats.metrics import Gauge
 
 

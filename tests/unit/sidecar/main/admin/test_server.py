@@ -10,8 +10,8 @@ from typing import Any, cast
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
 from sidecar.main.admin.server import AdminConnection, AdminServer
 from sidecar.main.admin.server_stats import AdminStats
-from sidecar.main.garbage import GarbageCollector
 from sidecar.transport.http1_codecs import http1_codecs
+from sidecar.worker.garbage import GarbageCollector
 from stats.store import Store
 from tests.support.fake_loop import FakeLoop
 

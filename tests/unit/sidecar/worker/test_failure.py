@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from sidecar.main.run import _loop_failure
+from sidecar.worker.failure import loop_failure
 
 
 def test_each_failure_counts_and_those_that_are_known_are_not_logged_again(
@@ -15,7 +15,7 @@ def test_each_failure_counts_and_those_that_are_known_are_not_logged_again(
 ) -> None:
     counted: list[bool] = []
     state = SimpleNamespace(count_bug=lambda: counted.append(True))
-    handle = _loop_failure(cast("Any", SimpleNamespace(state=state)))
+    handle = loop_failure(cast("Any", SimpleNamespace(state=state)))
     for known in (False, True, True):
         handle(None, {"message": "an access log failed", "exception": ValueError("broken"), "known": known})
     handle(None, {"message": "something else", "exception": ValueError("broken")})

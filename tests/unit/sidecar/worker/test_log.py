@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.main import log
+from sidecar.worker import log
 
 
 @pytest.fixture(autouse=True)

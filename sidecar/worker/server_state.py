@@ -29,13 +29,13 @@ class ServerState(enum.Enum):
 class StateKeeper:
     """Holds the state, and refreshes gauges that nobody increments."""
 
-    def __init__(self, store: Store, started_s: float) -> None:
+    def __init__(self, store: Store, started_s: float, concurrency: int = 1) -> None:
         self._started_s = started_s
         self._begin_monotonic_s = time.monotonic()
         self.stats = ServerStats(store.root.scope("server"))
         self.state = ServerState.INITIALIZING
         self.health_check_failed = False
-        self.stats.concurrency.set(1)
+        self.stats.concurrency.set(concurrency)
         self.stats.hot_restart_epoch.set(0)
         self.stats.days_until_first_cert_expiring.set(_NO_CERTIFICATE_DAYS)
         self.stats.state.set(self.state.value)

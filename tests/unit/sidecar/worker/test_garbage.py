@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.main.garbage import _GROWTH_BYTES, _IDLE_INTERVAL_S, GarbageCollector
+from sidecar.worker.garbage import _GROWTH_BYTES, _IDLE_INTERVAL_S, GarbageCollector
 from stats import admin_text, cardinality, openmetrics, prometheus, prometheus_protobuf
 from stats.store import Store
 

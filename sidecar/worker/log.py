@@ -11,7 +11,11 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from config.model.bootstrap import ApplicationLogFormat
+    from config.model.options import Options
 
 TRACE: Final = 5
 OFF: Final = logging.CRITICAL + 10
@@ -75,8 +79,11 @@ COMPONENTS: Final[Mapping[str, str]] = {
     "upstream": "sidecar.upstream",
     "wasm": "",
 }
+#: Further loggers of a component.
+_ALSO: Final[Mapping[str, tuple[str, ...]]] = {"main": ("sidecar.worker", "sidecar.ipc")}
 _BY_LOGGER: Final = sorted(
-    ((ours, name) for name, ours in COMPONENTS.items() if ours), key=lambda pair: -len(pair[0])
+    ((ours, name) for name, ours in COMPONENTS.items() for ours in (ours, *_ALSO.get(name, ())) if ours),
+    key=lambda pair: -len(pair[0]),
 )
 #: What was asked for components that have no logger here.
 _levels_of_absent: dict[str, str] = {}
@@ -145,7 +152,8 @@ _Piece = str | Callable[[logging.LogRecord, str], str]
 class SpdlogFormatter(logging.Formatter):
     """A spdlog pattern (`[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v`), or a JSON object of such patterns.
 
-    `escape` (`--log-format-escaped`): line breaks, tabs and the like in messages are written as `\\n`, `\\t`.
+    `escape` (`--log-format-escaped`): line breaks, tabs and the like in messages are written as `\\n`, `\\t`. `prefix` stands
+    before every message.
     """
 
     def __init__(
@@ -154,14 +162,16 @@ class SpdlogFormatter(logging.Formatter):
         fields: Iterable[tuple[str, str]] | None = None,
         *,
         escape: bool = False,
+        prefix: str = "",
     ) -> None:
         super().__init__()
         self._escape = escape
+        self._prefix = prefix
         self._pattern = _compile(pattern) if pattern is not None else None
         self._fields = [(name, _compile(each)) for name, each in fields] if fields is not None else None
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = self._prefix + record.getMessage()
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
         if self._escape:
@@ -171,6 +181,13 @@ class SpdlogFormatter(logging.Formatter):
                 {name: _render(pieces, record, message) for name, pieces in self._fields}, ensure_ascii=False
             )
         return _render(self._pattern or [], record, message)
+
+
+def formatter_of(configured: ApplicationLogFormat, options: Options, prefix: str = "") -> SpdlogFormatter:
+    """By the format of the bootstrap, else of the command line."""
+    if configured.text is None and configured.json is None:
+        return SpdlogFormatter(options.log_format, escape=options.log_format_escaped, prefix=prefix)
+    return SpdlogFormatter(configured.text, configured.json, escape=options.log_format_escaped, prefix=prefix)
 
 
 def _compile(pattern: str) -> list[_Piece]:
@@ -250,7 +267,7 @@ def set_all(level: str) -> None:
         if not ours:
             _levels_of_absent[name] = level
             continue
-        logging.getLogger(ours).setLevel(LEVELS[level])
+        _set_loggers(name, ours, level)
     for room in ("sidecar", "protocols", "alpn", "stats", "config"):
         logging.getLogger(room).setLevel(LEVELS[level])
 
@@ -263,8 +280,13 @@ def set_component(name: str, level: str) -> bool:
     if not ours:
         _levels_of_absent[name] = level
         return True
-    logging.getLogger(ours).setLevel(LEVELS[level])
+    _set_loggers(name, ours, level)
     return True
+
+
+def _set_loggers(name: str, ours: str, level: str) -> None:
+    for each in (ours, *_ALSO.get(name, ())):
+        logging.getLogger(each).setLevel(LEVELS[level])
 
 
 def current_levels() -> list[tuple[str, str]]:

@@ -13,25 +13,16 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
-from config.bootstrap import ParsedBootstrap
+from config.model.bootstrap import Bootstrap
 from config.model.cluster import ClusterSpec
 from config.model.core import Address, DataSource, TrafficDirection
 from config.model.listener import FilterChainSpec, ListenerSpec
+from config.model.options import DrainStrategy, Options
 from sidecar.listener.filter_chain import FilterChainMatcher
 from sidecar.listener.listener import ConnectionLimit, Listener, ListenerSet
-from sidecar.main import log
-from sidecar.main.access_logs import AccessLogs
-from sidecar.main.garbage import GarbageCollector
-from sidecar.main.options import DrainStrategy, Options
-from sidecar.main.server_state import ServerState, StateKeeper
-from sidecar.main.standing_stats import Watchdog, make_standing_stats
-from sidecar.main.start_error import StartError
-from sidecar.main.stats_config import build_store
-from sidecar.main.stats_sinks import StatsSinks
-from sidecar.main.workload_file import WorkloadFile
 from sidecar.network.connection import FilterChain
 from sidecar.network.registry import build_network_filter
 from sidecar.policy.san import compile_san_matchers
@@ -42,7 +33,7 @@ from sidecar.telemetry.access_log.remote.build import RemoteAccessLogs
 from sidecar.telemetry.failures import FailureLog
 from sidecar.telemetry.tracing.context import TracerContext
 from sidecar.telemetry.tracing.tracers import Tracers
-from sidecar.telemetry.workload_directory import WorkloadDirectory
+from sidecar.telemetry.workload_directory import Directory, WorkloadDirectory
 from sidecar.transport.drain import DrainState
 from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.local_address import local_address
@@ -52,6 +43,15 @@ from sidecar.transport.tls_contexts import TlsConfigError, TlsContexts
 from sidecar.upstream.async_client import AsyncClientImpl
 from sidecar.upstream.clusters import ClusterManagerImpl
 from sidecar.upstream.services import FilterContext, Services
+from sidecar.worker import log
+from sidecar.worker.access_logs import AccessLogs
+from sidecar.worker.garbage import GarbageCollector
+from sidecar.worker.part import ALONE, Part
+from sidecar.worker.server_state import ServerState, StateKeeper
+from sidecar.worker.start_error import StartError
+from sidecar.worker.stats_config import build_store
+from sidecar.worker.stats_sinks import StatsSinks
+from sidecar.worker.watchdog import Watchdog
 from stats.expiry import Expiry
 from stats.failure_family import FailureStats
 from stats.families import (
@@ -62,6 +62,7 @@ from stats.families import (
     TlsStats,
 )
 from stats.filter_families import WorkloadDiscoveryStats
+from stats.snapshot import StatsSource
 from stats.store import Scope, Store, sanitize
 
 logger = logging.getLogger(__name__)
@@ -119,17 +120,24 @@ def _check_tls(chains: Iterable[FilterChainSpec], tls: TlsContexts) -> None:
 class Process:
     """One proxy. `build` compiles everything, `start` opens sockets, `run` returns when it is to end."""
 
-    def __init__(self, parsed: ParsedBootstrap, options: Options, loop: asyncio.AbstractEventLoop) -> None:
-        self.parsed = parsed
-        self.bootstrap = parsed.bootstrap
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        options: Options,
+        loop: asyncio.AbstractEventLoop,
+        part: Part = ALONE,
+    ) -> None:
+        """Raises ValueError for what the translation could not judge of the stats."""
+        self.bootstrap = bootstrap
         self.options = options
+        self.part = part
         self.loop = loop
         self.started_s = time.time()
         self.timers = Timers(loop)
         self.drain = DrainState()
         self.store: Store = build_store(self.bootstrap.stats, options.stats_tags, self.bootstrap.telemetry)
-        self.state = StateKeeper(self.store, self.started_s)
-        self.watchdog = Watchdog(self.store)
+        self.state = StateKeeper(self.store, self.started_s, part.concurrency)
+        self.watchdog = Watchdog(self.store, part)
         self.garbage = GarbageCollector()
         self.listeners = ListenerSet()
         self.limit = ConnectionLimit(self.bootstrap.global_max_downstream_connections)
@@ -137,7 +145,6 @@ class Process:
         self._tasks: set[asyncio.Task[None]] = set()
         self.random = random.Random()
         scope = self.store.root
-        make_standing_stats(scope, parsed)
         self.listener_manager_stats = ListenerManagerStats(scope.scope("listener_manager"))
         self.access_logs = AccessLogs(
             scope,
@@ -151,14 +158,14 @@ class Process:
         self.services: Services | None = None
         self._stats_sinks: StatsSinks | None = None
         self.tracers: Tracers | None = None
-        self.workload_file: WorkloadFile | None = None
+        self._workload_directory = self._make_workload_directory()
         self.admin_loggers: tuple[AccessLogger, ...] = ()
 
     # building
 
-    def build(self) -> None:
-        """Compile everything from the bootstrap. Raises StartError with all problems."""
-        problems: list[str] = []
+    def build(self, known_problems: Sequence[str] = ()) -> None:
+        """Compile everything from the bootstrap. Raises StartError with all problems, `known_problems` among them."""
+        problems = list(known_problems)
         tls = TlsContexts({secret.name: secret for secret in self.bootstrap.secrets}, compile_san_matchers)
         try:
             clusters = self._make_clusters(self.bootstrap.clusters, tls)
@@ -179,7 +186,7 @@ class Process:
                 os.environ,
             )
         )
-        directory = self._make_workload_directory(problems)
+        directory = self._workload_directory
         self.services = services = Services(
             clusters=clusters,
             tls=tls,
@@ -228,20 +235,23 @@ class Process:
         """Of a request of our own: to where everything goes that escapes from a callback."""
         self.loop.call_exception_handler({"message": "callback failed", "exception": error})
 
-    def _make_workload_directory(self, problems: list[str]) -> WorkloadDirectory | None:
+    def _make_workload_directory(self) -> WorkloadDirectory | None:
         """None: nobody tells of workloads."""
-        spec = self.bootstrap.workload_discovery
-        if spec is None:
+        if self.bootstrap.workload_discovery is None:
             return None
         network = self.bootstrap.node.metadata.get("NETWORK")
         total = WorkloadDiscoveryStats(self.store.root.scope("workload_discovery")).total
-        directory = WorkloadDirectory(total, network if isinstance(network, str) else "")
-        self.workload_file = WorkloadFile(spec.path, directory)
-        try:
-            self.workload_file.load()
-        except StartError as error:
-            problems += error.problems
-        return directory
+        return WorkloadDirectory(total, network if isinstance(network, str) else "")
+
+    @property
+    def workload_directory(self) -> WorkloadDirectory:
+        """Who is at which address; only there if the bootstrap says where that is read."""
+        assert self._workload_directory is not None
+        return self._workload_directory
+
+    def told_directory(self) -> Directory:
+        """Whom to tell of workloads."""
+        return self.workload_directory
 
     def _make_clusters(self, specs: tuple[ClusterSpec, ...], tls: TlsContexts) -> ClusterManagerImpl:
         return ClusterManagerImpl(
@@ -293,7 +303,7 @@ class Process:
             spec,
             matcher,
             ListenerStats(scope),
-            ListenerPerHandlerStats(scope.scope("worker_0")),
+            self._handler_stats(scope),
             services.scope,
             self.timers,
             self.limit,
@@ -302,16 +312,21 @@ class Process:
             self.failures,
         )
 
+    def _handler_stats(self, scope: Scope) -> ListenerPerHandlerStats:
+        """`listener.NAME.worker_N`; main lists those of all workers."""
+        handlers = range(self.part.concurrency) if self.part.worker is None else (self.part.worker,)
+        stats = [ListenerPerHandlerStats(scope.scope(f"worker_{index}")) for index in handlers]
+        return stats[0]
+
     # running
 
-    async def start(self) -> None:
-        """Bind, warm, accept. Raises StartError when an address is taken."""
-        assert self.services is not None, "build() comes first"
+    def bind(self) -> None:
+        """Bind all listeners. Raises StartError when an address is taken."""
         problems: list[str] = []
         bound: list[Address] = []
         for listener in self.listeners:
             try:
-                listener.bind(bound)
+                listener.bind(bound, self.part.concurrency)
                 bound += listener.local_addresses if listener.spec.bind_to_port else ()
                 self.listener_manager_stats.listener_create_success.inc()
             except BindError as error:
@@ -319,20 +334,26 @@ class Process:
                 problems.append(f"listener {listener.name}: {error.strerror}")
         if problems:
             raise StartError(problems)
+
+    async def start(self) -> None:
+        """Warm, accept."""
+        assert self.services is not None, "build() comes first"
         self.clusters.start(self.services)
         if not await self._clusters_ready():
             return
         for listener in self.listeners:
             await listener.start(self.loop)
+        self.access_logs.start()
+        self.spawn(self.housekeeping(), "housekeeping")
+        if self._stats_sinks is not None and not self.bootstrap.stats_flush_on_admin:
+            self.spawn(self._flush_stats_at_intervals(self._stats_sinks), "stats sinks")
+        self.go_live()
+
+    def go_live(self) -> None:
+        """All listeners accept."""
         active = sum(1 for _ in self.listeners)
         self.listener_manager_stats.total_listeners_active.set(active)
         self.listener_manager_stats.workers_started.set(1)
-        self.access_logs.start()
-        self.spawn(self._housekeeping(), "housekeeping")
-        if self._stats_sinks is not None and not self.bootstrap.stats_flush_on_admin:
-            self.spawn(self._flush_stats_at_intervals(self._stats_sinks), "stats sinks")
-        if self.workload_file is not None:
-            self.spawn(self.workload_file.watch(), "workload file")
         self.state.enter(ServerState.LIVE)
         logger.info("all dependencies initialized, %d listeners accept connections", active)
 
@@ -428,7 +449,8 @@ class Process:
         for listener in self.listeners:
             if listener.spec.traffic_direction in directions and not listener.draining:
                 listener.stop_accepting()
-                self.listener_manager_stats.listener_stopped.inc()
+                if self.part.is_main:
+                    self.listener_manager_stats.listener_stopped.inc()
 
     def _drain_chance(self, drain_time_s: float) -> Callable[[], bool] | None:
         """Gradual: the chance to close grows from 0 to 1 over the drain time. Immediate: always."""
@@ -436,6 +458,16 @@ class Process:
             return None
         begin_s = self.timers.now()
         return lambda: random.random() * drain_time_s < self.timers.now() - begin_s
+
+    def fail_health_check(self, failed: bool) -> None:
+        """Admin `/healthcheck/fail` and `/healthcheck/ok`: `/ready`, and answers that ask clients to go elsewhere."""
+        self.drain.health_check_failed = failed
+        self.state.fail_health_check(failed)
+
+    @property
+    def may_end_at_once(self) -> bool:
+        """Nobody would notice: a signal need not wait for anything."""
+        return not self.active_connections
 
     @property
     def active_connections(self) -> int:
@@ -474,13 +506,25 @@ class Process:
         for _ in sinks.flush():
             await asyncio.sleep(0)
 
-    def stats_asked_for(self) -> None:
-        """The admin port is about to show stats; some bootstraps send them to the sinks then."""
+    def stats(self) -> StatsSource:
+        """For the admin port to show; some bootstraps send them to the sinks then."""
         self.refresh_stats()
         if self._stats_sinks is not None and self.bootstrap.stats_flush_on_admin:
             self.spawn(self._flush_stats(self._stats_sinks), "stats sinks")
+        return self.store
 
-    async def _housekeeping(self) -> None:
+    def reset_counters(self) -> None:
+        """Admin `/reset_counters`."""
+        self.store.reset_counters()
+
+    def log_levels_changed(self) -> None:
+        """Admin `/logging`."""
+
+    def ask_workers(self, path: str, done: Callable[[], None]) -> bool:
+        """Have the workers tell what an admin page shows, then call `done`. False: there is nobody to ask."""
+        return False
+
+    async def housekeeping(self) -> None:
         bootstrap = self.bootstrap
         flush_s = bootstrap.stats_flush_interval_s
         flush_at_s = self.loop.time()

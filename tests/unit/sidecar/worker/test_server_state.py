@@ -8,9 +8,9 @@ import pytest
 
 from config.model.bootstrap import HistogramBuckets, StatsMatcher, StatsSpec, TagSpecifier
 from config.model.matching import StringMatcher, StringMatchKind
-from sidecar.main.server_state import ServerState, StateKeeper, resident_bytes
-from sidecar.main.standing_stats import Watchdog
-from sidecar.main.stats_config import build_store
+from sidecar.worker.server_state import ServerState, StateKeeper, resident_bytes
+from sidecar.worker.stats_config import build_store
+from sidecar.worker.watchdog import Watchdog
 from stats.store import Store
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from config.model.core import PipeAddress, SocketAddress
 from config.model.stats_sink import StatsdSinkSpec, StatsdTags
-from sidecar.main import stats_sinks
-from sidecar.main.stats_sinks import StatsSinks
 from sidecar.upstream.api import TcpUpstreamSink, UpstreamFailure
+from sidecar.worker import stats_sinks
+from sidecar.worker.stats_sinks import StatsSinks
 from stats.store import Store
 from tests.support.fake_loop import FakeLoop
 

@@ -11,11 +11,11 @@ import pytest
 from config.model.access_log import FileAccessLogSpec, FilteredAccessLogSpec, TextFormat
 from config.model.access_log_filter import ResponseFlagFilter
 from config.model.core import Node, SocketAddress
-from sidecar.main.access_logs import AccessLogs
 from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log.filters import FilterCompiler
 from sidecar.telemetry.access_log.format import FormatError
 from sidecar.transport.timers import Timers
+from sidecar.worker.access_logs import AccessLogs
 from stats.store import Store
 from tests.support.process import wait_until
 from tests.support.upstream import ManualLoop

@@ -1,0 +1,129 @@
+"""What main and its workers say to each other. All of it can be pickled."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from config.model.bootstrap import Bootstrap
+from config.model.options import Options
+from config.model.workload_discovery import DiscoveredWorkload
+from stats.changes import Changes
+
+# from main to a worker
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first message: all that a worker needs.
+
+    `worker`: its number, from 0. `sockets`: descriptors of the listening sockets that it has inherited, by listener; a listener
+    that is not there does not accept any more. `log_levels`: by component, as they are now. `resets`: see `Report`. `drains`: what was asked for before.
+    """
+
+    bootstrap: Bootstrap
+    options: Options
+    worker: int
+    sockets: Mapping[str, tuple[int, ...]]
+    log_levels: tuple[tuple[str, str], ...]
+    resets: int
+    health_check_failed: bool
+    drains: tuple[DrainListeners, ...] = ()
+    workloads: tuple[DiscoveredWorkload, ...] | None = None
+
+
+class Question(enum.Enum):
+    """What main asks. The answer to STATS is a `Report` before an empty answer."""
+
+    STATS = "stats"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Answered with the same `number`."""
+
+    number: int
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class ResetCounters:
+    """All counters to 0. `resets`: how often that was said, this time included."""
+
+    resets: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetLogLevels:
+    """Component and level."""
+
+    levels: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenLogs:
+    """After log rotation."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailHealthCheck:
+    """`/healthcheck/fail` and `/healthcheck/ok`."""
+
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DrainListeners:
+    """`/drain_listeners`, with its parameters."""
+
+    inbound_only: bool
+    graceful: bool
+    skip_exit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Workloads:
+    """Some of those that the file of workloads says now; with the `last` ones they take the place of those before."""
+
+    workloads: tuple[DiscoveredWorkload, ...]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """End: after the connections have drained, or at once."""
+
+    drain: bool
+
+
+# from a worker to main
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """It accepts connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """It cannot start, and says why."""
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What has changed of the stats. `resets`: of how many `ResetCounters` it has heard."""
+
+    changes: Changes
+    resets: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """To the question of this number."""
+
+    number: int
+    value: object = None

@@ -1,0 +1,84 @@
+"""One worker as main sees it: a process at the other end of a channel."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sidecar.ipc.channel import Channel
+
+if TYPE_CHECKING:
+    from sidecar.ipc.messages import Start
+
+_ROOT: Final = str(Path(__file__).resolve().parents[2])
+
+
+class Child:
+    """A started worker. `on_message` gets what it says."""
+
+    def __init__(self, worker: int, on_message: Callable[[Child, object], None]) -> None:
+        self.worker = worker
+        #: it has said that it accepts connections
+        self.serves = False
+        #: it was sent its first message
+        self.started = False
+        self.connections = 0
+        self.channel = Channel(lambda message: on_message(self, message), self._on_end)
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, loop: asyncio.AbstractEventLoop, message: Start, shared: tuple[int, ...]) -> None:
+        """Start the process and tell it what to do. `shared`: further descriptors that it inherits. Raises OSError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            descriptors = {each for group in message.sockets.values() for each in group}
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "sidecar.worker",
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), *descriptors, *shared),
+                env=_environment(),
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        await self.channel.open(loop, ours)
+        self.started = self.channel.send(message)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    async def wait(self) -> int:
+        """Its exit code, negative for a signal; after everything that it has said was heard."""
+        assert self._process is not None, "it was started"
+        code = await self._process.wait()
+        await self.channel.until_ended(1.0)
+        self.channel.close()
+        return code
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+
+    def _on_end(self) -> None:
+        self.serves = self.started = False
+
+
+def _environment() -> dict[str, str]:
+    """Ours; and where this program is, unless it is installed."""
+    environment = dict(os.environ)
+    if sysconfig.get_path("purelib") != _ROOT:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_ROOT, environment.get("PYTHONPATH", "")]))
+    return environment

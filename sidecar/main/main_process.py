@@ -1,0 +1,188 @@
+"""Main of several workers: it binds and starts them, has the admin server, and serves nobody itself.
+
+Its configuration is built as in every process: so what is wrong is found before a worker starts, and admin pages have
+something to show. Its clusters do not resolve and its listeners do not accept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import TYPE_CHECKING, Final
+
+from sidecar.ipc.messages import (
+    DrainListeners,
+    Exit,
+    FailHealthCheck,
+    Question,
+    ReopenLogs,
+    ResetCounters,
+    SetLogLevels,
+    Start,
+    Workloads,
+)
+from sidecar.main.workers import Workers
+from sidecar.worker import log
+from sidecar.worker.part import Part
+from sidecar.worker.process import Process
+from stats.worker_family import WorkerStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from config.model.bootstrap import Bootstrap
+    from config.model.options import Options
+    from config.model.workload_discovery import DiscoveredWorkload
+    from sidecar.telemetry.workload_directory import Directory
+    from stats.snapshot import StatsSource
+
+logger = logging.getLogger(__name__)
+
+_WORKLOADS_A_MESSAGE: Final = 200
+
+#: So long may workers take to end at once: last spans and entries, then the last report.
+_LAST_WORDS_S: Final = 8.0
+
+
+class MainProcess(Process):
+    """A `Process` whose part is that of main. What it is told it tells its workers."""
+
+    def __init__(self, bootstrap: Bootstrap, options: Options, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(bootstrap, options, loop, Part(options.concurrency, None))
+        self._workers = Workers(
+            options.concurrency,
+            loop,
+            WorkerStats(self.store.root.scope("workers")),
+            self._new_start,
+            self._on_death,
+        )
+        self._drains: tuple[DrainListeners, ...] = ()
+        self._told: ToldDirectory | None = None
+
+    def _new_start(self, worker: int) -> Start:
+        return Start(
+            self.bootstrap,
+            self.options,
+            worker,
+            {listener.name: listener.descriptors(worker) for listener in self.listeners},
+            tuple(log.current_levels()),
+            self._workers.resets,
+            self.drain.health_check_failed,
+            self._drains,
+            self._told.workloads if self._told is not None else None,
+        )
+
+    def _on_death(self, worker: int) -> None:
+        """Of one of the workers."""
+
+    # life
+
+    async def start(self) -> None:
+        """Returns when all workers serve, or the process was told to stop. Raises StartError."""
+        starting = self.loop.create_task(self._workers.start())
+        stopped = self.loop.create_task(self.run())
+        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not starting.done():
+            starting.cancel()
+            return
+        starting.result()
+        self.spawn(self.housekeeping(), "housekeeping")
+        self.go_live()
+
+    @property
+    def may_end_at_once(self) -> bool:
+        """What main knows of the workers' connections may be old."""
+        return False
+
+    @property
+    def active_connections(self) -> int:
+        return self._workers.connections
+
+    def begin_exit(self) -> None:
+        self._workers.begin_exit()
+        self._workers.tell(Exit(drain=True))
+        super().begin_exit()
+
+    async def until_idle(self, timeout_s: float) -> None:
+        await self._workers.until_ended(timeout_s)
+
+    async def shutdown(self) -> None:
+        self._workers.begin_exit()
+        self._workers.tell(Exit(drain=False))
+        await self._workers.until_ended(_LAST_WORDS_S)
+        await self._workers.close()
+        await super().shutdown()
+
+    # what all are told
+
+    def drain_listeners(self, *, inbound_only: bool, graceful: bool, skip_exit: bool) -> None:
+        message = DrainListeners(inbound_only, graceful, skip_exit)
+        if message not in self._drains:
+            self._drains += (message,)
+        self._workers.tell(message)
+        super().drain_listeners(inbound_only=inbound_only, graceful=graceful, skip_exit=skip_exit)
+
+    def fail_health_check(self, failed: bool) -> None:
+        self._workers.tell(FailHealthCheck(failed))
+        super().fail_health_check(failed)
+
+    def reopen_logs(self) -> None:
+        self._workers.tell(ReopenLogs())
+        super().reopen_logs()
+
+    def told_directory(self) -> Directory:
+        self._told = ToldDirectory(self.workload_directory, self._workers.tell)
+        return self._told
+
+    def log_levels_changed(self) -> None:
+        self._workers.tell(SetLogLevels(tuple(log.current_levels())))
+
+    def reset_counters(self) -> None:
+        self._workers.tell(ResetCounters(self._workers.count_reset()))
+        super().reset_counters()
+
+    # what all are asked
+
+    def refresh_stats(self) -> None:
+        self.state.refresh(total_connections=0)  # those of the workers are added
+
+    def stats(self) -> StatsSource:
+        super().stats()
+        return self._workers.processes.merged(self.store)
+
+    def ask_workers(self, path: str, done: Callable[[], None]) -> bool:
+        if path not in _STATS_PAGES:
+            return False
+        self._workers.ask(Question.STATS, lambda _: done())
+        return True
+
+
+class ToldDirectory:
+    """The directories of workloads of all processes."""
+
+    def __init__(self, own: Directory, tell: Callable[[object], None]) -> None:
+        self._own = own
+        self._tell = tell
+        #: those that a new worker begins with
+        self.workloads: tuple[DiscoveredWorkload, ...] = ()
+
+    def replace(self, workloads: Iterable[DiscoveredWorkload]) -> None:
+        """At start, when there are no workers yet."""
+        for _ in self.replace_in_steps(workloads):
+            pass
+
+    def replace_in_steps(self, workloads: Iterable[DiscoveredWorkload]) -> Iterator[None]:
+        source = iter(workloads)
+        told: list[DiscoveredWorkload] = []
+        while piece := tuple(itertools.islice(source, _WORKLOADS_A_MESSAGE)):
+            told += piece
+            self._tell(Workloads(piece, last=False))
+            yield
+        self.workloads = tuple(told)
+        self._tell(Workloads((), last=True))
+        yield from self._own.replace_in_steps(told)
+
+
+_STATS_PAGES: Final = frozenset({"/stats", "/stats/prometheus"})

@@ -1,0 +1,256 @@
+"""The workers of main: started, watched, replaced when they die, asked and told things."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from sidecar.ipc.messages import Answer, Ask, NotStarted, Question, Report, Started
+from sidecar.main.child import Child
+from sidecar.worker.start_error import StartError
+from stats.changes import apply
+from stats.processes import Processes
+from stats.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from sidecar.ipc.messages import Start
+    from stats.worker_family import WorkerStats
+
+logger = logging.getLogger(__name__)
+
+#: So long is waited for answers; who is late is taken as it was the last time.
+ANSWER_S: Final = 0.2
+#: A worker that lived for a shorter time died quickly.
+_QUICK_S: Final = 10.0
+#: The first replacement comes at once; of those that die quickly each waits twice as long as the one before.
+_FIRST_DELAY_S: Final = 0.5
+_LONGEST_DELAY_S: Final = 30.0
+
+Done = Callable[[dict[int, object]], None]
+
+
+class _Round:
+    """One question to all workers, and the answers that are in."""
+
+    def __init__(self, asked: set[Child], done: Done) -> None:
+        self.waiting = asked
+        self.answers: dict[int, object] = {}
+        self.timer: asyncio.TimerHandle | None = None
+        self._done = done
+
+    def take(self, child: Child, answer: Answer) -> None:
+        self.answers[child.worker] = answer.value
+        self.lost(child)
+
+    def lost(self, child: Child) -> None:
+        """No answer will come from this one any more."""
+        self.waiting.discard(child)
+        if not self.waiting:
+            self.end()
+
+    def end(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        done, self._done = self._done, _nothing
+        done(self.answers)
+
+
+def _nothing(answers: dict[int, object]) -> None:
+    """What an ended round does."""
+
+
+class Workers:
+    """`new_start` makes the first message for a worker of that number; `shared` are descriptors that all inherit."""
+
+    def __init__(
+        self,
+        count: int,
+        loop: asyncio.AbstractEventLoop,
+        stats: WorkerStats,
+        new_start: Callable[[int], Start],
+        on_death: Callable[[int], None],
+        shared: tuple[int, ...] = (),
+    ) -> None:
+        """`on_death` hears the number of a worker that is gone, before another one takes its place."""
+        self._count = count
+        self._loop = loop
+        self._stats = stats
+        self._new_start = new_start
+        self._on_death = on_death
+        self._shared = shared
+        self._children: dict[int, Child] = {}
+        self._values: dict[Child, Snapshot] = {}
+        self.processes = Processes()
+        self._rounds: dict[int, _Round] = {}
+        self._number = 0
+        self._resets = 0
+        self._exit = asyncio.Event()
+        self._watching: list[asyncio.Task[None]] = []
+        self._all_serve: asyncio.Future[None] = loop.create_future()
+
+    # life
+
+    async def start(self) -> None:
+        """Start all of them; returns when all serve. Raises StartError when one cannot."""
+        self._watching = [self._loop.create_task(self._keep(worker)) for worker in range(self._count)]
+        await self._all_serve
+
+    async def _keep(self, worker: int) -> None:
+        """Have a worker of this number as long as main lives."""
+        quick_deaths = 0
+        while not self._exit.is_set():
+            began_s = self._loop.time()
+            code = await self._live(worker)
+            if self._exit.is_set():
+                return
+            if not self._all_serve.done():
+                self._all_serve.set_exception(
+                    StartError([f"worker {worker} {_how_it_ended(code)} before it served"])
+                )
+                return
+            self._stats.restarts.inc()
+            quick_deaths = quick_deaths + 1 if self._loop.time() - began_s < _QUICK_S else 0
+            delay_s = 0.0
+            if quick_deaths > 1:
+                delay_s = min(_FIRST_DELAY_S * 2 ** (quick_deaths - 2), _LONGEST_DELAY_S)
+            if delay_s:
+                logger.error(
+                    "worker %d %s, %d times in a row within %g s of its start: the next one starts in %g s",
+                    worker,
+                    _how_it_ended(code),
+                    quick_deaths,
+                    _QUICK_S,
+                    delay_s,
+                )
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._exit.wait(), delay_s)
+            else:
+                logger.error("worker %d %s, another one takes its place", worker, _how_it_ended(code))
+
+    async def _live(self, worker: int) -> int:
+        """The life of one process, from start to end; its exit code."""
+        child = Child(worker, self._on_message)
+        try:
+            await child.start(self._loop, self._new_start(worker), self._shared)
+        except OSError as error:
+            logger.error("worker %d cannot be started: %s", worker, error.strerror)
+            return 1
+        self._children[worker] = child
+        try:
+            return await child.wait()
+        finally:
+            del self._children[worker]
+            self._forget(child)
+
+    def _forget(self, child: Child) -> None:
+        self._values.pop(child, None)
+        self.processes.ended(child)
+        self._on_death(child.worker)
+        self._count_live()
+        for each in list(self._rounds.values()):
+            each.lost(child)
+
+    def _count_live(self) -> None:
+        self._stats.live.set(sum(child.serves for child in self._children.values()))
+
+    def begin_exit(self) -> None:
+        """From now on nobody is replaced."""
+        self._exit.set()
+
+    async def until_ended(self, timeout_s: float) -> None:
+        """Wait until all have ended, `timeout_s` at most."""
+        if self._watching:
+            await asyncio.wait(self._watching, timeout=timeout_s)
+
+    async def close(self) -> None:
+        """Kill those that are left."""
+        self._exit.set()
+        for child in self._children.values():
+            logger.error("worker %d does not end, killing it", child.worker)
+            child.kill()
+        await self.until_ended(5.0)
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+
+    @property
+    def connections(self) -> int:
+        """Of all of them, when they were asked the last time."""
+        return sum(child.connections for child in self._children.values())
+
+    # messages
+
+    def tell(self, message: object) -> None:
+        """All of them. One that does not read what it is told is of no use: another one takes its place."""
+        for child in self._children.values():
+            if child.started and not child.channel.send(message):
+                logger.error("worker %d does not take what it is told, killing it", child.worker)
+                child.kill()
+
+    def ask(self, question: Question, done: Done) -> None:
+        """`done` gets what the workers answer, by number, when all have or the time is up. Reports are taken before that."""
+        self._number += 1
+        number = self._number
+        asked = {child for child in self._children.values() if child.serves}
+
+        def end(answers: dict[int, object]) -> None:
+            del self._rounds[number]
+            done(answers)
+
+        this = self._rounds[number] = _Round(asked, end)
+        for child in list(asked):
+            if not child.channel.send(Ask(number, question)):
+                this.waiting.discard(child)
+        if not this.waiting:
+            this.end()
+            return
+        this.timer = self._loop.call_later(ANSWER_S, this.end)
+
+    def count_reset(self) -> int:
+        """Counters begin anew; what was reported of them before does not count any more. How often that was so."""
+        self._resets += 1
+        self.processes.reset_counters()
+        return self._resets
+
+    @property
+    def resets(self) -> int:
+        return self._resets
+
+    def _on_message(self, child: Child, message: object) -> None:
+        match message:
+            case Report(changes, resets, connections):
+                child.connections = connections
+                if resets != self._resets:
+                    changes.values.counters.clear()  # from before they began anew
+                values = self._values[child] = apply(self._values.get(child, Snapshot()), changes)
+                self.processes.update(child, values)
+            case Answer(number):
+                found = self._rounds.get(number)
+                if found is not None:
+                    found.take(child, message)
+            case Started():
+                child.serves = True
+                self._count_live()
+                logger.info("worker %d serves, process %d", child.worker, child.pid)
+                if self._stats.live.value == self._count and not self._all_serve.done():
+                    self._all_serve.set_result(None)
+            case NotStarted(problems):
+                if self._all_serve.done():
+                    logger.error("worker %d cannot start: %s", child.worker, "; ".join(problems))
+                else:
+                    self._all_serve.set_exception(StartError(list(problems)))
+            case _:
+                logger.error("worker %d said %s", child.worker, type(message).__name__)
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

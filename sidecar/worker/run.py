@@ -1,0 +1,216 @@
+"""The life of a worker: configuration from main, live objects, traffic, main's orders, end.
+
+When main is gone, so is the reason to serve: the worker drains and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from typing import Final
+
+import uvloop
+
+from config.model.bootstrap import Bootstrap
+from config.model.options import Options
+from config.model.workload_discovery import DiscoveredWorkload
+from sidecar.ipc.channel import Channel
+from sidecar.ipc.messages import (
+    Answer,
+    Ask,
+    DrainListeners,
+    Exit,
+    FailHealthCheck,
+    NotStarted,
+    ReopenLogs,
+    Report,
+    ResetCounters,
+    SetLogLevels,
+    Start,
+    Started,
+    Workloads,
+)
+from sidecar.transport.sockets import raise_descriptor_limit
+from sidecar.worker import log
+from sidecar.worker.failure import loop_failure
+from sidecar.worker.part import Part
+from sidecar.worker.process import Process
+from sidecar.worker.start_error import StartError
+from stats.changes import ChangeLog
+
+logger = logging.getLogger(__name__)
+
+#: How often main is told the stats without having asked: so much is lost of a worker that dies.
+_REPORT_S: Final = 2.0
+#: A report is left out while main has so much still to read.
+_MAX_WAITING_BYTES: Final = 1024 * 1024
+#: How long main may take to read the last report.
+_LAST_REPORT_S: Final = 2.0
+
+
+def run(descriptor: int) -> int:
+    """`descriptor`: of the socket to main. Returns the exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(socket.socket(fileno=descriptor)))
+
+
+async def _run(sock: socket.socket) -> int:
+    loop = asyncio.get_running_loop()
+    worker = Worker(loop)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, lambda: None)  # a terminal sends them to main, too
+    loop.add_signal_handler(signal.SIGTERM, worker.begin_exit)
+    loop.add_signal_handler(signal.SIGUSR1, worker.reopen_logs)
+    await worker.channel.open(loop, sock)
+    start = await worker.started
+    if start is None:
+        return 1
+    try:
+        await worker.serve(start)
+    except StartError as error:
+        worker.channel.send(NotStarted(tuple(error.problems)))
+        return 1
+    finally:
+        worker.channel.close()
+        await worker.channel.until_ended(_LAST_REPORT_S)
+    return 0
+
+
+class Worker:
+    """Hears main, and does what it says."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.channel = Channel(self._on_message, self._on_end)
+        #: the first message; None: main has gone before
+        self.started: asyncio.Future[Start | None] = loop.create_future()
+        self._process: Process | None = None
+        self._changes: ChangeLog | None = None
+        self._resets = 0
+        self._workloads: list[DiscoveredWorkload] = []
+        self._replacing = asyncio.Lock()
+        self._exiting = False
+
+    async def serve(self, start: Start) -> None:
+        """Returns when it is to end. Raises StartError."""
+        _set_up_log(start)
+        part = Part(start.options.concurrency, start.worker)
+        process = self._process = Process(start.bootstrap, start.options, self._loop, part)
+        self._loop.set_exception_handler(loop_failure(process))
+        if start.workloads is not None:
+            process.workload_directory.replace(start.workloads)
+        process.build()
+        process.fail_health_check(start.health_check_failed)
+        raise_descriptor_limit()
+        for listener in process.listeners:
+            listener.adopt(start.sockets.get(listener.name, ()))
+        process.store.reset_counters()  # main has built the same, and has counted it
+        self._changes = ChangeLog(process.store)
+        self._resets = start.resets
+        try:
+            await process.start()
+            for drain in start.drains:
+                self._on_message(drain)
+            process.garbage.settle()
+            self.channel.send(Started())
+            process.spawn(self._report_at_intervals(), "reports")
+            await process.run()
+        finally:
+            await process.shutdown()
+            self._report()
+
+    def begin_exit(self) -> None:
+        """Drain, then end."""
+        process = self._process
+        if process is None or self._exiting:
+            return
+        self._exiting = True
+        process.spawn(self._drain(process), "drain")
+
+    async def _drain(self, process: Process) -> None:
+        process.begin_exit()
+        await process.until_idle(process.options.drain_time_s)
+        process.stop()
+
+    def reopen_logs(self) -> None:
+        if self._process is not None:
+            self._process.reopen_logs()
+
+    # main
+
+    def _on_end(self) -> None:
+        if not self.started.done():
+            self.started.set_result(None)
+        elif self._process is not None and not self._exiting:
+            logger.warning("main has gone, draining")
+            self.begin_exit()
+
+    def _on_message(self, message: object) -> None:
+        process = self._process
+        match message:
+            case Start():
+                self.started.set_result(message)
+            case _ if process is None:
+                logger.error("%s came before the start", type(message).__name__)
+            case Ask(number):
+                self._report()
+                self.channel.send(Answer(number))
+            case ResetCounters(resets):
+                process.reset_counters()
+                self._resets = resets
+                if self._changes is not None:
+                    self._changes.counters_were_reset()
+            case SetLogLevels(levels):
+                _set_levels(levels)
+            case ReopenLogs():
+                process.reopen_logs()
+            case FailHealthCheck(failed):
+                process.fail_health_check(failed)
+            case DrainListeners(inbound_only, graceful, skip_exit):
+                process.drain_listeners(inbound_only=inbound_only, graceful=graceful, skip_exit=skip_exit)
+            case Workloads(workloads, last):
+                self._workloads += workloads
+                if last:
+                    told, self._workloads = self._workloads, []
+                    process.spawn(self._replace_workloads(process, told), "workloads")
+            case Exit(drain):
+                self.begin_exit()
+                if not drain:
+                    process.stop()
+            case _:
+                logger.error("main said %s, which nobody understands", type(message).__name__)
+
+    async def _replace_workloads(self, process: Process, workloads: list[DiscoveredWorkload]) -> None:
+        """One after the other, and traffic in between."""
+        async with self._replacing:
+            for _ in process.workload_directory.replace_in_steps(workloads):
+                await asyncio.sleep(0)
+
+    async def _report_at_intervals(self) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            if self.channel.waiting_bytes < _MAX_WAITING_BYTES:
+                self._report()
+
+    def _report(self) -> None:
+        if self._changes is None or self._process is None:
+            return
+        self._process.refresh_stats()
+        self.channel.send(Report(self._changes.take(), self._resets, self._process.active_connections))
+
+
+def _set_up_log(start: Start) -> None:
+    options: Options = start.options
+    log.set_up(options.log_level, (), _formatter(start.bootstrap, options, start.worker), options.log_path)
+    _set_levels(start.log_levels)
+
+
+def _formatter(bootstrap: Bootstrap, options: Options, worker: int) -> log.SpdlogFormatter:
+    return log.formatter_of(bootstrap.log_format, options, prefix=f"[worker {worker}] ")
+
+
+def _set_levels(levels: tuple[tuple[str, str], ...]) -> None:
+    for component, level in levels:
+        log.set_component(component, level)

@@ -1,0 +1,119 @@
+"""Several workers: who serves, and what the admin port shows and changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.integration.workers.conftest import Fleet
+from tests.support.backends import LoopThread
+from tests.support.http_client import RawClient
+from tests.support.process import Proxy, wait_until
+
+
+@pytest.fixture(scope="module")
+def shared(loop_thread: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """One proxy for all tests here, with two workers."""
+    made = Fleet(loop_thread, tmp_path_factory.mktemp("workers"))
+    made.start(log_level="info")
+    yield made
+    made.close()
+
+
+def running(fleet: Fleet) -> Proxy:
+    assert fleet.proxy is not None
+    return fleet.proxy
+
+
+def test_both_serve_and_the_page_has_the_sum(shared: Fleet) -> None:
+    proxy = running(shared)
+    before = [shared.accepted(worker) for worker in (0, 1)]
+    requests = proxy.stat("http.http.downstream_rq_2xx")
+    for _ in range(100):
+        with RawClient(shared.address) as client:
+            assert client.request("GET", "/").status == 200
+            assert client.request("GET", "/").status == 200
+            after = [shared.accepted(worker) for worker in (0, 1)]
+            if after[0] > before[0] and after[1] > before[1]:
+                break
+    assert after[0] > before[0] and after[1] > before[1]
+    assert proxy.stat("http.http.downstream_cx_total") == sum(after)
+    assert proxy.stat("http.http.downstream_rq_2xx") - requests == 2 * (sum(after) - sum(before))
+    assert proxy.stat("cluster.web.upstream_rq_200") == shared.backend.count_complete()
+    assert [proxy.stat(name) for name in ("server.concurrency", "server.live", "workers.live")] == [2, 1, 2]
+    assert [
+        proxy.stat(name)
+        for name in ("cluster.web.membership_total", "cluster_manager.cluster_added", "workers.restarts")
+    ] == [1, 1, 0]
+
+
+def test_a_level_is_of_all_and_goes_down_again(shared: Fleet) -> None:
+    proxy = running(shared)
+    with shared.connect_to(0), shared.connect_to(1):
+        assert proxy.stat("http.http.downstream_cx_active") == 2
+    wait_until(lambda: proxy.stat("http.http.downstream_cx_active") == 0, timeout_s=5, what="no connection")
+
+
+def test_prometheus_reads_the_page(shared: Fleet) -> None:
+    proxy = running(shared)
+    with shared.connect_to(0), shared.connect_to(1):
+        families = {each.name: each for each in text_string_to_metric_families(proxy.prometheus())}
+    (live,) = families["envoy_workers_live"].samples
+    assert live.value == 2
+    served = sum(sample.value for sample in families["envoy_http_downstream_rq_xx"].samples if sample.value)
+    times = families["envoy_http_downstream_rq_time"].samples
+    (count,) = [
+        each.value
+        for each in times
+        if each.name.endswith("_count") and each.labels["envoy_http_conn_manager_prefix"] == "http"
+    ]
+    assert count == shared.backend.count_complete() <= served
+
+
+def test_a_failed_health_check_is_of_all(shared: Fleet) -> None:
+    proxy = running(shared)
+    with shared.connect_to(0) as first, shared.connect_to(1) as second:
+        proxy.admin("/healthcheck/fail", method="POST")
+        assert proxy.stat("server.live") == 0
+        for client in (first, second):
+            assert client.request("GET", "/").values("connection") == ["close"]
+    proxy.admin("/healthcheck/ok", method="POST")
+    with shared.connect_to(0) as first, shared.connect_to(1) as second:
+        for client in (first, second):
+            assert client.request("GET", "/").values("connection") == []
+
+
+def test_log_levels_are_of_all(shared: Fleet) -> None:
+    proxy = running(shared)
+    proxy.admin("/logging?level=trace", method="POST")
+    with shared.connect_to(0), shared.connect_to(1):
+        for worker in (0, 1):
+            wait_until(
+                lambda worker=worker: f"[worker {worker}] " in proxy.log_text(),
+                timeout_s=5,
+                what=f"a line of worker {worker}",
+            )
+    proxy.admin("/logging?level=warning", method="POST")
+
+
+def test_who_listens_where(shared: Fleet) -> None:
+    proxy = running(shared)
+    assert proxy.admin("/listeners") == f"http::127.0.0.1:{shared.address[1]}\n"
+    info = json.loads(proxy.admin("/server_info"))
+    assert (info["state"], info["command_line_options"]["concurrency"]) == ("LIVE", 2)
+
+
+def test_counters_are_reset_in_all(shared: Fleet) -> None:
+    proxy = running(shared)
+    name = "http.http.downstream_cx_total"
+    with shared.connect_to(0), shared.connect_to(1):
+        assert proxy.stat(name) >= 2
+        proxy.admin("/reset_counters", method="POST")
+        assert proxy.stat(name) == 0
+        assert proxy.stat("http.http.downstream_cx_active") == 2
+    with RawClient(shared.address) as client:
+        client.request("GET", "/")
+        assert proxy.stat(name) == 1
