@@ -40,6 +40,7 @@ TESTED_ELSEWHERE = {
     "sidecar/__main__.py": "tests/process",
     "sidecar/cli/": "tests/process",
     "sidecar/main/": "tests/process",
+    "sidecar/worker/": "tests/process",
     "sidecar/expressions/api.py": "tests/unit/sidecar/expressions/test_closures.py",
     "sidecar/http/api.py": "tests/unit/sidecar/http/test_stream.py",
     "sidecar/http/exchanges.py": "tests/unit/sidecar/http/test_connection_manager.py",
