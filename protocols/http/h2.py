@@ -46,7 +46,6 @@ class Http2(Http2Output):
         "_continuations",
         "_decoder",
         "_goaway_sent",
-        "_handlers",
         "_need",
         "_partial",
         "_settings_unacked",
@@ -79,18 +78,6 @@ class Http2(Http2Output):
         self.last_reset_code = -1  # of the peer's RST_STREAM that came last
         #: the peer's last GOAWAY: last stream id, code, debug data
         self.goaway_received: tuple[int, int, bytes] | None = None
-        self._handlers = (
-            self._on_data,
-            self._on_headers,
-            self._on_priority,
-            self._on_rst_stream,
-            self._on_settings,
-            self._on_push_promise,
-            self._on_ping,
-            self._on_goaway,
-            self._on_window_update,
-            self._on_continuation,
-        )
 
     def _announce(self, values: dict[int, int]) -> None:
         """Our SETTINGS, and the window of the connection."""
@@ -119,7 +106,7 @@ class Http2(Http2Output):
 
     def _read_frames(self, data: bytes) -> None:
         pos, size = 0, len(data)
-        handlers = self._handlers
+        handlers = _HANDLERS
         while size - pos >= frames.HEADER_BYTES:
             high, low, kind, flags, stream_id = frames.unpack_header(data, pos)
             length = high << 8 | low
@@ -136,7 +123,7 @@ class Http2(Http2Output):
             if not self.settings_seen and (kind != frames.SETTINGS or flags & frames.ACK):
                 raise broken("SETTINGS expected")
             if kind < len(handlers):
-                handlers[kind](stream_id & frames.MAX_STREAM_ID, flags, payload)
+                handlers[kind](self, stream_id & frames.MAX_STREAM_ID, flags, payload)
                 if self._dead:
                     return
         if pos < size:
@@ -509,6 +496,21 @@ class Http2(Http2Output):
     def open_streams(self) -> int:
         """How many streams are open, both directions counted."""
         return len(self._streams)
+
+
+#: By the type of a frame. Functions, not methods of each connection: these would keep it alive until the garbage collector looks.
+_HANDLERS: Final = (
+    Http2._on_data,
+    Http2._on_headers,
+    Http2._on_priority,
+    Http2._on_rst_stream,
+    Http2._on_settings,
+    Http2._on_push_promise,
+    Http2._on_ping,
+    Http2._on_goaway,
+    Http2._on_window_update,
+    Http2._on_continuation,
+)
 
 
 def _unpadded(payload: bytes, kind: str) -> bytes:

@@ -155,6 +155,7 @@ class ConnectionManager(PassThroughFilter):
         exchanges, self._exchanges = self._exchanges, None
         if exchanges is not None:
             exchanges.count_connection_end()
+            config.timers.soon(exchanges.let_go)  # not now: it may be at work
         lasted_ns = config.timers.now_ns() - self.info.start_monotonic_ns
         stats.downstream_cx_length_ms.record(lasted_ns // 1_000_000)
         for timer in (self._idle_timer, self._duration_timer, self._drain_timer):

@@ -60,6 +60,10 @@ class Exchanges(ABC):
         self._flush_wanted = False
         self.codec = new_codec(self, manager.config.codec_settings)
 
+    def let_go(self) -> None:
+        """The connection is gone: the codec, which tells us of everything, keeps nothing alive any more."""
+        del self.codec
+
     # --- input
 
     def receive(self, data: bytes) -> None:

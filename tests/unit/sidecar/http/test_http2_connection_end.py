@@ -310,18 +310,28 @@ class TestClientLeaves:
         assert floor.idle()
 
 
+class _BrokenCodec:
+    """Fails when it is to read; all else is another's."""
+
+    def __init__(self, other: object) -> None:
+        self._other = other
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._other, name)
+
+    def receive(self, data: bytes) -> None:
+        raise ZeroDivisionError
+
+
 def test_a_bug_costs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     floor, client, connection = make()
     client.request(GET)
     floor.server()
     other, other_connection = http2_client(floor)
 
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError
-
     exchanges = floor.managers[0]._exchanges
     assert exchanges is not None
-    monkeypatch.setattr(exchanges.codec, "_handlers", (fail,) * 10)
+    monkeypatch.setattr(exchanges, "codec", _BrokenCodec(exchanges.codec))
     connection.send(build_frame(FrameType.PING, 0, 0, b"12345678"))
     assert connection.transport.aborted
     connection.lose()
