@@ -41,6 +41,8 @@ class ListenerStats(AdminListenerStats):
 class CertificateStats(Family):
     """`listener.<address>.ssl.certificate.<name>`, `cluster.<name>.ssl.certificate.<name>`."""
 
+    PER_PROCESS = frozenset({"expiration_unix_time_seconds"})
+
     expiration_unix_time_seconds: Gauge
 
 
@@ -220,6 +222,8 @@ class Http2CodecStats(Family):
 class CircuitBreakerStats(Family):
     """`cluster.<name>.circuit_breakers.<priority>`, priority `default` or `high`. 1 is open."""
 
+    PER_PROCESS = frozenset({"cx_open", "cx_pool_open", "rq_open", "rq_pending_open", "rq_retry_open"})
+
     cx_open: Gauge
     cx_pool_open: Gauge
     rq_open: Gauge
@@ -229,6 +233,8 @@ class CircuitBreakerStats(Family):
 
 class CircuitBreakerRemainingStats(Family):
     """The same scope, with `track_remaining` only."""
+
+    PER_PROCESS = frozenset({"remaining_cx", "remaining_pending", "remaining_retries", "remaining_rq"})
 
     remaining_cx: Gauge
     remaining_cx_pools: Gauge
@@ -265,6 +271,15 @@ class ClusterStats(Family):
     """`cluster.<name>`, the name being `alt_stat_name` if there is one."""
 
     NAMES = (("default_total_match_count", "default.total_match_count"),)
+    PER_PROCESS = frozenset(
+        {
+            "max_host_weight",
+            "membership_degraded",
+            "membership_excluded",
+            "membership_healthy",
+            "membership_total",
+        }
+    )
 
     default_total_match_count: Counter
     assignment_stale: Counter

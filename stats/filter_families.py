@@ -285,4 +285,6 @@ class ZipkinTracerStats(Family):
 class WorkloadDiscoveryStats(Family):
     """`workload_discovery`: Istio's index of workloads by address."""
 
+    PER_PROCESS = frozenset({"total"})
+
     total: Gauge

@@ -14,4 +14,4 @@ class WorkerStats(Family):
     PER_PROCESS: ClassVar[frozenset[str]] = frozenset({"live"})
 
     live: Gauge
-    restarts: Counter
+    restarts_total: Counter

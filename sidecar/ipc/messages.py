@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from config.model.bootstrap import Bootstrap
 from config.model.options import Options
 from config.model.workload_discovery import DiscoveredWorkload
+from sidecar.telemetry.failures import Failure
 from stats.changes import Changes
 
 # from main to a worker
@@ -18,13 +19,14 @@ from stats.changes import Changes
 class Start:
     """The first message: all that a worker needs.
 
-    `worker`: its number, from 0. `sockets`: descriptors of the listening sockets that it has inherited, by listener; a listener
+    `worker`: its number, from 0. `shared_memory`: the descriptor of what all share (`transport.shared_counts`). `sockets`: descriptors of the listening sockets that it has inherited, by listener; a listener
     that is not there does not accept any more. `log_levels`: by component, as they are now. `resets`: see `Report`. `drains`: what was asked for before.
     """
 
     bootstrap: Bootstrap
     options: Options
     worker: int
+    shared_memory: int
     sockets: Mapping[str, tuple[int, ...]]
     log_levels: tuple[tuple[str, str], ...]
     resets: int
@@ -34,9 +36,10 @@ class Start:
 
 
 class Question(enum.Enum):
-    """What main asks. The answer to STATS is a `Report` before an empty answer."""
+    """What main asks. The answer to STATS is a `Report` before an empty answer, to HOSTS the summaries of all clusters."""
 
     STATS = "stats"
+    HOSTS = "hosts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +117,16 @@ class NotStarted:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What has changed of the stats. `resets`: of how many `ResetCounters` it has heard."""
+    """What has changed of the stats, and what has failed. `resets`: of how many `ResetCounters` it has heard.
+
+    `failed`: how many failures there were since the last report; `failures` are those that are kept.
+    """
 
     changes: Changes
     resets: int
     connections: int
+    failures: tuple[Failure, ...] = ()
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sidecar.listener.predicate import Predicate
     from sidecar.telemetry.access_log.api import AccessLogger
     from sidecar.telemetry.failures import FailureLog
+    from sidecar.transport.shared_counts import SharedCount
     from sidecar.transport.timers import Timers
     from stats.families import ListenerPerHandlerStats, ListenerStats
     from stats.store import Scope
@@ -41,21 +42,29 @@ class ConnectionLimit:
     Counts from the moment of acceptance, on listeners that do not ignore the limit.
     """
 
-    __slots__ = ("active", "maximum")
+    __slots__ = ("_shared", "active", "maximum")
 
-    def __init__(self, maximum: int | None) -> None:
+    def __init__(self, maximum: int | None, shared: SharedCount | None = None) -> None:
+        """`shared`: with several processes, whose connections count together; `active` are those of this one."""
         self.maximum = maximum
         self.active = 0
+        self._shared = shared
 
     def take(self) -> bool:
         """One more connection, if there is room."""
-        if self.maximum is not None and self.active >= self.maximum:
-            return False
+        if self.maximum is not None:
+            total = self.active if self._shared is None else self._shared.total
+            if total >= self.maximum:
+                return False
         self.active += 1
+        if self._shared is not None:
+            self._shared.add(1)
         return True
 
     def give_back(self) -> None:
         self.active -= 1
+        if self._shared is not None:
+            self._shared.add(-1)
 
 
 def _listener_filters(spec: ListenerSpec) -> tuple[ListenerFilterConfig, ...]:

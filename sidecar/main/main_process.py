@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from sidecar.ipc.messages import (
     DrainListeners,
@@ -23,9 +23,11 @@ from sidecar.ipc.messages import (
     Workloads,
 )
 from sidecar.main.workers import Workers
+from sidecar.transport.shared_counts import new_memory
+from sidecar.upstream.host_summary import added_up
 from sidecar.worker import log
 from sidecar.worker.part import Part
-from sidecar.worker.process import Process
+from sidecar.worker.process import Process, shared_counts_of
 from stats.worker_family import WorkerStats
 
 if TYPE_CHECKING:
@@ -34,7 +36,10 @@ if TYPE_CHECKING:
     from config.model.bootstrap import Bootstrap
     from config.model.options import Options
     from config.model.workload_discovery import DiscoveredWorkload
+    from sidecar.telemetry.failures import Failure
     from sidecar.telemetry.workload_directory import Directory
+    from sidecar.upstream.api import Cluster
+    from sidecar.upstream.host_summary import ShownHost, Summaries
     from stats.snapshot import StatsSource
 
 logger = logging.getLogger(__name__)
@@ -49,14 +54,19 @@ class MainProcess(Process):
     """A `Process` whose part is that of main. What it is told it tells its workers."""
 
     def __init__(self, bootstrap: Bootstrap, options: Options, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(bootstrap, options, loop, Part(options.concurrency, None))
+        self._memory = new_memory(shared_counts_of(bootstrap), options.concurrency)
+        super().__init__(bootstrap, options, loop, Part(options.concurrency, None), self._memory)
         self._workers = Workers(
             options.concurrency,
             loop,
             WorkerStats(self.store.root.scope("workers")),
             self._new_start,
             self._on_death,
+            self._on_failures,
+            (self._memory,),
         )
+        #: what workers have answered the last time
+        self._hosts: dict[int, Summaries] = {}
         self._drains: tuple[DrainListeners, ...] = ()
         self._told: ToldDirectory | None = None
 
@@ -65,6 +75,7 @@ class MainProcess(Process):
             self.bootstrap,
             self.options,
             worker,
+            self._memory,
             {listener.name: listener.descriptors(worker) for listener in self.listeners},
             tuple(log.current_levels()),
             self._workers.resets,
@@ -74,7 +85,14 @@ class MainProcess(Process):
         )
 
     def _on_death(self, worker: int) -> None:
-        """Of one of the workers."""
+        """What a worker held, others may have now."""
+        assert self.shared is not None, "there are several processes"
+        self.shared.clear(worker)
+        self._hosts.pop(worker, None)
+
+    def _on_failures(self, failures: tuple[Failure, ...], failed: int) -> None:
+        if self.failures is not None:
+            self.failures.take_over(failures, failed)
 
     # life
 
@@ -150,13 +168,25 @@ class MainProcess(Process):
 
     def stats(self) -> StatsSource:
         super().stats()
+        self.clusters.refresh_stats()
         return self._workers.processes.merged(self.store)
 
     def ask_workers(self, path: str, done: Callable[[], None]) -> bool:
-        if path not in _STATS_PAGES:
+        question = _QUESTIONS.get(path)
+        if question is None:
             return False
-        self._workers.ask(Question.STATS, lambda _: done())
+
+        def take(answers: dict[int, object]) -> None:
+            if question is Question.HOSTS:
+                self._hosts |= cast("dict[int, Summaries]", answers)
+            done()
+
+        self._workers.ask(question, take)
         return True
+
+    def hosts_of(self, cluster: Cluster) -> Iterable[ShownHost]:
+        known = [{cluster.name: each.get(cluster.name, ())} for each in self._hosts.values()]
+        return added_up(known)[cluster.name] if known else cluster.hosts()
 
 
 class ToldDirectory:
@@ -185,4 +215,11 @@ class ToldDirectory:
         yield from self._own.replace_in_steps(told)
 
 
-_STATS_PAGES: Final = frozenset({"/stats", "/stats/prometheus"})
+#: What is asked before an answer.
+_QUESTIONS: Final = {
+    "/clusters": Question.HOSTS,
+    "/config_dump": Question.HOSTS,
+    "/failures": Question.STATS,
+    "/stats": Question.STATS,
+    "/stats/prometheus": Question.STATS,
+}

@@ -18,6 +18,7 @@ from stats.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from sidecar.ipc.messages import Start
+    from sidecar.telemetry.failures import Failure
     from stats.worker_family import WorkerStats
 
 logger = logging.getLogger(__name__)
@@ -73,14 +74,19 @@ class Workers:
         stats: WorkerStats,
         new_start: Callable[[int], Start],
         on_death: Callable[[int], None],
+        on_failures: Callable[[tuple[Failure, ...], int], None],
         shared: tuple[int, ...] = (),
     ) -> None:
-        """`on_death` hears the number of a worker that is gone, before another one takes its place."""
+        """`on_death` hears the number of a worker that is gone, before another one takes its place.
+
+        `on_failures` gets failures that workers have kept, and how many there were.
+        """
         self._count = count
         self._loop = loop
         self._stats = stats
         self._new_start = new_start
         self._on_death = on_death
+        self._on_failures = on_failures
         self._shared = shared
         self._children: dict[int, Child] = {}
         self._values: dict[Child, Snapshot] = {}
@@ -112,7 +118,7 @@ class Workers:
                     StartError([f"worker {worker} {_how_it_ended(code)} before it served"])
                 )
                 return
-            self._stats.restarts.inc()
+            self._stats.restarts_total.inc()
             quick_deaths = quick_deaths + 1 if self._loop.time() - began_s < _QUICK_S else 0
             delay_s = 0.0
             if quick_deaths > 1:
@@ -222,7 +228,9 @@ class Workers:
 
     def _on_message(self, child: Child, message: object) -> None:
         match message:
-            case Report(changes, resets, connections):
+            case Report(changes, resets, connections, failures, failed):
+                if failed:
+                    self._on_failures(failures, failed)
                 child.connections = connections
                 if resets != self._resets:
                     changes.values.counters.clear()  # from before they began anew

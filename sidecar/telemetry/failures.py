@@ -7,9 +7,10 @@ of bounded length and numbers, never headers or connections, and of a path not t
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Final
 
@@ -477,6 +478,21 @@ class FailureLog:
         counter: Counter = getattr(self._stats, failure.kind)
         counter.inc()
         self.total += 1
+        self._append(failure)
+
+    def last(self, count: int) -> tuple[Failure, ...]:
+        """The newest ones, so many of them as are kept, oldest first."""
+        begin = max(0, len(self._ring) - count)
+        return tuple(failure for failure, _ in itertools.islice(self._ring, begin, None))
+
+    def take_over(self, failures: Iterable[Failure], failed: int) -> None:
+        """From another process, which has counted them. `failed`: how many there were, with those that it has not kept."""
+        self.total += failed
+        for failure in failures:
+            self._append(failure)
+        self._ring = deque(sorted(self._ring, key=lambda kept: kept[0].time_s))
+
+    def _append(self, failure: Failure) -> None:
         size = failure.size_bytes()
         self._ring.append((failure, size))
         self.held_bytes += size

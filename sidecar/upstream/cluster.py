@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from sidecar.transport.connection import NetworkFilterFactory
+    from sidecar.transport.shared_counts import SharedCounts
     from sidecar.transport.timers import Cancellable, Timers
     from sidecar.transport.tls_contexts import TlsContexts
     from sidecar.upstream.api import TcpUpstreamSink, UpstreamSink
@@ -55,8 +56,9 @@ class UpstreamCluster:
         tls: TlsContexts,
         new_codec: NewCodec,
         chance: random.Random,
+        shared: SharedCounts | None = None,
     ) -> None:
-        """`scope` is the cluster's own (`cluster.<name>.`); DNS begins with `start`."""
+        """`scope` is the cluster's own (`cluster.<name>.`); DNS begins with `start`. `shared`: with several processes."""
         self.spec = spec
         self.name = spec.name
         self.metadata: Metadata = spec.metadata
@@ -65,7 +67,7 @@ class UpstreamCluster:
         self._http2_stats: Http2CodecStats | None = None
         self._timers = timers
         self._spawn = spawn
-        self._breakers = circuit_breaker.build(spec, self.stats, scope)
+        self._breakers = circuit_breaker.build(spec, self.stats, scope, shared)
         self._matcher = TransportSocketMatcher(spec, scope, tls, self.stats.default_total_match_count)
         self._connector = Connector(spec, loop=loop, timers=timers, spawn=spawn, stats=self.stats)
         self._pool_config = self._make_pool_config(new_codec)
@@ -161,6 +163,11 @@ class UpstreamCluster:
             client.shut_down()
 
     # Cluster
+
+    def refresh_stats(self) -> None:
+        """Gauges of what several processes share."""
+        for breaker in self._breakers.values():
+            breaker.refresh()
 
     def circuit_breaker(self, priority: RoutingPriority = RoutingPriority.DEFAULT) -> CircuitBreaker:
         return self._breakers[priority]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from config.model.cluster import ClusterSpec
     from config.model.network import NetworkFilterSpec
     from sidecar.transport.connection import NetworkFilterFactory
+    from sidecar.transport.shared_counts import SharedCounts
     from sidecar.transport.timers import Timers
     from sidecar.transport.tls_contexts import TlsContexts
     from sidecar.upstream.connector import Spawn
@@ -50,6 +51,7 @@ class ClusterManagerImpl:
         build_upstream_filter: BuildUpstreamFilter,
         resolver: Resolver | None = None,
         chance: random.Random | None = None,
+        shared: SharedCounts | None = None,
     ) -> None:
         """`scope` is the root scope. Raises TlsConfigError with the problems of all clusters, each with its name."""
         self._build_upstream_filter = build_upstream_filter
@@ -69,6 +71,7 @@ class ClusterManagerImpl:
                     tls=tls,
                     new_codec=new_codec,
                     chance=chance,
+                    shared=shared,
                 )
             except TlsConfigError as error:
                 problems += [f"cluster {spec.name}: {problem}" for problem in error.problems]
@@ -103,6 +106,11 @@ class ClusterManagerImpl:
 
     def all(self) -> Mapping[str, UpstreamCluster]:
         return self._clusters
+
+    def refresh_stats(self) -> None:
+        """Main of several processes: gauges of what they share."""
+        for cluster in self._clusters.values():
+            cluster.refresh_stats()
 
     def drain(self) -> None:
         """Shutdown, first step: close idle connections, and busy ones after their exchange."""

@@ -37,11 +37,15 @@ from sidecar.telemetry.workload_directory import Directory, WorkloadDirectory
 from sidecar.transport.drain import DrainState
 from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.local_address import local_address
+from sidecar.transport.shared_counts import SharedCounts
 from sidecar.transport.sockets import BindError
 from sidecar.transport.timers import Timers
 from sidecar.transport.tls_contexts import TlsConfigError, TlsContexts
+from sidecar.upstream.api import Cluster
 from sidecar.upstream.async_client import AsyncClientImpl
+from sidecar.upstream.circuit_breaker import SHARED_COUNTS
 from sidecar.upstream.clusters import ClusterManagerImpl
+from sidecar.upstream.host_summary import ShownHost
 from sidecar.upstream.services import FilterContext, Services
 from sidecar.worker import log
 from sidecar.worker.access_logs import AccessLogs
@@ -117,6 +121,11 @@ def _check_tls(chains: Iterable[FilterChainSpec], tls: TlsContexts) -> None:
         raise TlsConfigError(list(dict.fromkeys(problems)))
 
 
+def shared_counts_of(bootstrap: Bootstrap) -> int:
+    """How many numbers several processes share: the limit of connections, and those of clusters."""
+    return 1 + SHARED_COUNTS * len(bootstrap.clusters)
+
+
 class Process:
     """One proxy. `build` compiles everything, `start` opens sockets, `run` returns when it is to end."""
 
@@ -126,8 +135,12 @@ class Process:
         options: Options,
         loop: asyncio.AbstractEventLoop,
         part: Part = ALONE,
+        shared_memory: int | None = None,
     ) -> None:
-        """Raises ValueError for what the translation could not judge of the stats."""
+        """Raises ValueError for what the translation could not judge of the stats.
+
+        `shared_memory`: with several processes, the descriptor of what they share.
+        """
         self.bootstrap = bootstrap
         self.options = options
         self.part = part
@@ -140,7 +153,14 @@ class Process:
         self.watchdog = Watchdog(self.store, part)
         self.garbage = GarbageCollector()
         self.listeners = ListenerSet()
-        self.limit = ConnectionLimit(self.bootstrap.global_max_downstream_connections)
+        self.shared: SharedCounts | None = None
+        if shared_memory is not None:
+            count = shared_counts_of(bootstrap)
+            self.shared = SharedCounts(shared_memory, count, part.concurrency, part.worker)
+        self.limit = ConnectionLimit(
+            bootstrap.global_max_downstream_connections,
+            self.shared.take() if self.shared is not None else None,
+        )
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.random = random.Random()
@@ -263,6 +283,7 @@ class Process:
             tls=tls,
             new_codec=http1_codecs(self.bootstrap.runtime).client,
             build_upstream_filter=build_network_filter,
+            shared=self.shared,
         )
 
     def _build_listener(self, spec: ListenerSpec, services: Services) -> Listener:
@@ -512,6 +533,10 @@ class Process:
         if self._stats_sinks is not None and self.bootstrap.stats_flush_on_admin:
             self.spawn(self._flush_stats(self._stats_sinks), "stats sinks")
         return self.store
+
+    def hosts_of(self, cluster: Cluster) -> Iterable[ShownHost]:
+        """For the admin port to show."""
+        return cluster.hosts()
 
     def reset_counters(self) -> None:
         """Admin `/reset_counters`."""

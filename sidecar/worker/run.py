@@ -24,6 +24,7 @@ from sidecar.ipc.messages import (
     Exit,
     FailHealthCheck,
     NotStarted,
+    Question,
     ReopenLogs,
     Report,
     ResetCounters,
@@ -32,7 +33,9 @@ from sidecar.ipc.messages import (
     Started,
     Workloads,
 )
+from sidecar.telemetry.failures import Failure
 from sidecar.transport.sockets import raise_descriptor_limit
+from sidecar.upstream.host_summary import summaries
 from sidecar.worker import log
 from sidecar.worker.failure import loop_failure
 from sidecar.worker.part import Part
@@ -89,6 +92,7 @@ class Worker:
         self._process: Process | None = None
         self._changes: ChangeLog | None = None
         self._resets = 0
+        self._failures_told = 0
         self._workloads: list[DiscoveredWorkload] = []
         self._replacing = asyncio.Lock()
         self._exiting = False
@@ -97,7 +101,9 @@ class Worker:
         """Returns when it is to end. Raises StartError."""
         _set_up_log(start)
         part = Part(start.options.concurrency, start.worker)
-        process = self._process = Process(start.bootstrap, start.options, self._loop, part)
+        process = self._process = Process(
+            start.bootstrap, start.options, self._loop, part, start.shared_memory
+        )
         self._loop.set_exception_handler(loop_failure(process))
         if start.workloads is not None:
             process.workload_directory.replace(start.workloads)
@@ -154,9 +160,8 @@ class Worker:
                 self.started.set_result(message)
             case _ if process is None:
                 logger.error("%s came before the start", type(message).__name__)
-            case Ask(number):
-                self._report()
-                self.channel.send(Answer(number))
+            case Ask(number, question):
+                self._answer(process, number, question)
             case ResetCounters(resets):
                 process.reset_counters()
                 self._resets = resets
@@ -182,6 +187,14 @@ class Worker:
             case _:
                 logger.error("main said %s, which nobody understands", type(message).__name__)
 
+    def _answer(self, process: Process, number: int, question: Question) -> None:
+        value: object = None
+        if question is Question.HOSTS:
+            value = summaries(process.clusters)
+        else:
+            self._report()
+        self.channel.send(Answer(number, value))
+
     async def _replace_workloads(self, process: Process, workloads: list[DiscoveredWorkload]) -> None:
         """One after the other, and traffic in between."""
         async with self._replacing:
@@ -197,8 +210,17 @@ class Worker:
     def _report(self) -> None:
         if self._changes is None or self._process is None:
             return
-        self._process.refresh_stats()
-        self.channel.send(Report(self._changes.take(), self._resets, self._process.active_connections))
+        process = self._process
+        process.refresh_stats()
+        failures: tuple[Failure, ...] = ()
+        failed = 0
+        if process.failures is not None:
+            failed = process.failures.total - self._failures_told
+            failures = process.failures.last(failed)
+            self._failures_told = process.failures.total
+        self.channel.send(
+            Report(self._changes.take(), self._resets, process.active_connections, failures, failed)
+        )
 
 
 def _set_up_log(start: Start) -> None:

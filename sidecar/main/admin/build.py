@@ -52,7 +52,7 @@ def build_admin(process: Process, parsed: ParsedBootstrap) -> Admin | None:
         *stats.endpoints(process.stats, process.reset_counters, process.store.ceiling.max_series),
         *runtime.endpoints(parsed),
         *listeners.endpoints(process.listeners),
-        *clusters.endpoints(services.clusters),
+        *clusters.endpoints(services.clusters, process.hosts_of),
         *certs.endpoints(services.tls),
         *failures.endpoints(process.failures),
         *config_dump.endpoints(process, parsed),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import re2
@@ -11,13 +12,12 @@ from config.model.core import RoutingPriority
 from config.model.endpoint import HealthStatus
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, compile_pattern, json_response
 from sidecar.main.admin.listeners import address_json
+from sidecar.upstream.host_summary import COUNTERS, GAUGES
 
 if TYPE_CHECKING:
     from sidecar.upstream.api import Cluster, ClusterManager
-    from sidecar.upstream.host import Host
+    from sidecar.upstream.host_summary import ShownHost
 
-_COUNTERS: Final = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
-_GAUGES: Final = ("cx_active", "rq_active", "rq_pending_active")
 _LIMITS: Final = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
 _UNHEALTHY: Final = {
     HealthStatus.UNHEALTHY: "/failed_eds_health",
@@ -27,7 +27,10 @@ _UNHEALTHY: Final = {
 }
 
 
-def endpoints(clusters: ClusterManager) -> list[Endpoint]:
+HostsOf = Callable[["Cluster"], Iterable["ShownHost"]]
+
+
+def endpoints(clusters: ClusterManager, hosts_of: HostsOf) -> list[Endpoint]:
     def show(request: AdminRequest) -> AdminResponse:
         chosen = list(clusters.all().values())
         if "filter" in request.query:
@@ -37,8 +40,12 @@ def endpoints(clusters: ClusterManager) -> list[Endpoint]:
                 return AdminResponse("Invalid re2 regex", 400)
             chosen = [cluster for cluster in chosen if pattern.search(cluster.name)]
         if request.query.get("format") == "json":
-            return json_response({"cluster_statuses": [_json(cluster) for cluster in chosen]})
-        return AdminResponse("".join(line + "\n" for cluster in chosen for line in _lines(cluster)))
+            return json_response(
+                {"cluster_statuses": [_json(cluster, hosts_of(cluster)) for cluster in chosen]}
+            )
+        return AdminResponse(
+            "".join(line + "\n" for cluster in chosen for line in _lines(cluster, hosts_of(cluster)))
+        )
 
     return [
         Endpoint(
@@ -58,20 +65,20 @@ def _thresholds(cluster: Cluster, priority: RoutingPriority) -> CircuitBreakerTh
     return breakers.get(priority, CircuitBreakerThresholds())
 
 
-def _lines(cluster: Cluster) -> list[str]:
+def _lines(cluster: Cluster, hosts: Iterable[ShownHost]) -> list[str]:
     name = cluster.name
     lines = [f"{name}::observability_name::{cluster.spec.stat_name}"]
     for label, priority in (("default", RoutingPriority.DEFAULT), ("high", RoutingPriority.HIGH)):
         thresholds = _thresholds(cluster, priority)
         lines += [f"{name}::{label}_priority::{limit}::{getattr(thresholds, limit)}" for limit in _LIMITS]
     lines.append(f"{name}::added_via_api::false")
-    for host in cluster.hosts():
+    for host in hosts:
         lines += [f"{name}::{host.address}::{field}" for field in _host_fields(host)]
     return lines
 
 
-def _host_fields(host: Host) -> list[str]:
-    numbers = sorted(_COUNTERS + _GAUGES)
+def _host_fields(host: ShownHost) -> list[str]:
+    numbers = sorted(COUNTERS + GAUGES)
     return [
         *(f"{field}::{getattr(host, field)}" for field in numbers),
         f"hostname::{host.hostname}",
@@ -87,7 +94,7 @@ def _host_fields(host: Host) -> list[str]:
     ]
 
 
-def _json(cluster: Cluster) -> dict[str, object]:
+def _json(cluster: Cluster, hosts: Iterable[ShownHost]) -> dict[str, object]:
     thresholds: list[dict[str, object]] = []
     for priority in (RoutingPriority.DEFAULT, RoutingPriority.HIGH):
         limits = _thresholds(cluster, priority)
@@ -95,13 +102,13 @@ def _json(cluster: Cluster) -> dict[str, object]:
         thresholds.append(entry | {limit: getattr(limits, limit) for limit in _LIMITS})
     return {
         "name": cluster.name,
-        "host_statuses": [_host_json(host) for host in cluster.hosts()],
+        "host_statuses": [_host_json(host) for host in hosts],
         "circuit_breakers": {"thresholds": thresholds},
         "observability_name": cluster.spec.stat_name,
     }
 
 
-def _host_json(host: Host) -> dict[str, object]:
+def _host_json(host: ShownHost) -> dict[str, object]:
     def stat(field: str, kind: str) -> dict[str, object]:
         value = getattr(host, field)
         shown: dict[str, object] = {"type": kind} if kind else {}
@@ -113,7 +120,7 @@ def _host_json(host: Host) -> dict[str, object]:
     health = HealthStatus.HEALTHY if host.health_status is HealthStatus.UNKNOWN else host.health_status
     status: dict[str, object] = {
         "address": address_json(host.address),
-        "stats": [stat(field, "") for field in _COUNTERS] + [stat(field, "GAUGE") for field in _GAUGES],
+        "stats": [stat(field, "") for field in COUNTERS] + [stat(field, "GAUGE") for field in GAUGES],
         "health_status": {"eds_health_status": health.name},
         "weight": host.weight,
         "locality": locality,

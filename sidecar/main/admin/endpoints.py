@@ -10,7 +10,7 @@ from config.model.endpoint import HealthStatus
 from sidecar.main.admin.listeners import address_json
 
 if TYPE_CHECKING:
-    from sidecar.upstream.host import Host
+    from sidecar.upstream.host_summary import ShownHost
     from sidecar.worker.process import Process
 
 
@@ -22,7 +22,7 @@ def endpoint_configs(process: Process) -> list[dict[str, Any]]:
             "endpoint_config": {
                 "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
                 "cluster_name": name,
-                "endpoints": _localities(clusters[name].hosts()),
+                "endpoints": _localities(process.hosts_of(clusters[name])),
                 "policy": {"overprovisioning_factor": 140},
             }
         }
@@ -30,12 +30,12 @@ def endpoint_configs(process: Process) -> list[dict[str, Any]]:
     ]
 
 
-def _place(host: Host) -> tuple[int, str, str, str]:
+def _place(host: ShownHost) -> tuple[int, str, str, str]:
     locality = host.locality
     return host.priority, locality.region, locality.zone, locality.sub_zone
 
 
-def _localities(hosts: Iterable[Host]) -> list[dict[str, Any]]:
+def _localities(hosts: Iterable[ShownHost]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for (priority, region, zone, sub_zone), members in groupby(sorted(hosts, key=_place), _place):
         names = {"region": region, "zone": zone, "sub_zone": sub_zone}
@@ -47,7 +47,7 @@ def _localities(hosts: Iterable[Host]) -> list[dict[str, Any]]:
     return found
 
 
-def _endpoint(host: Host) -> dict[str, Any]:
+def _endpoint(host: ShownHost) -> dict[str, Any]:
     endpoint: dict[str, Any] = {"address": address_json(host.address), "health_check_config": {}}
     if host.hostname:
         endpoint["hostname"] = host.hostname

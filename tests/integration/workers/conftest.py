@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.backends import HttpBackend, LoopThread
-from tests.support.bootstraps import bootstrap, cluster, http_filter_chain, listener, route_config, route_to
+from tests.support.bootstraps import bootstrap, cluster, http_filter_chain, listener, route_to
 from tests.support.http_client import RawClient
 from tests.support.ports import free_ports
 from tests.support.process import Proxy, sidecar_command, start_proxy, wait_until
@@ -47,11 +47,21 @@ class Fleet:
         return self.proxy
 
     def config(self, **cluster_fields: Any) -> str:
-        chain = http_filter_chain(route_config(route_to("web")))
+        hosts = {"a.example": "web", "admin.example": "admin"}
+        routes = {
+            "name": "local",
+            "virtual_hosts": [
+                {"name": name, "domains": [name], "routes": [route_to(to)]} for name, to in hosts.items()
+            ],
+        }
+        chain = http_filter_chain(routes)
         return bootstrap(
             self.admin_port,
             [listener("http", self.address[1], chain)],
-            [cluster("web", self.backend.address, **cluster_fields)],
+            [
+                cluster("web", self.backend.address, **cluster_fields),
+                cluster("admin", ("127.0.0.1", self.admin_port)),
+            ],
         )
 
     def accepted(self, worker: int) -> int:

@@ -21,7 +21,7 @@ def test_a_killed_worker_is_replaced_and_nothing_goes_back(fleet: Fleet) -> None
         first.receive(5)
         assert first.closed_by_peer
         assert second.request("GET", "/").status == 200  # the other one goes on
-        wait_until(lambda: proxy.stat("workers.restarts") == 1, timeout_s=10, what="the death counted")
+        wait_until(lambda: proxy.stat("workers.restarts_total") == 1, timeout_s=10, what="the death counted")
         wait_until(lambda: proxy.stat("workers.live") == 2, timeout_s=10, what="another worker")
         assert proxy.stat("http.http.downstream_cx_active") == 1  # its levels are gone
         with fleet.connect_to(0) as again:
@@ -49,7 +49,7 @@ def test_one_that_dies_again_and_again_is_not_replaced_at_once(fleet: Fleet) -> 
         wait_until(lambda: proxy.stat("workers.live") == 2, timeout_s=20, what="two workers")
         os.kill(fleet.worker_pids()[0], signal.SIGKILL)
         wait_until(
-            lambda death=death: proxy.stat("workers.restarts") == death, timeout_s=10, what="the death"
+            lambda death=death: proxy.stat("workers.restarts_total") == death, timeout_s=10, what="the death"
         )
     assert "worker 0 was killed by SIGKILL, 2 times in a row" in proxy.log_text()
     assert "starts in 0.5 s" in proxy.log_text()

@@ -46,8 +46,12 @@ def test_both_serve_and_the_page_has_the_sum(shared: Fleet) -> None:
     assert [proxy.stat(name) for name in ("server.concurrency", "server.live", "workers.live")] == [2, 1, 2]
     assert [
         proxy.stat(name)
-        for name in ("cluster.web.membership_total", "cluster_manager.cluster_added", "workers.restarts")
-    ] == [1, 1, 0]
+        for name in (
+            "cluster.web.membership_total",
+            "cluster_manager.cluster_added",
+            "workers.restarts_total",
+        )
+    ] == [1, 2, 0]
 
 
 def test_a_level_is_of_all_and_goes_down_again(shared: Fleet) -> None:
@@ -104,6 +108,52 @@ def test_who_listens_where(shared: Fleet) -> None:
     assert proxy.admin("/listeners") == f"http::127.0.0.1:{shared.address[1]}\n"
     info = json.loads(proxy.admin("/server_info"))
     assert (info["state"], info["command_line_options"]["concurrency"]) == ("LIVE", 2)
+
+
+def test_hosts_have_the_numbers_of_all(shared: Fleet) -> None:
+    proxy = running(shared)
+    host = "web::{}:{}::".format(*shared.backend.address)
+
+    def number(name: str) -> int:
+        (line,) = [line for line in proxy.admin("/clusters").splitlines() if line.startswith(host + name)]
+        return int(line.rpartition("::")[2])
+
+    before = number("rq_success")
+    with shared.connect_to(0) as first, shared.connect_to(1) as second:
+        made = number("rq_success") - before
+        assert first.request("GET", "/").status == second.request("GET", "/").status == 200
+        assert number("rq_success") - before == made + 2
+        assert number("rq_total") == proxy.stat("cluster.web.upstream_rq_total")
+    dump = json.loads(proxy.admin("/config_dump?include_eds"))
+    (endpoints,) = [each for each in dump["configs"] if each["@type"].endswith("EndpointsConfigDump")]
+    (config,) = [
+        each["endpoint_config"]
+        for each in endpoints["static_endpoint_configs"]
+        if each["endpoint_config"]["cluster_name"] == "web"
+    ]
+    assert len(config["endpoints"][0]["lb_endpoints"]) == 1
+
+
+def test_failures_are_of_all(shared: Fleet) -> None:
+    proxy = running(shared)
+    with shared.connect_to(0) as first, shared.connect_to(1) as second:
+        for name, client in (("/first", first), ("/second", second)):
+            assert client.request("GET", name, host="nobody.example").status == 404
+    page = proxy.admin("/failures?kind=no_route")
+    assert page.startswith("2 failures since the start, 2 of them kept, 2 shown")
+    assert page.index("/second") < page.index("/first")
+    assert proxy.stat("failures.no_route_total") == 2
+
+
+def test_a_listener_of_a_worker_may_lead_to_the_admin_port(shared: Fleet) -> None:
+    """As Istio's 15090 does. The worker that asks is one of those that are asked."""
+    running(shared)
+    with shared.connect_to(0), RawClient(shared.address) as client:
+        response = client.request("GET", "/stats/prometheus", host="admin.example")
+    assert response.status == 200
+    families = {each.name: each for each in text_string_to_metric_families(response.body.decode())}
+    (workers,) = families["envoy_workers_live"].samples
+    assert workers.value == 2
 
 
 def test_counters_are_reset_in_all(shared: Fleet) -> None:

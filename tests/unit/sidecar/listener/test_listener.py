@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from sidecar.listener.pending import PendingConnection
 from sidecar.network.connection import FilterChain
 from sidecar.stream_info import StreamInfo
 from sidecar.transport.connection import Connection, PassThroughFilter
+from sidecar.transport.shared_counts import SharedCounts, new_memory
 from sidecar.transport.timers import Timers
 from stats.families import ListenerPerHandlerStats, ListenerStats
 from stats.store import Store
@@ -511,6 +513,17 @@ def test_no_second_original_dst_filter(world: World) -> None:
 
 
 # the global limit
+
+
+def test_the_limit_is_of_all_processes() -> None:
+    memory = new_memory(1, 2)
+    first, second = (ConnectionLimit(2, SharedCounts(memory, 1, 2, part).take()) for part in (0, 1))
+    os.close(memory)
+    assert first.take() and second.take()
+    assert not first.take() and not second.take()
+    second.give_back()
+    assert first.take() and not second.take()
+    assert (first.active, second.active) == (2, 0)
 
 
 def test_the_limit_counts_from_the_moment_of_acceptance() -> None:

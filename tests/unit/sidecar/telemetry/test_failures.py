@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from types import SimpleNamespace
 from typing import cast
 
@@ -229,3 +230,19 @@ def test_no_text_of_a_record_has_control_characters() -> None:
     assert "\\n" not in shown and "\\u001b" not in shown
     assert failure.story.isprintable()
     assert all(line.isprintable() for line in lines(failure))
+
+
+def test_another_process_tells_what_it_has_kept() -> None:
+    """It has counted them itself; a lost record still counts. The newest are first, whoever had them."""
+    log, other = _log(max_count=3), _log(max_count=2)
+    clock = iter(range(1, 10))
+    log._now_s = other._now_s = lambda: float(next(clock))
+    for each in (other, log, other, other):
+        each.record_stream(_stream(), None)
+    told = other.last(3)
+    assert [failure.time_s for failure in told] == [3.0, 4.0]
+    assert other.last(1) == told[1:] and other.last(0) == ()
+    log.take_over(pickle.loads(pickle.dumps(told)), 3)
+    assert (log.total, len(log)) == (4, 3)
+    assert [failure.time_s for failure in log.newest_first()] == [4.0, 3.0, 2.0]
+    assert log.held_bytes == sum(failure.size_bytes() for failure in log.newest_first())
