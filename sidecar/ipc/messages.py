@@ -19,15 +19,15 @@ from stats.changes import Changes
 class Start:
     """The first message: all that a worker needs.
 
-    `worker`: its number, from 0. `shared_memory`: the descriptor of what all share (`transport.shared_counts`). `sockets`: descriptors of the listening sockets that it has inherited, by listener; a listener
-    that is not there does not accept any more. `log_levels`: by component, as they are now. `resets`: see `Report`. `drains`: what was asked for before.
+    Descriptors have come before it: first that of what all share (`transport.shared_counts`), then listening sockets.
+    `worker`: its number, from 0. `sockets`: how many of them each listener has, in the same order; one with none does not accept
+    any more. `log_levels`: by component, as they are now. `resets`: see `Report`. `drains`: what was asked for before.
     """
 
     bootstrap: Bootstrap
     options: Options
     worker: int
-    shared_memory: int
-    sockets: Mapping[str, tuple[int, ...]]
+    sockets: Mapping[str, int]
     log_levels: tuple[tuple[str, str], ...]
     resets: int
     health_check_failed: bool

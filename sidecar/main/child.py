@@ -8,11 +8,12 @@ import signal
 import socket
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sidecar.ipc.channel import Channel
+from sidecar.ipc.descriptors import send_descriptors
 
 if TYPE_CHECKING:
     from sidecar.ipc.messages import Start
@@ -23,8 +24,9 @@ _ROOT: Final = str(Path(__file__).resolve().parents[2])
 class Child:
     """A started worker. `on_message` gets what it says."""
 
-    def __init__(self, worker: int, on_message: Callable[[Child, object], None]) -> None:
-        self.worker = worker
+    def __init__(self, on_message: Callable[[Child, object], None]) -> None:
+        #: its number; -1 until it has one
+        self.worker = -1
         #: it has said that it accepts connections
         self.serves = False
         #: it was sent its first message
@@ -32,12 +34,12 @@ class Child:
         self.connections = 0
         self.channel = Channel(lambda message: on_message(self, message), self._on_end)
         self._process: asyncio.subprocess.Process | None = None
+        self._socket: socket.socket | None = None
 
-    async def start(self, loop: asyncio.AbstractEventLoop, message: Start, shared: tuple[int, ...]) -> None:
-        """Start the process and tell it what to do. `shared`: further descriptors that it inherits. Raises OSError."""
+    async def spawn(self) -> None:
+        """Start the process; it gets ready, and waits until it is told what to do (`begin`). Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            descriptors = {each for group in message.sockets.values() for each in group}
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
@@ -45,7 +47,7 @@ class Child:
                 "sidecar.worker",
                 str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *descriptors, *shared),
+                pass_fds=(theirs.fileno(),),
                 env=_environment(),
             )
         except BaseException:
@@ -53,6 +55,20 @@ class Child:
             raise
         finally:
             theirs.close()
+        self._socket = ours
+
+    async def begin(
+        self, loop: asyncio.AbstractEventLoop, message: Start, descriptors: Sequence[int]
+    ) -> None:
+        """Tell it what to do, and give it the descriptors that the message counts. Raises OSError when it has died."""
+        assert self._socket is not None, "it was started"
+        self.worker = message.worker
+        ours, self._socket = self._socket, None
+        try:
+            send_descriptors(ours, descriptors)
+        except OSError:
+            ours.close()
+            raise
         await self.channel.open(loop, ours)
         self.started = self.channel.send(message)
 
@@ -67,6 +83,14 @@ class Child:
         await self.channel.until_ended(1.0)
         self.channel.close()
         return code
+
+    async def dismiss(self) -> None:
+        """It was never told what to do, and will not be: it ends."""
+        if self._socket is not None:
+            self._socket.close()
+        self.kill()
+        if self._process is not None:
+            await self._process.wait()
 
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

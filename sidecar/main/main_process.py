@@ -63,26 +63,31 @@ class MainProcess(Process):
             self._new_start,
             self._on_death,
             self._on_failures,
-            (self._memory,),
         )
         #: what workers have answered the last time
         self._hosts: dict[int, Summaries] = {}
         self._drains: tuple[DrainListeners, ...] = ()
         self._told: ToldDirectory | None = None
 
-    def _new_start(self, worker: int) -> Start:
-        return Start(
+    def _new_start(self, worker: int) -> tuple[Start, list[int]]:
+        descriptors = [self._memory]
+        sockets = {}
+        for listener in self.listeners:
+            own = listener.descriptors(worker)
+            sockets[listener.name] = len(own)
+            descriptors += own
+        start = Start(
             self.bootstrap,
             self.options,
             worker,
-            self._memory,
-            {listener.name: listener.descriptors(worker) for listener in self.listeners},
+            sockets,
             tuple(log.current_levels()),
             self._workers.resets,
             self.drain.health_check_failed,
             self._drains,
             self._told.workloads if self._told is not None else None,
         )
+        return start, descriptors
 
     def _on_death(self, worker: int) -> None:
         """What a worker held, others may have now."""

@@ -65,17 +65,19 @@ def _nothing(answers: dict[int, object]) -> None:
 
 
 class Workers:
-    """`new_start` makes the first message for a worker of that number; `shared` are descriptors that all inherit."""
+    """`new_start` makes the first message for a worker of that number, and the descriptors that go with it.
+
+    One more process than there are workers has started and waits, so that the place of a worker that dies is taken at once.
+    """
 
     def __init__(
         self,
         count: int,
         loop: asyncio.AbstractEventLoop,
         stats: WorkerStats,
-        new_start: Callable[[int], Start],
+        new_start: Callable[[int], tuple[Start, list[int]]],
         on_death: Callable[[int], None],
         on_failures: Callable[[tuple[Failure, ...], int], None],
-        shared: tuple[int, ...] = (),
     ) -> None:
         """`on_death` hears the number of a worker that is gone, before another one takes its place.
 
@@ -87,7 +89,8 @@ class Workers:
         self._new_start = new_start
         self._on_death = on_death
         self._on_failures = on_failures
-        self._shared = shared
+        self._spare: Child | None = None
+        self._spawning: asyncio.Task[None] | None = None
         self._children: dict[int, Child] = {}
         self._values: dict[Child, Snapshot] = {}
         self.processes = Processes()
@@ -139,9 +142,8 @@ class Workers:
 
     async def _live(self, worker: int) -> int:
         """The life of one process, from start to end; its exit code."""
-        child = Child(worker, self._on_message)
         try:
-            await child.start(self._loop, self._new_start(worker), self._shared)
+            child = await self._begin(worker)
         except OSError as error:
             logger.error("worker %d cannot be started: %s", worker, error.strerror)
             return 1
@@ -151,6 +153,30 @@ class Workers:
         finally:
             del self._children[worker]
             self._forget(child)
+
+    async def _begin(self, worker: int) -> Child:
+        """The spare process, or a new one, as this worker. Raises OSError."""
+        start, descriptors = self._new_start(worker)
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            try:
+                await spare.begin(self._loop, start, descriptors)
+                return spare
+            except OSError:  # it has died while it waited
+                await spare.dismiss()
+        child = Child(self._on_message)
+        await child.spawn()
+        await child.begin(self._loop, start, descriptors)
+        return child
+
+    async def _spawn_spare(self) -> None:
+        spare = Child(self._on_message)
+        try:
+            await spare.spawn()
+        except OSError as error:
+            logger.warning("no process can be started for a worker that dies: %s", error.strerror)
+            return
+        self._spare = spare
 
     def _forget(self, child: Child) -> None:
         self._values.pop(child, None)
@@ -175,6 +201,10 @@ class Workers:
     async def close(self) -> None:
         """Kill those that are left."""
         self._exit.set()
+        if self._spawning is not None:
+            await self._spawning
+        if self._spare is not None:
+            await self._spare.dismiss()
         for child in self._children.values():
             logger.error("worker %d does not end, killing it", child.worker)
             child.kill()
@@ -244,8 +274,12 @@ class Workers:
                 child.serves = True
                 self._count_live()
                 logger.info("worker %d serves, process %d", child.worker, child.pid)
-                if self._stats.live.value == self._count and not self._all_serve.done():
+                if self._stats.live.value < self._count or self._exit.is_set():
+                    return
+                if not self._all_serve.done():
                     self._all_serve.set_result(None)
+                if self._spare is None and (self._spawning is None or self._spawning.done()):
+                    self._spawning = self._loop.create_task(self._spawn_spare())
             case NotStarted(problems):
                 if self._all_serve.done():
                     logger.error("worker %d cannot start: %s", child.worker, "; ".join(problems))

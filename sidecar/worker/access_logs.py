@@ -41,8 +41,10 @@ class AccessLogs:
         *,
         flush_interval_s: float,
         flush_at_bytes: int,
+        beside_others: bool = False,
     ) -> None:
-        """`scope` is the root scope."""
+        """`scope` is the root scope. `beside_others`: other processes have the same logs."""
+        self._beside_others = beside_others
         self._filters = filters
         self._node = node
         #: logs that go to services; set once there is a client for them
@@ -69,7 +71,9 @@ class AccessLogs:
         if file is None:
             if self._file_stats is None:
                 self._file_stats = FileAccessLogStats(self._scope.scope("access_logs.file_access_log"))
-            file = self._files[spec.path] = LogFile(spec.path, self._flush_at_bytes)
+            file = self._files[spec.path] = LogFile(
+                spec.path, self._flush_at_bytes, beside_others=self._beside_others
+            )
             self._counted[spec.path] = _Counts.of(file)
         return FileAccessLogger(file, render)
 

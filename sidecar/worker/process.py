@@ -173,6 +173,7 @@ class Process:
             self.bootstrap.node,
             flush_interval_s=options.file_flush_interval_ms / 1000,
             flush_at_bytes=options.file_flush_min_size_kb * 1024,
+            beside_others=part.concurrency > 1,
         )
         self.failures = _failure_log(options, scope)
         self.services: Services | None = None

@@ -6,6 +6,7 @@ When main is gone, so is the reason to serve: the worker drains and ends.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import signal
 import socket
@@ -17,6 +18,7 @@ from config.model.bootstrap import Bootstrap
 from config.model.options import Options
 from config.model.workload_discovery import DiscoveredWorkload
 from sidecar.ipc.channel import Channel
+from sidecar.ipc.descriptors import receive_descriptors
 from sidecar.ipc.messages import (
     Answer,
     Ask,
@@ -54,16 +56,20 @@ _LAST_REPORT_S: Final = 2.0
 
 
 def run(descriptor: int) -> int:
-    """`descriptor`: of the socket to main. Returns the exit code."""
+    """`descriptor`: of the socket to main. Waits until it is told what to do. Returns the exit code."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # a terminal sends them to main, too
+    sock = socket.socket(fileno=descriptor)
+    descriptors = receive_descriptors(sock)
+    if descriptors is None:
+        return 0
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(socket.socket(fileno=descriptor)))
+        return runner.run(_run(sock, descriptors))
 
 
-async def _run(sock: socket.socket) -> int:
+async def _run(sock: socket.socket, descriptors: list[int]) -> int:
     loop = asyncio.get_running_loop()
     worker = Worker(loop)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, lambda: None)  # a terminal sends them to main, too
     loop.add_signal_handler(signal.SIGTERM, worker.begin_exit)
     loop.add_signal_handler(signal.SIGUSR1, worker.reopen_logs)
     await worker.channel.open(loop, sock)
@@ -71,7 +77,7 @@ async def _run(sock: socket.socket) -> int:
     if start is None:
         return 1
     try:
-        await worker.serve(start)
+        await worker.serve(start, descriptors)
     except StartError as error:
         worker.channel.send(NotStarted(tuple(error.problems)))
         return 1
@@ -97,21 +103,20 @@ class Worker:
         self._replacing = asyncio.Lock()
         self._exiting = False
 
-    async def serve(self, start: Start) -> None:
+    async def serve(self, start: Start, descriptors: list[int]) -> None:
         """Returns when it is to end. Raises StartError."""
         _set_up_log(start)
         part = Part(start.options.concurrency, start.worker)
-        process = self._process = Process(
-            start.bootstrap, start.options, self._loop, part, start.shared_memory
-        )
+        process = self._process = Process(start.bootstrap, start.options, self._loop, part, descriptors[0])
         self._loop.set_exception_handler(loop_failure(process))
         if start.workloads is not None:
             process.workload_directory.replace(start.workloads)
         process.build()
         process.fail_health_check(start.health_check_failed)
         raise_descriptor_limit()
+        sockets = iter(descriptors[1:])
         for listener in process.listeners:
-            listener.adopt(start.sockets.get(listener.name, ()))
+            listener.adopt(itertools.islice(sockets, start.sockets[listener.name]))
         process.store.reset_counters()  # main has built the same, and has counted it
         self._changes = ChangeLog(process.store)
         self._resets = start.resets

@@ -48,6 +48,10 @@ class Descriptor:
             self.is_shared = True
             self.write = _polling(self._number)
 
+    @property
+    def is_pipe(self) -> bool:
+        return stat.S_ISFIFO(os.fstat(self._number).st_mode)
+
     def wait(self, timeout_s: float) -> None:
         """Until it takes something again, or has failed; `timeout_s` at most."""
         _poll(self._number, timeout_s)

@@ -37,9 +37,12 @@ class LogFile:
         "writer",
     )
 
-    def __init__(self, path: str, flush_at_bytes: int = FLUSH_AT_BYTES) -> None:
+    def __init__(
+        self, path: str, flush_at_bytes: int = FLUSH_AT_BYTES, *, beside_others: bool = False
+    ) -> None:
+        """`beside_others`: other processes write there, too; lines stay whole."""
         self.path: Final = path
-        self.writer: Final = FileWriter(path)
+        self.writer: Final = FileWriter(path, beside_others)
         self._flush_at_bytes: Final = flush_at_bytes
         self._lines: list[bytes] = []
         self._taken_bytes = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import logging
+import select
 import time
+from collections.abc import Iterator
 from queue import SimpleQueue
 from threading import Thread
 from typing import Final, TypeAlias
@@ -33,9 +35,14 @@ class FileWriter:
     `write_failures` and `reopen_failures`.
     """
 
-    def __init__(self, path: str) -> None:
-        """Raises OSError. The thread begins with the first entries."""
+    def __init__(self, path: str, beside_others: bool = False) -> None:
+        """Raises OSError. The thread begins with the first entries.
+
+        `beside_others`: other processes write there, too. A file takes a write in one piece; a pipe does when it is not longer than
+        PIPE_BUF (pipe(7)), so entries go there in groups of that size. A longer entry may have others in it.
+        """
         self._path: Final = path
+        self._beside_others: Final = beside_others
         self._descriptor = Descriptor(path)
         self._thread: Thread | None = None
         self._orders: SimpleQueue[_Order] = SimpleQueue()
@@ -107,12 +114,28 @@ class FileWriter:
             while isinstance(order, list):
                 entries += order
                 order = _NOTHING if orders.empty() else orders.get()
-            self._put(entries)
+            for group in self._groups(entries):
+                self._put(group)
             if order is _REOPEN:
                 self._open_anew()
         self._put([])
         self._give_up_rest()
         self._descriptor.close()
+
+    def _groups(self, entries: list[bytes]) -> Iterator[list[bytes]]:
+        """What is written in one piece."""
+        if not self._beside_others or not self._descriptor.is_pipe:
+            yield entries
+            return
+        group: list[bytes] = []
+        size = 0
+        for entry in entries:
+            if group and size + len(entry) > select.PIPE_BUF:
+                yield group
+                group, size = [], 0
+            group.append(entry)
+            size += len(entry)
+        yield group
 
     def _put(self, entries: list[bytes]) -> None:
         """Write all of them, or as many as go."""

@@ -135,9 +135,7 @@ def test_a_configuration_arrives_as_it_was() -> None:
         [cluster("web", ("127.0.0.1", 3))],
         node={"id": "a", "metadata": {"NAMESPACE": "b", "LABELS": {"c": "d"}}},
     )
-    start = Start(
-        parse_bootstrap([Source("test", text)]).bootstrap, Options(), 1, {"http": (7,)}, (), 0, False
-    )
+    start = Start(parse_bootstrap([Source("test", text)]).bootstrap, Options(), 1, {"http": 1}, (), 0, False)
 
     async def talk() -> None:
         one, other = await pair()

@@ -459,3 +459,32 @@ def test_loggers_share_a_file_in_order(path: Path, file: LogFile) -> None:
     second.flush()
     settle(file)
     assert path.read_bytes() == b"a 200\nb 1.1.1.1:1\na 500\n"
+
+
+def test_lines_of_several_writers_of_a_pipe_stay_whole(tmp_path: Path) -> None:
+    """Each of them has more to write than the pipe takes at once."""
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    files = [LogFile(str(fifo), beside_others=True) for _ in range(2)]
+    expected = []
+    for number in range(5000):
+        for name, file in zip((b"a", b"b"), files, strict=True):
+            line = b"%s %d %s\n" % (name, number, name * (number % 90))
+            file.write(line)
+            expected.append(line)
+    for file in files:
+        file.finish()
+    received = bytearray()
+
+    def all_there() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            received.extend(os.read(reader, 1 << 16))
+        return len(received) == sum(map(len, expected))
+
+    wait_until(all_there, timeout_s=10, what="all lines", interval_s=0)
+    for file in files:
+        file.close()
+    os.close(reader)
+    assert sorted(received.splitlines(keepends=True)) == sorted(expected)
+    assert [file.dropped for file in files] == [0, 0]
