@@ -76,9 +76,11 @@ class StatsdSink(Protocol):
 class Deltas:
     """What counters have counted since the last flush."""
 
-    __slots__ = ("_last",)
+    __slots__ = ("_copies", "_last")
 
-    def __init__(self) -> None:
+    def __init__(self, *, copies: bool = False) -> None:
+        """`copies`: each flush sees other objects for the same counters, as of several processes."""
+        self._copies = copies
         self._last: dict[StatKey, tuple[Counter, int]] = {}
 
     def flush(self, source: StatsSource, sinks: Iterable[StatsdSink]) -> Iterator[None]:
@@ -110,7 +112,8 @@ class Deltas:
         value = counter.value
         known, before = self._last.get(key, (counter, 0))
         self._last[key] = counter, value
-        return value - before if known is counter and value >= before else value
+        same = known is counter or self._copies
+        return value - before if same and value >= before else value
 
 
 class Datagrams:

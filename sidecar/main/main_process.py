@@ -28,6 +28,7 @@ from sidecar.upstream.host_summary import added_up
 from sidecar.worker import log
 from sidecar.worker.part import Part
 from sidecar.worker.process import Process, shared_counts_of
+from stats.istio import NAMESPACE
 from stats.worker_family import WorkerStats
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ class MainProcess(Process):
 
     async def start(self) -> None:
         """Returns when all workers serve, or the process was told to stop. Raises StartError."""
+        if any(sink.address is None for sink in self.bootstrap.stats_sinks):
+            assert self.services is not None, "build() comes first"
+            self.clusters.start(self.services)  # main has a connection of its own to such a sink
         starting = self.loop.create_task(self._workers.start())
         stopped = self.loop.create_task(self.run())
         await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -111,8 +115,17 @@ class MainProcess(Process):
             starting.cancel()
             return
         starting.result()
-        self.spawn(self.housekeeping(), "housekeeping")
+        self.begin_housekeeping()
+        interval_s = self.bootstrap.stats_eviction_interval_s or self.bootstrap.telemetry.series_expiry_s
+        if interval_s:
+            self.spawn(self._forget_series(interval_s), "series of dead workers")
         self.go_live()
+
+    async def _forget_series(self, interval_s: float) -> None:
+        """Series that only workers had that have died are nobody's to take off the list."""
+        while True:
+            await asyncio.sleep(interval_s)
+            self._workers.processes.expire(lambda stat: stat.name.startswith(f"{NAMESPACE}."))
 
     @property
     def may_end_at_once(self) -> bool:
@@ -171,6 +184,12 @@ class MainProcess(Process):
     def refresh_stats(self) -> None:
         self.state.refresh(total_connections=0)  # those of the workers are added
 
+    def merged_stats(self) -> Callable[[], StatsSource]:
+        return lambda: self._workers.processes.merged(self.store)
+
+    def resident_bytes(self) -> int:
+        return self.stats().gauges["server.memory_physical_size"].value
+
     def stats(self) -> StatsSource:
         super().stats()
         self.clusters.refresh_stats()
@@ -225,6 +244,7 @@ _QUESTIONS: Final = {
     "/clusters": Question.HOSTS,
     "/config_dump": Question.HOSTS,
     "/failures": Question.STATS,
+    "/memory": Question.STATS,
     "/stats": Question.STATS,
     "/stats/prometheus": Question.STATS,
 }

@@ -51,7 +51,7 @@ from sidecar.worker import log
 from sidecar.worker.access_logs import AccessLogs
 from sidecar.worker.garbage import GarbageCollector
 from sidecar.worker.part import ALONE, Part
-from sidecar.worker.server_state import ServerState, StateKeeper
+from sidecar.worker.server_state import ServerState, StateKeeper, resident_bytes
 from sidecar.worker.start_error import StartError
 from sidecar.worker.stats_config import build_store
 from sidecar.worker.stats_sinks import StatsSinks
@@ -248,9 +248,13 @@ class Process:
         if not specs:
             return None
         try:
-            return StatsSinks(specs, self.store, self.clusters, self.loop)
+            return StatsSinks(specs, self.store, self.clusters, self.loop, self.part, self.merged_stats())
         except OSError as error:
             raise StartError([f"stats_sinks: {error.strerror}"]) from error
+
+    def merged_stats(self) -> Callable[[], StatsSource] | None:
+        """Main of several processes: the stats of all of them as they were reported."""
+        return None
 
     def _on_callback_failure(self, error: Exception) -> None:
         """Of a request of our own: to where everything goes that escapes from a callback."""
@@ -366,10 +370,15 @@ class Process:
         for listener in self.listeners:
             await listener.start(self.loop)
         self.access_logs.start()
-        self.spawn(self.housekeeping(), "housekeeping")
-        if self._stats_sinks is not None and not self.bootstrap.stats_flush_on_admin:
-            self.spawn(self._flush_stats_at_intervals(self._stats_sinks), "stats sinks")
+        self.begin_housekeeping()
         self.go_live()
+
+    def begin_housekeeping(self) -> None:
+        """What is done again and again, from now on."""
+        self.spawn(self._housekeeping(), "housekeeping")
+        sinks = self._stats_sinks
+        if sinks is not None and self.part.is_main and not self.bootstrap.stats_flush_on_admin:
+            self.spawn(self._flush_stats_at_intervals(sinks), "stats sinks")
 
     def go_live(self) -> None:
         """All listeners accept."""
@@ -535,6 +544,10 @@ class Process:
             self.spawn(self._flush_stats(self._stats_sinks), "stats sinks")
         return self.store
 
+    def resident_bytes(self) -> int:
+        """Memory in RAM, of all processes."""
+        return resident_bytes()
+
     def hosts_of(self, cluster: Cluster) -> Iterable[ShownHost]:
         """For the admin port to show."""
         return cluster.hosts()
@@ -550,7 +563,7 @@ class Process:
         """Have the workers tell what an admin page shows, then call `done`. False: there is nobody to ask."""
         return False
 
-    async def housekeeping(self) -> None:
+    async def _housekeeping(self) -> None:
         bootstrap = self.bootstrap
         flush_s = bootstrap.stats_flush_interval_s
         flush_at_s = self.loop.time()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from config.model.core import Address, PipeAddress, SocketAddress
 from config.model.stats_sink import StatsdSinkSpec, StatsdTags
 from sidecar.upstream.api import LbContext
+from sidecar.worker.part import ALONE, Part
 from stats.statsd import Datagrams, Deltas, StatsdLines, StatsdSink, TagStyle
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sidecar.stream_info import UpstreamInfo
     from sidecar.upstream.api import ClusterManager, TcpUpstream, UpstreamFailure
     from stats.metrics import Counter, Histogram
+    from stats.snapshot import StatsSource
     from stats.store import Store
 
 logger = logging.getLogger(__name__)
@@ -163,13 +165,20 @@ class StatsSinks:
         store: Store,
         clusters: ClusterManager,
         loop: asyncio.AbstractEventLoop,
+        part: Part = ALONE,
+        merged: Callable[[], StatsSource] | None = None,
     ) -> None:
-        """Raises OSError when a socket cannot be made."""
+        """Raises OSError when a socket cannot be made.
+
+        With several processes each sends the values of its histograms, and main the counters and gauges of all (`merged`).
+        """
+        self._flushes = part.is_main
+        self._merged = merged
         self._store = store
         self._loop = loop
         self._dropped = store.root.counter("stats_sinks.dropped_total")
         self._sinks = [self._make(spec, clusters) for spec in specs]
-        self._deltas = Deltas()
+        self._deltas = Deltas(copies=merged is not None)
         self._values: list[tuple[Histogram, float]] = []
         self._values_are_due = False
         store.watch_histograms(self._on_value)
@@ -184,14 +193,15 @@ class StatsSinks:
         sinks: list[StatsdSink] = [*self._sinks]
         for sink in self._sinks:
             sink.begin_flush()
-        return self._deltas.flush(self._store, sinks)
+        return self._deltas.flush(self._merged() if self._merged is not None else self._store, sinks)
 
     def close(self) -> None:
         """Send what there is."""
         while self._values:
             self._send_values()
-        for _ in self.flush():
-            pass
+        if self._flushes:
+            for _ in self.flush():
+                pass
         for sink in self._sinks:
             sink.close()
 

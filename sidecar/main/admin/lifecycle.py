@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from config.model.options import Mode
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
 from sidecar.version import ENVOY_VERSION, VERSION, VERSION_LINE
-from sidecar.worker.server_state import ServerState, resident_bytes
+from sidecar.worker.server_state import ServerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def endpoints(process: Process, help_text: Callable[[], str]) -> list[Endpoint]:
         )
 
     def memory(request: AdminRequest) -> AdminResponse:
-        resident = str(resident_bytes())
+        resident = str(process.resident_bytes())
         return json_response(
             {
                 "allocated": resident,

@@ -37,6 +37,8 @@ class Fleet:
         self._directory = directory
         self.admin_port, port = free_ports(2)
         self.address = ("127.0.0.1", port)
+        #: further fields of the bootstrap
+        self.bootstrap_fields: dict[str, Any] = {}
         self.proxy: Proxy | None = None
 
     def start(self, workers: int = 2, **options: Any) -> Proxy:
@@ -62,6 +64,7 @@ class Fleet:
                 cluster("web", self.backend.address, **cluster_fields),
                 cluster("admin", ("127.0.0.1", self.admin_port)),
             ],
+            **self.bootstrap_fields,
         )
 
     def accepted(self, worker: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from stats.render import BATCH_STATS
+from stats.snapshot import take
 from stats.statsd import Datagrams, Deltas, StatsdLines, TagStyle
 from stats.store import Store
 from stats.tags import TagProducer
@@ -193,3 +194,17 @@ def test_listeners_of_histograms() -> None:
     store.root.histogram("new").record(3)
     store.scope("s").tagged_histogram("t", (("a", "b"),)).record(4)
     assert heard == [("old", 2), ("new", 3), ("s.t.a.b", 4)]
+
+
+def test_counters_of_several_processes_are_other_objects_each_time() -> None:
+    store, sink, deltas = Store(), Sink(), Deltas(copies=True)
+    counter = store.root.counter("c")
+    for amount, sent in ((3, 3), (4, 4), (0, 0)):
+        counter.add(amount)
+        for _ in deltas.flush(take(store), [sink]):
+            pass
+        assert sink.take() == [f"envoy.c:{sent}|c"]
+    counter.value = 1  # after a reset
+    for _ in deltas.flush(take(store), [sink]):
+        pass
+    assert sink.take() == ["envoy.c:1|c"]

@@ -12,7 +12,9 @@ from config.model.core import PipeAddress, SocketAddress
 from config.model.stats_sink import StatsdSinkSpec, StatsdTags
 from sidecar.upstream.api import TcpUpstreamSink, UpstreamFailure
 from sidecar.worker import stats_sinks
+from sidecar.worker.part import Part
 from sidecar.worker.stats_sinks import StatsSinks
+from stats.snapshot import merge
 from stats.store import Store
 from tests.support.fake_loop import FakeLoop
 
@@ -80,6 +82,27 @@ def test_datagrams(receiver: socket.socket) -> None:
     assert [receiver.recv(2000) for _ in range(2)] == [b"envoy.a:2|c", b"envoy.g:5|g"]
     fixture.sinks.close()
     assert receiver.recv(2000) == b"envoy.a:0|c"
+
+
+def test_of_several_processes_main_sends_levels_and_workers_values(receiver: socket.socket) -> None:
+    specs = [StatsdSinkSpec(address_of(receiver))]
+    loop = cast("asyncio.AbstractEventLoop", FakeLoop())
+    store, main_store = Store(), Store()
+    worker = StatsSinks(specs, store, cast(Any, FakeCluster()), loop, Part(2, 1))
+    main = StatsSinks(
+        specs,
+        main_store,
+        cast(Any, FakeCluster()),
+        loop,
+        Part(2, None),
+        lambda: merge([main_store, store]),
+    )
+    store.root.counter("c").add(3)
+    store.root.histogram("h").record(7)
+    worker.close()
+    assert receiver.recv(2000) == b"envoy.h:7|ms"
+    main.close()
+    assert receiver.recv(2000) == b"envoy.c:3|c"
 
 
 def test_packed_datagrams_to_several_sinks(receiver: socket.socket) -> None:
