@@ -87,9 +87,13 @@ class DrainListeners:
 
 @dataclass(frozen=True, slots=True)
 class Workloads:
-    """Some of those that the file of workloads says now; with the `last` ones they take the place of those before."""
+    """Some of those that the file of workloads says now; with the `last` ones they take the place of those before.
+
+    A worker that has missed the `first` ones has begun with all of them.
+    """
 
     workloads: tuple[DiscoveredWorkload, ...]
+    first: bool
     last: bool
 
 

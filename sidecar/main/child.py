@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-import sys
-import sysconfig
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sidecar.ipc.channel import Channel
 from sidecar.ipc.descriptors import send_descriptors
+from sidecar.main import own_program
 
 if TYPE_CHECKING:
     from sidecar.ipc.messages import Start
-
-_ROOT: Final = str(Path(__file__).resolve().parents[2])
 
 
 class Child:
@@ -41,14 +36,10 @@ class Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "sidecar.worker",
-                str(theirs.fileno()),
+                *own_program.command("sidecar.worker", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env=_environment(),
+                env=own_program.environment(),
             )
         except BaseException:
             ours.close()
@@ -98,11 +89,3 @@ class Child:
 
     def _on_end(self) -> None:
         self.serves = self.started = False
-
-
-def _environment() -> dict[str, str]:
-    """Ours; and where this program is, unless it is installed."""
-    environment = dict(os.environ)
-    if sysconfig.get_path("purelib") != _ROOT:
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_ROOT, environment.get("PYTHONPATH", "")]))
-    return environment

@@ -232,19 +232,27 @@ class ToldDirectory:
         told: list[DiscoveredWorkload] = []
         while piece := tuple(itertools.islice(source, _WORKLOADS_A_MESSAGE)):
             told += piece
-            self._tell(Workloads(piece, last=False))
             yield
         self.workloads = tuple(told)
-        self._tell(Workloads((), last=True))
+        for begin in range(0, max(1, len(told)), _WORKLOADS_A_MESSAGE):
+            end = begin + _WORKLOADS_A_MESSAGE
+            self._tell(Workloads(self.workloads[begin:end], first=begin == 0, last=end >= len(told)))
+            yield
         yield from self._own.replace_in_steps(told)
 
 
-#: What is asked before an answer.
+#: What is asked before an answer; by then workers have done what they were told before.
 _QUESTIONS: Final = {
     "/clusters": Question.HOSTS,
     "/config_dump": Question.HOSTS,
+    "/drain_listeners": Question.STATS,
     "/failures": Question.STATS,
+    "/healthcheck/fail": Question.STATS,
+    "/healthcheck/ok": Question.STATS,
+    "/logging": Question.STATS,
     "/memory": Question.STATS,
+    "/reopen_logs": Question.STATS,
+    "/reset_counters": Question.STATS,
     "/stats": Question.STATS,
     "/stats/prometheus": Question.STATS,
 }

@@ -20,6 +20,7 @@ from config.errors import ConfigErrors
 from config.model.workload_discovery import DiscoveredWorkload
 from config.proto.document import Source
 from config.workload_discovery import parse_workloads
+from sidecar.main import own_program
 
 WORKLOADS_A_FRAME: Final = 50
 _LENGTH_BYTES: Final = 4
@@ -50,10 +51,10 @@ async def read_workload_file_elsewhere(
 ) -> list[DiscoveredWorkload]:
     """As `read_workload_file`, in another process. Raises UnusableFileError, OSError when there can be no such process."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", __name__, path),
+        *own_program.command(__name__, path),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
+        env=own_program.environment(),
         start_new_session=True,  # the terminal's Ctrl-C is for the proxy, which ends this process itself
     )
     assert process.stdout is not None

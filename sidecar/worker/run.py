@@ -99,7 +99,7 @@ class Worker:
         self._changes: ChangeLog | None = None
         self._resets = 0
         self._failures_told = 0
-        self._workloads: list[DiscoveredWorkload] = []
+        self._workloads: list[DiscoveredWorkload] | None = None
         self._replacing = asyncio.Lock()
         self._exiting = False
 
@@ -180,11 +180,8 @@ class Worker:
                 process.fail_health_check(failed)
             case DrainListeners(inbound_only, graceful, skip_exit):
                 process.drain_listeners(inbound_only=inbound_only, graceful=graceful, skip_exit=skip_exit)
-            case Workloads(workloads, last):
-                self._workloads += workloads
-                if last:
-                    told, self._workloads = self._workloads, []
-                    process.spawn(self._replace_workloads(process, told), "workloads")
+            case Workloads():
+                self._take_workloads(process, message)
             case Exit(drain):
                 self.begin_exit()
                 if not drain:
@@ -200,6 +197,17 @@ class Worker:
             self._report()
         self.channel.send(Answer(number, value))
 
+    def _take_workloads(self, process: Process, message: Workloads) -> None:
+        if message.first:
+            self._workloads = []
+        told = self._workloads
+        if told is None:
+            return
+        told += message.workloads
+        if message.last:
+            self._workloads = None
+            process.spawn(self._replace_workloads(process, told), "workloads")
+
     async def _replace_workloads(self, process: Process, workloads: list[DiscoveredWorkload]) -> None:
         """One after the other, and traffic in between."""
         async with self._replacing:
@@ -209,11 +217,10 @@ class Worker:
     async def _report_at_intervals(self) -> None:
         while True:
             await asyncio.sleep(_REPORT_S)
-            if self.channel.waiting_bytes < _MAX_WAITING_BYTES:
-                self._report()
+            self._report()
 
     def _report(self) -> None:
-        if self._changes is None or self._process is None:
+        if self._changes is None or self._process is None or self.channel.waiting_bytes > _MAX_WAITING_BYTES:
             return
         process = self._process
         process.refresh_stats()

@@ -54,19 +54,19 @@ class AdminServer:
         new_codec: NewCodec,
         access_loggers: tuple[AccessLogger, ...] = (),
         garbage: GarbageCollector | None = None,
-        ask_first: Callable[[str, Callable[[], None]], bool] = _ask_nobody,
+        ask: Callable[[str, Callable[[], None]], bool] = _ask_nobody,
     ) -> None:
         """`new_codec` makes the HTTP/1 server codec of a connection.
 
-        `ask_first` gets the path of each request, and what to call when it has found out what the answer shows; False: there
-        is nothing to find out.
+        `ask` gets the path of each request, and what to call when other processes have told what the answer shows, or have done
+        what it says; False: there is nobody to ask.
         """
         self.garbage = garbage or GarbageCollector()
         self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
         self.stats = stats
         self.new_codec = new_codec
         self._access_loggers = access_loggers
-        self.ask_first = ask_first
+        self.ask = ask
         self._socket: socket.socket | None = None
         self._server: asyncio.AbstractServer | None = None
         self._connections: set[AdminConnection] = set()
@@ -116,6 +116,10 @@ class AdminServer:
         except Exception:
             logger.exception("admin endpoint %s failed", request.path)
             return AdminResponse("the admin endpoint failed; the log says why\n", 500)
+
+    def mutates(self, path: str) -> bool:
+        endpoint = self._endpoints.get(path)
+        return endpoint is not None and endpoint.mutates
 
     def help_text(self) -> str:
         lines = ["admin commands are:"]
@@ -256,13 +260,17 @@ class AdminConnection(asyncio.Protocol):
             self._answer(admin_request, refusal)
             return
 
+        response = None
+        if self._server.mutates(admin_request.path):
+            response = self._server.answer(admin_request)
+
         def answer() -> None:
             self._asking = False
             if self._request is request and self._transport is not None:
-                self._answer(admin_request, self._server.answer(admin_request))
+                self._answer(admin_request, response or self._server.answer(admin_request))
 
         self._asking = True
-        if not self._server.ask_first(admin_request.path, answer):
+        if not self._server.ask(admin_request.path, answer):
             answer()
 
     def _answer(self, admin_request: AdminRequest, response: AdminResponse) -> None:

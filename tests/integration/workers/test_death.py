@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.integration.workers.conftest import Fleet, exists
+from tests.integration.workers.conftest import Fleet, children_of, exists
 from tests.support.http_client import RawClient
 from tests.support.process import wait_until
 
@@ -32,7 +32,8 @@ def test_a_killed_worker_is_replaced_and_nothing_goes_back(fleet: Fleet) -> None
 
 def test_when_main_dies_the_workers_end(fleet: Fleet) -> None:
     proxy = fleet.start(log_level="info", drain_time_s=5)
-    pids = list(fleet.worker_pids().values())
+    wait_until(lambda: len(children_of(proxy.pid)) == 3, timeout_s=10, what="a process in reserve")
+    pids = children_of(proxy.pid)
     with RawClient(fleet.address) as client:
         assert client.request("GET", "/").status == 200
         proxy.signal(signal.SIGKILL)
@@ -54,3 +55,27 @@ def test_one_that_dies_again_and_again_is_not_replaced_at_once(fleet: Fleet) -> 
     assert "worker 0 was killed by SIGKILL, 2 times in a row" in proxy.log_text()
     assert "starts in 0.5 s" in proxy.log_text()
     wait_until(lambda: proxy.stat("workers.live") == 2, timeout_s=20, what="two workers")
+
+
+def test_the_process_in_reserve_may_die(fleet: Fleet) -> None:
+    proxy = fleet.start(log_level="info")
+    wait_until(lambda: len(children_of(proxy.pid)) == 3, timeout_s=10, what="a process in reserve")
+    (reserve,) = set(children_of(proxy.pid)) - set(fleet.worker_pids().values())
+    os.kill(reserve, signal.SIGKILL)
+    wait_until(lambda: not exists(reserve), timeout_s=5, what="its end")
+    os.kill(fleet.worker_pids()[1], signal.SIGKILL)
+    wait_until(lambda: proxy.stat("workers.restarts_total") == 1, timeout_s=10, what="the death counted")
+    wait_until(lambda: proxy.stat("workers.live") == 2, timeout_s=10, what="another worker")
+    with fleet.connect_to(1) as client:
+        assert client.request("GET", "/").status == 200
+
+
+def test_a_worker_that_is_told_to_end_drains_and_is_replaced(fleet: Fleet) -> None:
+    proxy = fleet.start(log_level="info")
+    with fleet.connect_to(0) as client:
+        os.kill(fleet.worker_pids()[0], signal.SIGTERM)
+        client.receive(5)
+        assert client.end_of_stream and not client.reset
+    wait_until(lambda: proxy.stat("workers.restarts_total") == 1, timeout_s=10, what="the end counted")
+    wait_until(lambda: proxy.stat("workers.live") == 2, timeout_s=10, what="another worker")
+    assert "worker 0 ended with code 0, another one takes its place" in proxy.log_text()

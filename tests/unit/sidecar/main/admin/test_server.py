@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
@@ -175,3 +175,82 @@ def test_a_page_is_known_to_the_garbage_collector_while_it_is_made() -> None:
     assert served.garbage._pages == 1
     served.finish()
     assert served.garbage._pages == 0
+
+
+class Asked:
+    """A server that asks others, who answer when the test says so."""
+
+    def __init__(self) -> None:
+        self.done: list[Callable[[], None]] = []
+        self.happened: list[str] = []
+        self.loop = FakeLoop()
+
+        def handle(request: AdminRequest) -> AdminResponse:
+            self.happened.append(f"handled {request.path}")
+            return AdminResponse("x")
+
+        def ask(path: str, done: Callable[[], None]) -> bool:
+            self.happened.append(f"asked {path}")
+            self.done.append(done)
+            return path != "/nobody"
+
+        table = [
+            Endpoint("/page", "", handle),
+            Endpoint("/nobody", "", handle),
+            Endpoint("/order", "", handle, mutates=True),
+        ]
+        server = AdminServer(table, AdminStats(Store().root), http1_codecs({}).server, ask=ask)
+        self.connection = AdminConnection(server, cast("asyncio.AbstractEventLoop", self.loop))
+        self.transport = FakeTransport(self.connection, 1 << 30)
+        self.connection.connection_made(cast("asyncio.Transport", self.transport))
+
+    def request(self, line: bytes, headers: bytes = b"") -> None:
+        self.connection.data_received(line + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n%s\r\n" % headers)
+
+    def answers(self) -> int:
+        while self.loop.turn():
+            self.transport.drain()
+        return self.transport.read.count(b"HTTP/1.1 200")
+
+
+def test_a_page_is_made_when_others_have_told_what_it_shows() -> None:
+    asked = Asked()
+    asked.request(b"GET /page", b"connection: close\r\n")
+    assert asked.answers() == 0 and not asked.transport.closed
+    asked.done[0]()
+    assert asked.answers() == 1 and asked.transport.closed
+    assert asked.happened == ["asked /page", "handled /page"]
+
+
+def test_what_changes_something_is_answered_when_others_have_done_it() -> None:
+    asked = Asked()
+    asked.request(b"POST /order", b"content-length: 0\r\n")
+    assert asked.answers() == 0
+    asked.done[0]()
+    assert asked.answers() == 1
+    assert asked.happened == ["handled /order", "asked /order"]
+
+
+def test_with_nobody_to_ask_the_answer_is_there_at_once() -> None:
+    asked = Asked()
+    asked.request(b"GET /nobody")
+    assert asked.answers() == 1
+
+
+def test_the_next_request_waits_for_its_turn() -> None:
+    asked = Asked()
+    asked.request(b"GET /page HTTP/1.1\r\nhost: a\r\n\r\nGET /page")
+    assert asked.answers() == 0
+    asked.done[0]()
+    assert asked.answers() == 1
+    asked.done[1]()
+    assert asked.answers() == 2
+
+
+def test_a_client_that_has_gone_gets_no_answer() -> None:
+    asked = Asked()
+    asked.request(b"GET /page")
+    asked.connection.connection_lost(None)
+    asked.done[0]()
+    assert asked.answers() == 0
+    assert asked.happened == ["asked /page"]
