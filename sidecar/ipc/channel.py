@@ -42,7 +42,7 @@ class Channel(asyncio.Protocol):
     def send(self, message: object) -> bool:
         """Never waits. False when the other end has gone or does not read what it is sent: the message is lost then."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None or not self.is_open:
             return False
         if transport.get_write_buffer_size() > MAX_WAITING_BYTES:
             return False
@@ -52,6 +52,10 @@ class Channel(asyncio.Protocol):
             return False
         transport.write(_LENGTH.pack(len(data)) + data)
         return True
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
 
     @property
     def waiting_bytes(self) -> int:

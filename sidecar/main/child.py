@@ -24,15 +24,13 @@ class Child:
         self.worker = -1
         #: it has said that it accepts connections
         self.serves = False
-        #: it was sent its first message
-        self.started = False
         self.connections = 0
         self.channel = Channel(lambda message: on_message(self, message), self._on_end)
         self._process: asyncio.subprocess.Process | None = None
         self._socket: socket.socket | None = None
 
     async def spawn(self) -> None:
-        """Start the process; it gets ready, and waits until it is told what to do (`begin`). Raises OSError."""
+        """Start the process; it gets ready, and waits until it is told what to do (`open`, then `begin`). Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -48,12 +46,9 @@ class Child:
             theirs.close()
         self._socket = ours
 
-    async def begin(
-        self, loop: asyncio.AbstractEventLoop, message: Start, descriptors: Sequence[int]
-    ) -> None:
-        """Tell it what to do, and give it the descriptors that the message counts. Raises OSError when it has died."""
+    async def open(self, loop: asyncio.AbstractEventLoop, descriptors: Sequence[int]) -> None:
+        """Give it descriptors; from now on there is a channel. Raises OSError when it has died."""
         assert self._socket is not None, "it was started"
-        self.worker = message.worker
         ours, self._socket = self._socket, None
         try:
             send_descriptors(ours, descriptors)
@@ -61,7 +56,11 @@ class Child:
             ours.close()
             raise
         await self.channel.open(loop, ours)
-        self.started = self.channel.send(message)
+
+    def begin(self, message: Start) -> None:
+        """Tell it what to do, with the descriptors that the message counts."""
+        self.worker = message.worker
+        self.channel.send(message)
 
     @property
     def pid(self) -> int:
@@ -88,4 +87,4 @@ class Child:
             self._process.send_signal(signal.SIGKILL)
 
     def _on_end(self) -> None:
-        self.serves = self.started = False
+        self.serves = False

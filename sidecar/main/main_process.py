@@ -61,6 +61,7 @@ class MainProcess(Process):
             options.concurrency,
             loop,
             WorkerStats(self.store.root.scope("workers")),
+            self._sockets_of,
             self._new_start,
             self._on_death,
             self._on_failures,
@@ -70,14 +71,13 @@ class MainProcess(Process):
         self._drains: tuple[DrainListeners, ...] = ()
         self._told: ToldDirectory | None = None
 
-    def _new_start(self, worker: int) -> tuple[Start, list[int]]:
-        descriptors = [self._memory]
-        sockets = {}
-        for listener in self.listeners:
-            own = listener.descriptors(worker)
-            sockets[listener.name] = len(own)
-            descriptors += own
-        start = Start(
+    def _sockets_of(self, worker: int) -> tuple[dict[str, int], list[int]]:
+        own = {listener.name: listener.descriptors(worker) for listener in self.listeners}
+        counts = {name: len(each) for name, each in own.items()}
+        return counts, [self._memory, *itertools.chain(*own.values())]
+
+    def _new_start(self, worker: int, sockets: dict[str, int]) -> Start:
+        return Start(
             self.bootstrap,
             self.options,
             worker,
@@ -88,7 +88,6 @@ class MainProcess(Process):
             self._drains,
             self._told.workloads if self._told is not None else None,
         )
-        return start, descriptors
 
     def _on_death(self, worker: int) -> None:
         """What a worker held, others may have now."""
@@ -183,17 +182,21 @@ class MainProcess(Process):
 
     def refresh_stats(self) -> None:
         self.state.refresh(total_connections=0)  # those of the workers are added
+        self.access_logs.refresh()
 
     def merged_stats(self) -> Callable[[], StatsSource]:
-        return lambda: self._workers.processes.merged(self.store)
+        return self._merged
+
+    def _merged(self) -> StatsSource:
+        self.clusters.refresh_stats()
+        return self._workers.processes.merged(self.store)
 
     def resident_bytes(self) -> int:
         return self.stats().gauges["server.memory_physical_size"].value
 
     def stats(self) -> StatsSource:
         super().stats()
-        self.clusters.refresh_stats()
-        return self._workers.processes.merged(self.store)
+        return self._merged()
 
     def ask_workers(self, path: str, done: Callable[[], None]) -> bool:
         question = _QUESTIONS.get(path)

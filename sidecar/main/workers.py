@@ -65,7 +65,8 @@ def _nothing(answers: dict[int, object]) -> None:
 
 
 class Workers:
-    """`new_start` makes the first message for a worker of that number, and the descriptors that go with it.
+    """`sockets` tells how many sockets each listener has for a worker of that number, and all descriptors that it gets;
+    `new_start` makes its first message.
 
     One more process than there are workers has started and waits, so that the place of a worker that dies is taken at once.
     """
@@ -75,7 +76,8 @@ class Workers:
         count: int,
         loop: asyncio.AbstractEventLoop,
         stats: WorkerStats,
-        new_start: Callable[[int], tuple[Start, list[int]]],
+        sockets: Callable[[int], tuple[dict[str, int], list[int]]],
+        new_start: Callable[[int, dict[str, int]], Start],
         on_death: Callable[[int], None],
         on_failures: Callable[[tuple[Failure, ...], int], None],
     ) -> None:
@@ -86,6 +88,7 @@ class Workers:
         self._count = count
         self._loop = loop
         self._stats = stats
+        self._sockets = sockets
         self._new_start = new_start
         self._on_death = on_death
         self._on_failures = on_failures
@@ -147,7 +150,6 @@ class Workers:
         except OSError as error:
             logger.error("worker %d cannot be started: %s", worker, error.strerror)
             return 1
-        self._children[worker] = child
         try:
             return await child.wait()
         finally:
@@ -156,17 +158,24 @@ class Workers:
 
     async def _begin(self, worker: int) -> Child:
         """The spare process, or a new one, as this worker. Raises OSError."""
-        start, descriptors = self._new_start(worker)
-        spare, self._spare = self._spare, None
-        if spare is not None:
+        counts, descriptors = self._sockets(worker)
+        child, self._spare = self._spare, None
+        if child is not None:
             try:
-                await spare.begin(self._loop, start, descriptors)
-                return spare
+                await child.open(self._loop, descriptors)
             except OSError:  # it has died while it waited
-                await spare.dismiss()
-        child = Child(self._on_message)
-        await child.spawn()
-        await child.begin(self._loop, start, descriptors)
+                await child.dismiss()
+                child = None
+        if child is None:
+            child = Child(self._on_message)
+            await child.spawn()
+            counts, descriptors = self._sockets(worker)
+            await child.open(self._loop, descriptors)
+        # nothing is awaited between the two: what all are told is in the message, or comes after it
+        child.begin(self._new_start(worker, counts))
+        self._children[worker] = child
+        if self._exit.is_set():
+            child.kill()
         return child
 
     async def _spawn_spare(self) -> None:
@@ -223,7 +232,7 @@ class Workers:
     def tell(self, message: object) -> None:
         """All of them. One that does not read what it is told is of no use: another one takes its place."""
         for child in self._children.values():
-            if child.started and not child.channel.send(message):
+            if not child.channel.send(message) and child.channel.is_open:
                 logger.error("worker %d does not take what it is told, killing it", child.worker)
                 child.kill()
 

@@ -102,6 +102,8 @@ class Worker:
         self._workloads: list[DiscoveredWorkload] | None = None
         self._replacing = asyncio.Lock()
         self._exiting = False
+        #: what was said before there was a process
+        self._early: list[object] = []
 
     async def serve(self, start: Start, descriptors: list[int]) -> None:
         """Returns when it is to end. Raises StartError."""
@@ -121,9 +123,9 @@ class Worker:
         self._changes = ChangeLog(process.store)
         self._resets = start.resets
         try:
+            for message in (*start.drains, *self._early):
+                self._on_message(message)
             await process.start()
-            for drain in start.drains:
-                self._on_message(drain)
             process.garbage.settle()
             self.channel.send(Started())
             process.spawn(self._report_at_intervals(), "reports")
@@ -135,7 +137,10 @@ class Worker:
     def begin_exit(self) -> None:
         """Drain, then end."""
         process = self._process
-        if process is None or self._exiting:
+        if process is None:
+            self._early.append(Exit(drain=True))
+            return
+        if self._exiting:
             return
         self._exiting = True
         process.spawn(self._drain(process), "drain")
@@ -154,7 +159,7 @@ class Worker:
     def _on_end(self) -> None:
         if not self.started.done():
             self.started.set_result(None)
-        elif self._process is not None and not self._exiting:
+        elif not self._exiting:
             logger.warning("main has gone, draining")
             self.begin_exit()
 
@@ -164,7 +169,7 @@ class Worker:
             case Start():
                 self.started.set_result(message)
             case _ if process is None:
-                logger.error("%s came before the start", type(message).__name__)
+                self._early.append(message)
             case Ask(number, question):
                 self._answer(process, number, question)
             case ResetCounters(resets):

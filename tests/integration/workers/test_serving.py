@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -154,6 +156,21 @@ def test_a_listener_of_a_worker_may_lead_to_the_admin_port(shared: Fleet) -> Non
     families = {each.name: each for each in text_string_to_metric_families(response.body.decode())}
     (workers,) = families["envoy_workers_live"].samples
     assert workers.value == 2
+
+
+def test_a_worker_that_is_late_is_as_it_was(shared: Fleet) -> None:
+    proxy = running(shared)
+    name = "http.http.downstream_cx_total"
+    stopped = shared.worker_pids()[0]
+    with shared.connect_to(0), shared.connect_to(1):
+        before = proxy.stat(name), proxy.stat("http.http.downstream_cx_active")
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            assert (proxy.stat(name), proxy.stat("http.http.downstream_cx_active")) == before
+            assert proxy.admin("/clusters")
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        assert proxy.stat("http.http.downstream_cx_active") == before[1]
 
 
 def test_counters_are_reset_in_all(shared: Fleet) -> None:
