@@ -21,14 +21,14 @@ class Start:
 
     Descriptors have come before it: first that of what all share (`transport.shared_counts`), then listening sockets.
     `worker`: its number, from 0. `sockets`: how many of them each listener has, in the same order; one with none does not accept
-    any more. `log_levels`: by component, as they are now. `resets`: see `Report`. `drains`: what was asked for before.
+    any more. `log_levels`: by logger, as they are now. `resets`: see `Report`. `drains`: what was asked for before.
     """
 
     bootstrap: Bootstrap
     options: Options
     worker: int
     sockets: Mapping[str, int]
-    log_levels: tuple[tuple[str, str], ...]
+    log_levels: tuple[tuple[str, int], ...]
     resets: int
     health_check_failed: bool
     drains: tuple[DrainListeners, ...] = ()
@@ -36,9 +36,13 @@ class Start:
 
 
 class Question(enum.Enum):
-    """What main asks. The answer to STATS is a `Report` before an empty answer, to HOSTS the summaries of all clusters."""
+    """What main asks. The answer to STATS is a `Report` before an empty answer, to HOSTS the summaries of all clusters.
+
+    FINE_STATS: as STATS, and histograms count in fine buckets from now on.
+    """
 
     STATS = "stats"
+    FINE_STATS = "fine stats"
     HOSTS = "hosts"
 
 
@@ -59,9 +63,9 @@ class ResetCounters:
 
 @dataclass(frozen=True, slots=True)
 class SetLogLevels:
-    """Component and level."""
+    """Logger and level."""
 
-    levels: tuple[tuple[str, str], ...]
+    levels: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)

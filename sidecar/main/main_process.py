@@ -32,7 +32,7 @@ from stats.istio import NAMESPACE
 from stats.worker_family import WorkerStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from config.model.bootstrap import Bootstrap
     from config.model.options import Options
@@ -82,7 +82,7 @@ class MainProcess(Process):
             self.options,
             worker,
             sockets,
-            tuple(log.current_levels()),
+            log.logger_levels(),
             self._workers.resets,
             self.drain.health_check_failed,
             self._drains,
@@ -172,7 +172,7 @@ class MainProcess(Process):
         return self._told
 
     def log_levels_changed(self) -> None:
-        self._workers.tell(SetLogLevels(tuple(log.current_levels())))
+        self._workers.tell(SetLogLevels(log.logger_levels()))
 
     def reset_counters(self) -> None:
         self._workers.tell(ResetCounters(self._workers.count_reset()))
@@ -198,10 +198,12 @@ class MainProcess(Process):
         super().stats()
         return self._merged()
 
-    def ask_workers(self, path: str, done: Callable[[], None]) -> bool:
+    def ask_workers(self, path: str, query: Mapping[str, str], done: Callable[[], None]) -> bool:
         question = _QUESTIONS.get(path)
         if question is None:
             return False
+        if query.get("histogram_buckets") == "prometheusnative":
+            question = Question.FINE_STATS
 
         def take(answers: dict[int, object]) -> None:
             if question is Question.HOSTS:

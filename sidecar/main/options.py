@@ -40,7 +40,7 @@ _WITHOUT_MEANING: Final = {
     "--skip-hot-restart-parent-stats": "there is no hot restart",
     "--enable-core-dump": "a Python process dumps core as the system says",
     "--enable-mutex-tracing": "there are no mutexes",
-    "--cpuset-threads": "there is one worker",
+    "--cpuset-threads": "--concurrency says how many workers there are",
     "--enable-fine-grain-logging": "loggers are per component",
     "--log-stacktrace-single-entry": "stack traces are one entry already",
     "--disable-extensions": "extensions are built in",
@@ -140,7 +140,13 @@ def _add_failures(parser: _Parser) -> None:
 
 def _add_life(parser: _Parser) -> None:
     add = parser.add_argument_group("start and end").add_argument
-    add("--concurrency", type=int, default=1, metavar="N", help="number of workers, default 1")
+    add(
+        "--concurrency",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of worker processes, default 1; 0: as many as cores",
+    )
     add("--admin-address-path", default="", metavar="FILE", help="write the admin address to this file")
     add("--local-address-ip-version", default="v4", choices=["v4", "v6"], metavar="v4|v6", help="default v4")
     add("--drain-time-s", type=int, default=600, metavar="S", help="how long a drain takes, default 600")
@@ -198,7 +204,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         config_path=known.config_path,
         config_yaml=known.config_yaml,
         mode=Mode(known.mode),
-        concurrency=known.concurrency or os.cpu_count() or 1,
+        concurrency=known.concurrency or len(os.sched_getaffinity(0)),
         log_level=_level(known.log_level),
         component_log_levels=_component_levels(known.component_log_level),
         log_format=known.log_format if known.log_format is not None else DEFAULT_LOG_FORMAT,

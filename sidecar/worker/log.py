@@ -85,6 +85,7 @@ _BY_LOGGER: Final = sorted(
     ((ours, name) for name, ours in COMPONENTS.items() for ours in (ours, *_ALSO.get(name, ())) if ours),
     key=lambda pair: -len(pair[0]),
 )
+_ROOMS: Final = ("sidecar", "protocols", "alpn", "stats", "config")
 #: What was asked for components that have no logger here.
 _levels_of_absent: dict[str, str] = {}
 
@@ -268,8 +269,20 @@ def set_all(level: str) -> None:
             _levels_of_absent[name] = level
             continue
         _set_loggers(name, ours, level)
-    for room in ("sidecar", "protocols", "alpn", "stats", "config"):
+    for room in _ROOMS:
         logging.getLogger(room).setLevel(LEVELS[level])
+
+
+def logger_levels() -> tuple[tuple[str, int], ...]:
+    """Of all loggers of the program, for another process of it to `set_loggers`."""
+    names = {each for name, ours in COMPONENTS.items() if ours for each in (ours, *_ALSO.get(name, ()))}
+    return tuple((name, logging.getLogger(name).level) for name in sorted(names.union(_ROOMS)))
+
+
+def set_loggers(levels: Iterable[tuple[str, int]]) -> None:
+    """As they are in another process."""
+    for name, level in levels:
+        logging.getLogger(name).setLevel(level)
 
 
 def set_component(name: str, level: str) -> bool:

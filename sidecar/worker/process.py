@@ -13,7 +13,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from config.model.bootstrap import Bootstrap
@@ -559,7 +559,7 @@ class Process:
     def log_levels_changed(self) -> None:
         """Admin `/logging`."""
 
-    def ask_workers(self, path: str, done: Callable[[], None]) -> bool:
+    def ask_workers(self, path: str, query: Mapping[str, str], done: Callable[[], None]) -> bool:
         """Have the workers tell what an admin page shows, then call `done`. False: there is nobody to ask."""
         return False
 

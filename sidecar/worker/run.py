@@ -178,7 +178,7 @@ class Worker:
                 if self._changes is not None:
                     self._changes.counters_were_reset()
             case SetLogLevels(levels):
-                _set_levels(levels)
+                log.set_loggers(levels)
             case ReopenLogs():
                 process.reopen_logs()
             case FailHealthCheck(failed):
@@ -196,6 +196,9 @@ class Worker:
 
     def _answer(self, process: Process, number: int, question: Question) -> None:
         value: object = None
+        if question is Question.FINE_STATS:
+            for histogram in process.store.histograms.values():
+                histogram.keep_fine()
         if question is Question.HOSTS:
             value = summaries(process.clusters)
         else:
@@ -243,13 +246,8 @@ class Worker:
 def _set_up_log(start: Start) -> None:
     options: Options = start.options
     log.set_up(options.log_level, (), _formatter(start.bootstrap, options, start.worker), options.log_path)
-    _set_levels(start.log_levels)
+    log.set_loggers(start.log_levels)
 
 
 def _formatter(bootstrap: Bootstrap, options: Options, worker: int) -> log.SpdlogFormatter:
     return log.formatter_of(bootstrap.log_format, options, prefix=f"[worker {worker}] ")
-
-
-def _set_levels(levels: tuple[tuple[str, str], ...]) -> None:
-    for component, level in levels:
-        log.set_component(component, level)

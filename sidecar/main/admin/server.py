@@ -7,7 +7,7 @@ import logging
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final, cast
 
@@ -40,7 +40,10 @@ _GZIP_LEVEL: Final = 1
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
-def _ask_nobody(path: str, done: Callable[[], None]) -> bool:
+Ask = Callable[[str, Mapping[str, str], Callable[[], None]], bool]
+
+
+def _ask_nobody(path: str, query: Mapping[str, str], done: Callable[[], None]) -> bool:
     return False
 
 
@@ -54,11 +57,11 @@ class AdminServer:
         new_codec: NewCodec,
         access_loggers: tuple[AccessLogger, ...] = (),
         garbage: GarbageCollector | None = None,
-        ask: Callable[[str, Callable[[], None]], bool] = _ask_nobody,
+        ask: Ask = _ask_nobody,
     ) -> None:
         """`new_codec` makes the HTTP/1 server codec of a connection.
 
-        `ask` gets the path of each request, and what to call when other processes have told what the answer shows, or have done
+        `ask` gets path and query of each request, and what to call when other processes have told what the answer shows, or have done
         what it says; False: there is nobody to ask.
         """
         self.garbage = garbage or GarbageCollector()
@@ -270,7 +273,7 @@ class AdminConnection(asyncio.Protocol):
                 self._answer(admin_request, response or self._server.answer(admin_request))
 
         self._asking = True
-        if not self._server.ask(admin_request.path, answer):
+        if not self._server.ask(admin_request.path, admin_request.query, answer):
             answer()
 
     def _answer(self, admin_request: AdminRequest, response: AdminResponse) -> None:

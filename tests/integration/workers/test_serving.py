@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.workers.conftest import Fleet
 from tests.support.backends import LoopThread
 from tests.support.http_client import RawClient
+from tests.support.metric_family import native_counts, read_delimited
 from tests.support.process import Proxy, wait_until
 
 
@@ -23,6 +24,13 @@ def shared(loop_thread: LoopThread, tmp_path_factory: pytest.TempPathFactory) ->
     made.start(log_level="info")
     yield made
     made.close()
+
+
+def get_page(fleet: Fleet, target: str, *, accept: str) -> bytes:
+    with RawClient(("127.0.0.1", fleet.admin_port)) as client:
+        response = client.request("GET", target, [("accept", accept)], host="localhost")
+    assert response.status == 200
+    return response.body
 
 
 def running(fleet: Fleet) -> Proxy:
@@ -156,6 +164,29 @@ def test_a_listener_of_a_worker_may_lead_to_the_admin_port(shared: Fleet) -> Non
     families = {each.name: each for each in text_string_to_metric_families(response.body.decode())}
     (workers,) = families["envoy_workers_live"].samples
     assert workers.value == 2
+
+
+def test_every_format_of_the_page(shared: Fleet) -> None:
+    proxy = running(shared)
+    with shared.connect_to(0) as first, shared.connect_to(1) as second:
+        page = get_page(shared, "/stats/prometheus", accept="application/openmetrics-text")
+        assert page.endswith(b"# EOF\n") and b"envoy_http_downstream_rq" in page
+        native = "/stats/prometheus?histogram_buckets=prometheusnative&filter=^http.http.downstream_rq_time$"
+        accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+        get_page(shared, native, accept=accept)  # from now on all count in fine buckets
+        for client in (first, second):
+            assert client.request("GET", "/").status == 200
+        (family,) = read_delimited(get_page(shared, native, accept=accept))
+        (metric,) = family.metric
+        histogram = metric.histogram
+        counted = sum(native_counts(histogram).values()) + histogram.zero_count
+        assert histogram.sample_count == counted == proxy.stat("http.http.downstream_rq_total")
+    stats = json.loads(proxy.admin("/stats?format=json"))["stats"]
+    values = {each["name"]: each["value"] for each in stats if "name" in each}
+    assert values["workers.live"] == 2
+    assert "workers.live: 2" in proxy.admin("/stats?format=html")
+    assert proxy.admin("/stats?cardinality")
+    assert int(json.loads(proxy.admin("/memory"))["total_physical_bytes"]) > 2 * 20_000_000
 
 
 def test_a_worker_that_is_late_is_as_it_was(shared: Fleet) -> None:

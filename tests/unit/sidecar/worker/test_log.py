@@ -17,7 +17,7 @@ from sidecar.worker import log
 def as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level, raising = list(root.handlers), root.level, logging.raiseExceptions
-    names = [*filter(None, log.COMPONENTS.values()), "protocols", "alpn", "sidecar"]
+    names = [name for name, _ in log.logger_levels()]
     levels = {name: logging.getLogger(name).level for name in names}
     yield
     for handler in list(root.handlers):
@@ -144,3 +144,22 @@ def test_a_file_that_cannot_be_reopened_stays(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no-such"):
         log.set_up("info", [], log.SpdlogFormatter("%v"), str(tmp_path / "no-such" / "own.log"))
+
+
+def test_another_process_has_the_same_levels() -> None:
+    log.set_all("warning")
+    log.set_component("http", "trace")
+    log.set_component("main", "debug")
+    levels = log.logger_levels()
+    log.set_all("error")
+    log.set_loggers(levels)
+    shown = dict(log.current_levels())
+    assert (shown["http"], shown["main"], shown["upstream"]) == ("trace", "debug", "warning")
+    assert logging.getLogger("sidecar.worker").level == logging.DEBUG
+    assert logging.getLogger("protocols").level == logging.WARNING
+
+
+def test_a_worker_says_who_it_is() -> None:
+    formatter = log.SpdlogFormatter("%l %v", prefix="[worker 1] ")
+    record = logging.LogRecord("sidecar.worker", logging.INFO, "f", 1, "hello %s", ("you",), None)
+    assert formatter.format(record) == "info [worker 1] hello you"

@@ -8,6 +8,7 @@ import pytest
 
 from config.model.bootstrap import HistogramBuckets, StatsMatcher, StatsSpec, TagSpecifier
 from config.model.matching import StringMatcher, StringMatchKind
+from sidecar.worker.part import Part
 from sidecar.worker.server_state import ServerState, StateKeeper, resident_bytes
 from sidecar.worker.stats_config import build_store
 from sidecar.worker.watchdog import Watchdog
@@ -140,3 +141,16 @@ def test_evictable_scopes_lose_what_is_not_used() -> None:
     evictable.retire()
     store.evict_unused()
     assert set(store.counters) == {"o.kept"}
+
+
+def test_the_watchdogs_of_several_processes() -> None:
+    for part, names in (
+        (Part(2, None), {"main_thread", "server.main_thread"}),
+        (Part(2, 1), {"workers", "server.worker_1"}),
+        (Part(1, 0), {"main_thread", "server.main_thread", "workers", "server.worker_0"}),
+    ):
+        store = Store()
+        Watchdog(store, part).count(0.3)
+        assert {
+            name.removesuffix(".watchdog_miss") for name, each in store.counters.items() if each.value
+        } == names

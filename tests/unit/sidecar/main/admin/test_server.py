@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
@@ -189,7 +189,7 @@ class Asked:
             self.happened.append(f"handled {request.path}")
             return AdminResponse("x")
 
-        def ask(path: str, done: Callable[[], None]) -> bool:
+        def ask(path: str, query: Mapping[str, str], done: Callable[[], None]) -> bool:
             self.happened.append(f"asked {path}")
             self.done.append(done)
             return path != "/nobody"
