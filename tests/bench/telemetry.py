@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from tests.bench.measure import WARM_UP_SECONDS, Measured, measure_once
-from tests.bench.world import BODY_BYTES, wrk
+from tests.bench import load
+from tests.bench.bootstraps import access_log
+from tests.bench.measure import WARM_UP_SECONDS, Measured, Tell, measure_once
+from tests.bench.results import Samples
+from tests.bench.world import BODY_BYTES
 from tests.support.backends import HttpBackend, LoopThread
 from tests.support.bootstraps import (
     Json,
@@ -46,33 +49,6 @@ _DIMENSIONS: Json = {
     "route": "xds.route_name",
     "size_class": "string(response.size / 1024)",
 }
-_STANDARD_JSON: Json = {
-    "start_time": "%START_TIME%",
-    "method": "%REQ(:METHOD)%",
-    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-    "protocol": "%PROTOCOL%",
-    "response_code": "%RESPONSE_CODE%",
-    "response_flags": "%RESPONSE_FLAGS%",
-    "response_code_details": "%RESPONSE_CODE_DETAILS%",
-    "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
-    "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
-    "bytes_received": "%BYTES_RECEIVED%",
-    "bytes_sent": "%BYTES_SENT%",
-    "duration": "%DURATION%",
-    "upstream_service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
-    "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%",
-    "user_agent": "%REQ(USER-AGENT)%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
-    "authority": "%REQ(:AUTHORITY)%",
-    "upstream_host": "%UPSTREAM_HOST%",
-    "upstream_cluster": "%UPSTREAM_CLUSTER%",
-    "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%",
-    "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
-    "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
-    "requested_server_name": "%REQUESTED_SERVER_NAME%",
-    "route_name": "%ROUTE_NAME%",
-}
-"""Istio's default JSON access log."""
 
 
 def measure_telemetry(
@@ -82,8 +58,8 @@ def measure_telemetry(
     repetitions: int,
     seconds: float,
     connections: int,
-    tell: Callable[[str], None],
-) -> dict[str, Measured]:
+    tell: Tell,
+) -> Samples:
     """Telemetry to its measurements."""
     nginx_port, admin_port, *ports = free_ports(2 + len(TELEMETRIES))
     loop = LoopThread()
@@ -99,34 +75,30 @@ def measure_telemetry(
     headers = [f"x-envoy-peer-metadata: {peer}", "x-envoy-peer-metadata-id: caller-id", "user-agent: bench"]
     try:
         for port in ports:
-            wrk(port, WARM_UP_SECONDS, connections, headers)
+            load.wrk(port, WARM_UP_SECONDS, connections, headers)
         for repetition in range(repetitions):
             order = list(zip(TELEMETRIES, ports, strict=True))
             for name, port in reversed(order) if repetition % 2 else order:
                 measured = results[name]
-                measure_once(proxy, partial(wrk, port, seconds, connections, headers), measured)
+                measure_once(proxy, partial(_thousands, port, seconds, connections, headers), measured)
                 tell(
-                    f"telemetry {name:8} {measured.cpu_per_1000[-1]:.4f} CPU s per 1000, {measured.per_second[-1]:.0f}/s"
+                    f"telemetry {name:8} {measured.cost[-1]:.4f} CPU s per 1000, {measured.rate[-1] * 1000:.0f}/s"
                 )
     finally:
         proxy.terminate()
         nginx.terminate(1.0)
         collector.stop()
         loop.close()
-    return results
+    return {name: asdict(measured) for name, measured in results.items()}
+
+
+def _thousands(port: int, seconds: float, connections: int, headers: list[str]) -> float:
+    return load.wrk(port, seconds, connections, headers) / 1000
 
 
 def _bootstrap(
     directory: Path, admin_port: int, nginx_port: int, collector_port: int, ports: dict[str, int]
 ) -> str:
-    log: Json = {
-        "name": "file",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": str(directory / "telemetry" / "access.log"),
-            "log_format": {"json_format": _STANDARD_JSON},
-        },
-    }
     zipkin: Json = {
         "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
         "collector_cluster": "collector",
@@ -134,7 +106,7 @@ def _bootstrap(
         "collector_endpoint_version": "HTTP_JSON",
     }
     manager: Json = {
-        "access_log": [log],
+        "access_log": [access_log(directory / "telemetry" / "access.log")],
         "tracing": {
             "random_sampling": {"value": _TRACED_PERCENT},
             "provider": {"name": "zipkin", "typed_config": zipkin},

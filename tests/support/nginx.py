@@ -14,7 +14,7 @@ master_process off;
 worker_processes 1;
 pid {directory}/nginx.pid;
 error_log {directory}/nginx-error.log crit;
-events {{ worker_connections 2048; }}
+events {{ worker_connections 8192; }}
 http {{
     access_log off;
     client_body_temp_path {directory}/body;
@@ -22,19 +22,23 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
-    keepalive_requests 1000000;
+    keepalive_requests 1000000000;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port} backlog=4096;
+        {more}
         location / {{ default_type text/plain; return 200 "{body}"; }}
     }}
 }}
 """
 
 
-def start_nginx(directory: Path, port: int, body: str) -> ChildProcess:
-    """A server that answers everything with `body`; skips or fails the test when nginx is not installed."""
+def start_nginx(directory: Path, port: int, body: str, more: str = "") -> ChildProcess:
+    """A server that answers everything with `body`; skips or fails the test when nginx is not installed.
+
+    `more` are further directives of the server.
+    """
     config = directory / "nginx.conf"
-    config.write_text(_CONFIG.format(directory=directory, port=port, body=body), encoding="utf-8")
+    config.write_text(_CONFIG.format(directory=directory, port=port, body=body, more=more), encoding="utf-8")
     program = require_program("nginx", "nginx-light")
     process = ChildProcess([program, "-p", str(directory), "-c", str(config)], directory / "nginx.log")
 

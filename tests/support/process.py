@@ -260,6 +260,7 @@ def start_proxy(
     log_level: str = "warning",
     drain_time_s: int = 4,
     extra: Sequence[str] = (),
+    timeout_s: float = 20.0,
 ) -> Proxy:
     """Write `config_text` to `directory`, start the proxy on it and wait until it is ready."""
     suffix = ".json" if config_text.lstrip().startswith("{") else ".yaml"
@@ -274,5 +275,5 @@ def start_proxy(
         drain_time_s=drain_time_s,
         extra=extra,
     )
-    proxy.wait_ready()
+    proxy.wait_ready(timeout_s)
     return proxy

@@ -177,7 +177,7 @@ def test_image_starts_the_scripts_of_the_project() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["demo", "test", "check", "conformance", "bench", "envoy", "image", "clean"]
+    "target", ["demo", "test", "check", "conformance", "bench", "curves", "envoy", "image", "clean"]
 )
 def test_make_has_the_target(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

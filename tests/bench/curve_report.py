@@ -1,0 +1,122 @@
+"""What the curves are found to be, as a table in `docs/performance.md` and as `docs/performance.svg`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import report, svg
+from tests.bench.results import Result
+
+BEGIN = "<!-- curves: begin -->"
+END = "<!-- curves: end -->"
+
+CONNECTIONS, CLUSTERS, VIRTUAL_HOSTS, SERIES, SCRAPE, BODIES, HEADERS = (
+    "connections",
+    "clusters",
+    "virtual_hosts",
+    "series",
+    "scrape",
+    "bodies",
+    "headers",
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    title: str
+    x_label: str
+    points: tuple[int, ...]
+    """Rising. Empty: measured together with another curve."""
+    source: tuple[str, str] | None = None
+    """The curve that it is measured with, and the name of its number there."""
+    y_label: str = "CPU s per 1000 requests"
+
+
+CURVES: Mapping[str, Curve] = {
+    CONNECTIONS: Curve("Connections", "connections in use", (1, 16, 100, 1000, 5000)),
+    CLUSTERS: Curve(
+        "Clusters and routes", "clusters, each with a route; the last is used", (10, 100, 1000, 10_000)
+    ),
+    VIRTUAL_HOSTS: Curve("Virtual hosts", "virtual hosts", (10, 100, 1000, 10_000)),
+    SERIES: Curve("Series, a request", "series, all of them in use", (100, 1000, 10_000, 100_000)),
+    SCRAPE: Curve("Series, a scrape", "series", (), (SERIES, "scrape"), "CPU s"),
+    BODIES: Curve("Bodies", "bytes of an answer", (0, 1 << 10, 1 << 16, 1 << 20, 1 << 24)),
+    HEADERS: Curve("Headers", "further headers of a request", (0, 10, 20, 40, 80)),
+}
+
+#: Slopes of the logarithms: 0 is flat, 1 is linear. Noise is a few hundredths.
+_FLAT, _LINEAR = 0.15, 1.1
+_POINTS_OF_FIT = 3
+
+Points = Sequence[tuple[float, float]]
+
+
+def slope(points: Points) -> float:
+    """Of the line through the logarithms of the last three points (least squares): the exponent of the growth.
+
+    Only the last ones: what is constant hides the growth at the beginning. Raises ValueError for fewer than two with x > 0.
+    """
+    logarithms = [(math.log(x), math.log(y)) for x, y in points if x > 0][-_POINTS_OF_FIT:]
+    if len(logarithms) < 2:
+        raise ValueError("a slope of fewer than two points")
+    return statistics.linear_regression(*zip(*logarithms, strict=True)).slope
+
+
+def shape(exponent: float) -> str:
+    if exponent <= _FLAT:
+        return "flat"
+    if exponent > _LINEAR:
+        return "worse than linear"
+    return "linear" if exponent >= 0.9 else "less than linear"
+
+
+def points_of(key: str, found: Mapping[str, Result]) -> list[tuple[float, float]]:
+    """The medians by rising x; empty when the curve was not measured."""
+    source, number = CURVES[key].source or (key, "cost")
+    result = found.get(f"curve:{source}")
+    if result is None:
+        return []
+    return sorted((float(x), statistics.median(values[number])) for x, values in result.samples.items())
+
+
+def table(found: Mapping[str, Result]) -> str:
+    lines = [
+        "Cost at each size, and the exponent of growth at its end (0 is flat, 1 is linear):",
+        "",
+        "| curve | of | cost | exponent | so it is |",
+        "|---|---|---|---|---|",
+    ]
+    for key, curve in CURVES.items():
+        points = points_of(key, found)
+        if points:
+            exponent = slope(points)
+            costs = ", ".join(f"{svg.number(x)}: {y:.3f}" for x, y in points)
+            rest = f"{costs} | {exponent:.2f} | {shape(exponent)}"
+        else:
+            rest = f"{report.NOT_MEASURED} | - | -"
+        lines.append(f"| {curve.title} ({curve.y_label}) | {curve.x_label} | {rest} |")
+    settings = dict.fromkeys(found[f"curve:{key}"].setting for key in CURVES if f"curve:{key}" in found)
+    lines += ["", *(f"Measured on {setting}." for setting in settings)]
+    if settings:
+        lines += ["", "![Cost beside size, a panel for each curve](performance.svg)"]
+    return "\n".join(lines).rstrip()
+
+
+def picture(found: Mapping[str, Result]) -> str:
+    """All curves that were measured, as SVG."""
+    panels = []
+    for key, curve in CURVES.items():
+        if points := points_of(key, found):
+            note = shape(slope(points))
+            panels.append(svg.Panel(curve.title, curve.x_label, curve.y_label, note, tuple(points)))
+    return svg.draw(panels)
+
+
+def write(path: Path, found: Mapping[str, Result]) -> None:
+    """The table between its markers in the page, and the picture beside it."""
+    report.write(path, table(found), BEGIN, END)
+    path.with_suffix(".svg").write_text(picture(found), encoding="utf-8")

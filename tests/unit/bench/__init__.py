@@ -1,0 +1,1 @@
+"""The benchmark harness itself: everything but the measuring."""

@@ -1,0 +1,103 @@
+"""Slopes, shapes, the table and the picture of curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.bench import curve_report, results, svg
+from tests.bench.curve_report import CURVES, SCRAPE, points_of, shape, slope, table
+from tests.bench.results import Result
+from tests.support.process import REPOSITORY
+
+_SVG = "{http://www.w3.org/2000/svg}"
+
+
+def _measured() -> dict[str, Result]:
+    return {
+        f"curve:{key}": Result(
+            "today",
+            {str(point): {"cost": [0.1, 0.2, 0.3], "scrape": [0.001 * point]} for point in curve.points},
+        )
+        for key, curve in CURVES.items()
+        if curve.points
+    }
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
+def test_slope_is_the_exponent(exponent: float) -> None:
+    assert slope([(x, 3 * x**exponent) for x in (10.0, 100.0, 1000.0)]) == pytest.approx(exponent)
+
+
+def test_the_beginning_does_not_hide_the_growth() -> None:
+    points = [(x, 1000 + x) for x in (1.0, 10.0, 1e5, 1e6, 1e7)]
+    assert shape(slope(points)) == "linear"
+
+
+def test_nothing_is_said_about_one_point() -> None:
+    assert slope([(0, 1.0), (10, 1.0), (20, 1.0)]) == pytest.approx(0)
+    with pytest.raises(ValueError, match="fewer"):
+        slope([(0, 1.0), (10, 1.0)])
+
+
+@pytest.mark.parametrize(
+    ("exponent", "word"),
+    [(-0.1, "flat"), (0.1, "flat"), (0.5, "less than linear"), (1.0, "linear"), (1.3, "worse than linear")],
+)
+def test_shapes(exponent: float, word: str) -> None:
+    assert shape(exponent) == word
+
+
+def test_a_scrape_is_measured_with_its_series() -> None:
+    assert points_of(SCRAPE, _measured())[0] == (100.0, pytest.approx(0.1))
+    assert points_of(SCRAPE, {}) == []
+
+
+def test_the_table_names_every_curve() -> None:
+    text = table(_measured())
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert [line.split(" (")[0] for line in lines[1:]] == [f"| {curve.title}" for curve in CURVES.values()]
+    assert lines[1].endswith("| 1: 0.200, 16: 0.200, 100: 0.200, 1k: 0.200, 5k: 0.200 | 0.00 | flat |")
+    assert "| 1.00 | linear |" in lines[5]
+    assert "performance.svg" in text
+    assert "not yet measured" not in text
+
+
+def test_curves_that_were_not_measured_are_told() -> None:
+    text = table({})
+    assert text.count("not yet measured") == len(CURVES)
+    assert "performance.svg" not in text
+
+
+def test_the_picture_is_well_formed_and_has_all_points(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    curve_report.write(page, _measured())
+    root = ElementTree.fromstring((tmp_path / "performance.svg").read_text())
+    assert len(root.findall(f"{_SVG}g")) == len(CURVES)
+    circles = root.findall(f".//{_SVG}circle")
+    assert len(circles) == sum(len(points_of(key, _measured())) for key in CURVES)
+    for circle in circles:
+        assert 0 <= float(circle.attrib["cx"]) <= 300
+        assert 0 <= float(circle.attrib["cy"]) <= 220
+    titles = [each.text for each in root.findall(f".//{_SVG}text[@class='title']")]
+    assert titles == [curve.title for curve in CURVES.values()]
+    assert "today" in page.read_text()
+
+
+def test_text_is_escaped() -> None:
+    text = svg.draw([svg.Panel("a < b & c", "x", "y", "flat", ((1.0, 1.0), (10.0, 2.0)))])
+    assert next(each.text for each in ElementTree.fromstring(text).iter(f"{_SVG}text")) == "a < b & c"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (0.05, "0.05"), (10, "10"), (100, "100"), (1000, "1k"), (1 << 24, "16.8M")]
+)
+def test_numbers(value: float, text: str) -> None:
+    assert svg.number(value) == text
+
+
+def test_the_page_shows_the_stored_curves() -> None:
+    page = (REPOSITORY / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert table(results.read(REPOSITORY / "docs" / "performance.json")) in page
