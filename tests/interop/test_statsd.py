@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,40 +12,11 @@ from tests.support.bootstraps import cluster, route_to
 from tests.support.envoy import require_envoy
 from tests.support.http_client import get
 from tests.support.process import ProxyCommand, sidecar_command, wait_until
+from tests.support.statsd import StatsdReceiver
 
 METRICS = "type.googleapis.com/envoy.config.metrics.v3."
 GRAPHITE = "type.googleapis.com/envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink"
 REQUESTS = 3
-
-
-class Receiver:
-    """A UDP socket that keeps what comes."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self._socket.bind(("127.0.0.1", 0))
-        self.datagrams: list[bytes] = []
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while datagram := self._socket.recv(65536):
-            self.datagrams.append(datagram)
-
-    @property
-    def address(self) -> dict[str, Any]:
-        host, port = self._socket.getsockname()
-        return {"socket_address": {"address": host, "port_value": port, "protocol": "UDP"}}
-
-    def lines(self) -> list[str]:
-        return [line for datagram in list(self.datagrams) for line in datagram.decode().split("\n")]
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", self._socket.getsockname())
-        self._thread.join(5)
-        self._socket.close()
 
 
 class Run:
@@ -56,7 +24,7 @@ class Run:
 
     def __init__(self, command: ProxyCommand, directory: Path) -> None:
         self.stage = Stage(directory, command)
-        self.statsd, self.dog, self.graphite = Receiver(), Receiver(), Receiver()
+        self.statsd, self.dog, self.graphite = StatsdReceiver(), StatsdReceiver(), StatsdReceiver()
         self.tcp = self.stage.tcp_backend("silent")
         sinks = [
             (f"{METRICS}StatsdSink", {"address": self.statsd.address, "prefix": "pre"}),
@@ -156,7 +124,7 @@ def test_lines_over_tcp(runs: tuple[Run, Run]) -> None:
 
 def test_flush_on_admin(tmp_path: Path) -> None:
     """Nothing is sent until the admin port is asked for stats."""
-    receiver, stage = Receiver(), Stage(tmp_path)
+    receiver, stage = StatsdReceiver(), Stage(tmp_path)
     sink = {"@type": f"{METRICS}StatsdSink", "address": receiver.address}
     try:
         proxy = stage.start(
