@@ -199,8 +199,11 @@ class Workers:
         self._stats.live.set(sum(child.serves for child in self._children.values()))
 
     def begin_exit(self) -> None:
-        """From now on nobody is replaced."""
+        """From now on nobody is replaced; while they start, those that do not serve yet need not go on."""
         self._exit.set()
+        for child in self._children.values():
+            if not child.serves and not self._all_serve.done():
+                child.kill()
 
     async def until_ended(self, timeout_s: float) -> None:
         """Wait until all have ended, `timeout_s` at most."""

@@ -48,6 +48,13 @@ class Fleet:
         )
         return self.proxy
 
+    def begin(self, **options: Any) -> Proxy:
+        """As `start`, without waiting until it serves."""
+        path = self._directory / "begin.json"
+        path.write_text(self.config())
+        self.proxy = Proxy(sidecar_command(), path, self.admin_port, concurrency=2, **options)
+        return self.proxy
+
     def config(self, **cluster_fields: Any) -> str:
         hosts = {"a.example": "web", "admin.example": "admin"}
         routes = {

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.integration.workers.conftest import Fleet, exists
+from tests.integration.workers.conftest import Fleet, children_of, exists
 from tests.support.backends import Send, Sleep, ok_response
 from tests.support.http_client import RawClient, format_request
 from tests.support.process import Proxy, sidecar_command, wait_until
@@ -24,6 +24,19 @@ def test_a_request_on_its_way_is_answered_before_the_end(fleet: Fleet) -> None:
         response = client.read_response(5)
         assert (response.status, response.body, response.values("connection")) == (200, b"late\n", ["close"])
     assert proxy.wait(10) == 0
+
+
+def test_a_signal_while_it_starts(fleet: Fleet) -> None:
+    """Also while workers start, or have started and main does not know yet."""
+    for number in range(3):
+        proxy = fleet.begin(log_level="info")
+        wait_until(lambda: len(children_of(proxy.pid)) >= 1, timeout_s=20, what="a worker")  # noqa: B023
+        if number:
+            wait_until(lambda: "serves" in proxy.log_text(), timeout_s=20, what="one that serves")  # noqa: B023
+        pids = children_of(proxy.pid)
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait(10) == 0
+        assert not any(map(exists, pids))
 
 
 def test_a_second_signal_ends_it_at_once(fleet: Fleet) -> None:
