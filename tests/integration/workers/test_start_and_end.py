@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from tests.integration.workers.conftest import Fleet, children_of, exists
 from tests.support.backends import Send, Sleep, ok_response
 from tests.support.http_client import RawClient, format_request
-from tests.support.process import Proxy, sidecar_command, wait_until
+from tests.support.process import sidecar_command, wait_until
 
 
 def test_a_request_on_its_way_is_answered_before_the_end(fleet: Fleet) -> None:
@@ -93,6 +95,17 @@ def test_port_0_is_one_port_for_all(fleet: Fleet) -> None:
 
 
 def test_one_process_needs_nothing_of_this(fleet: Fleet) -> None:
-    proxy: Proxy = fleet.start(workers=1)
-    assert sidecar_command().name == "sidecar"
+    proxy = fleet.start(workers=1)
     assert "workers.live" not in proxy.admin("/stats")
+    assert children_of(proxy.pid) == []
+    program = "import sys, sidecar.main.run; print(*sys.modules, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=sidecar_command().env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = done.stdout.splitlines()
+    assert "sidecar.worker.process" in loaded
+    assert [name for name in loaded if name.startswith(("sidecar.ipc", "sidecar.main.workers"))] == []
