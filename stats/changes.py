@@ -91,7 +91,8 @@ def _value(stat: Counter | Gauge) -> object:
 
 
 def _count(stat: Histogram) -> object:
-    return stat.count
+    """One that has begun anew may have come to the same count."""
+    return stat, stat.count
 
 
 def _text(stat: TextReadout) -> object:

@@ -107,6 +107,16 @@ def test_after_a_reset_all_are_told_again() -> None:
     assert log.take().gone == ("s.d",)
 
 
+def test_a_histogram_that_has_begun_anew_and_come_to_the_same_count() -> None:
+    store = Store()
+    log = ChangeLog(store)
+    for value in (0, 3):
+        scope = store.scope("s")
+        scope.histogram("h").record(value)
+        assert seen(log.take().values) == used(store)
+        scope.retire()
+
+
 def test_what_has_gone_is_taken_off() -> None:
     known = Snapshot(counters={"c": Store().root.counter("c")}, gauges={"g": Store().root.gauge("g")})
     after = apply(known, Changes(gone=("c",)))
