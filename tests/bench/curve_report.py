@@ -44,34 +44,34 @@ CURVES: Mapping[str, Curve] = {
     VIRTUAL_HOSTS: Curve("Virtual hosts", "virtual hosts", (10, 100, 1000, 10_000)),
     SERIES: Curve("Series, a request", "series, all of them in use", (100, 1000, 10_000, 100_000)),
     SCRAPE: Curve("Series, a scrape", "series", (), (SERIES, "scrape"), "CPU s"),
-    BODIES: Curve("Bodies", "bytes of an answer", (0, 1 << 10, 1 << 16, 1 << 20, 1 << 24)),
-    HEADERS: Curve("Headers", "further headers of a request", (0, 10, 20, 40, 80)),
+    BODIES: Curve("Bodies", "bytes of an answer, 2 connections", (0, 1 << 10, 1 << 16, 1 << 20, 1 << 24)),
+    HEADERS: Curve("Headers", "further headers of a request", (0, 3, 10, 30, 90)),
 }
 
 #: Slopes of the logarithms: 0 is flat, 1 is linear. Noise is a few hundredths.
 _FLAT, _LINEAR = 0.15, 1.1
-_POINTS_OF_FIT = 3
 
 Points = Sequence[tuple[float, float]]
 
 
 def slope(points: Points) -> float:
-    """Of the line through the logarithms of the last three points (least squares): the exponent of the growth.
+    """Of the line through the logarithms of the last two points: the exponent of the growth at its end.
 
-    Only the last ones: what is constant hides the growth at the beginning. Raises ValueError for fewer than two with x > 0.
+    Only there: what is constant hides the growth at the beginning, and would make a square look linear. Raises ValueError
+    for fewer than two with x > 0.
     """
-    logarithms = [(math.log(x), math.log(y)) for x, y in points if x > 0][-_POINTS_OF_FIT:]
+    logarithms = [(math.log(x), math.log(y)) for x, y in points if x > 0][-2:]
     if len(logarithms) < 2:
         raise ValueError("a slope of fewer than two points")
-    return statistics.linear_regression(*zip(*logarithms, strict=True)).slope
+    (x0, y0), (x1, y1) = logarithms
+    return (y1 - y0) / (x1 - x0)
 
 
 def shape(exponent: float) -> str:
+    """A constant and a linear part together have an exponent between 0 and 1, and are linear."""
     if exponent <= _FLAT:
         return "flat"
-    if exponent > _LINEAR:
-        return "worse than linear"
-    return "linear" if exponent >= 0.9 else "less than linear"
+    return "linear" if exponent <= _LINEAR else "worse than linear"
 
 
 def points_of(key: str, found: Mapping[str, Result]) -> list[tuple[float, float]]:
@@ -85,7 +85,7 @@ def points_of(key: str, found: Mapping[str, Result]) -> list[tuple[float, float]
 
 def table(found: Mapping[str, Result]) -> str:
     lines = [
-        "Cost at each size, and the exponent of growth at its end (0 is flat, 1 is linear):",
+        "Cost at each size, and the exponent of growth at its end (0: flat, 1: linear, between: a constant part and a linear one):",
         "",
         "| curve | of | cost | exponent | so it is |",
         "|---|---|---|---|---|",
@@ -94,7 +94,7 @@ def table(found: Mapping[str, Result]) -> str:
         points = points_of(key, found)
         if points:
             exponent = slope(points)
-            costs = ", ".join(f"{svg.number(x)}: {y:.3f}" for x, y in points)
+            costs = ", ".join(f"{svg.number(x, 1024 if key == BODIES else 1000)}: {y:.3f}" for x, y in points)
             rest = f"{costs} | {exponent:.2f} | {shape(exponent)}"
         else:
             rest = f"{report.NOT_MEASURED} | - | -"

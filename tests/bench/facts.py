@@ -66,8 +66,8 @@ def measure_memory(command: ProxyCommand, directory: Path, backend_port: int) ->
     try:
         before = proxy.rss_bytes()
         answered = load.h2load(port, requests=REQUESTS, connections=_CONNECTIONS, http1=True)
-        if answered != REQUESTS:
-            raise RuntimeError(f"{answered} of {REQUESTS} requests were answered")
+        if answered.count != REQUESTS:
+            raise RuntimeError(f"{answered.count} of {REQUESTS} requests were answered")
         time.sleep(_SETTLE_SECONDS)
         return {
             "before_bytes": [before],

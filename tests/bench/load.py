@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.support.envoy import require_program
 from tests.support.process import REPOSITORY
@@ -28,24 +29,43 @@ def _run(command: Sequence[str], seconds: float) -> str:
     return done.stdout
 
 
-def read_wrk(output: str) -> int:
+class Answered(NamedTuple):
+    """What was done, and how long the load itself took, without the start of the client."""
+
+    count: float
+    seconds: float
+
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def read_wrk(output: str) -> Answered:
     """The number of requests answered. Raises RuntimeError when any failed."""
-    match = re.search(r"(\d+) requests in", output)
+    match = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m|h),", output)
     if match is None or "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(output)
-    return int(match[1])
+    return Answered(int(match[1]), float(match[2]) * _SECONDS[match[3]])
 
 
-def read_h2load(output: str) -> int:
+def read_h2load(output: str) -> Answered:
     """The number of requests answered. Raises RuntimeError when any failed or was answered with an error."""
     match = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", output)
-    if match is None or int(match[2]) or int(match[3]) or re.search(r"[1-9]\d* [345]xx", output):
+    time = re.search(r"finished in ([\d.]+)(us|ms|s|m|h),", output)
+    if (
+        match is None
+        or time is None
+        or int(match[2])
+        or int(match[3])
+        or re.search(r"[1-9]\d* [345]xx", output)
+    ):
         raise RuntimeError(output)
-    return int(match[1])
+    return Answered(int(match[1]), float(time[1]) * _SECONDS[time[2]])
 
 
-def wrk(port: int, seconds: float, connections: int, headers: Sequence[str] = (), path: str = "/") -> int:
-    """GET over HTTP/1.1 as fast as it goes, for whole seconds (rounded up); the number of answers."""
+def wrk(
+    port: int, seconds: float, connections: int, headers: Sequence[str] = (), path: str = "/"
+) -> Answered:
+    """GET over HTTP/1.1 as fast as it goes, for whole seconds (rounded up); the answers."""
     return read_wrk(_run(wrk_command(port, seconds, connections, headers, path), seconds))
 
 
@@ -75,16 +95,16 @@ def h2load(
     path: str = "/",
     options: Sequence[str] = (),
     http1: bool = False,
-) -> int:
-    """For `seconds`, or until `requests` are answered; the number of answers."""
+) -> Answered:
+    """For `seconds`, or until `requests` are answered; the answers."""
     command = [require_program("h2load", "nghttp2-client"), "-c", str(connections)]
     command += ["--h1"] if http1 else ["-m", str(STREAMS)]
     command += ["-n", str(requests)] if requests else ["-D", f"{max(round(seconds * 1000), 1)}ms"]
     return read_h2load(_run([*command, *options, f"http://127.0.0.1:{port}{path}"], seconds))
 
 
-def messages(port: int, seconds: float, connections: int) -> int:
-    """TCP messages of 64 bytes, one in flight on each connection; the number of those that came back."""
+def messages(port: int, seconds: float, connections: int) -> Answered:
+    """TCP messages of 64 bytes, one in flight on each connection; those that came back."""
     command = [
         sys.executable,
         "-m",
@@ -95,13 +115,13 @@ def messages(port: int, seconds: float, connections: int) -> int:
         "64",
         str(seconds),
     ]
-    return int(_run(command, seconds))
+    return Answered(int(_run(command, seconds)), seconds)
 
 
-def bulk(port: int, seconds: float, connections: int) -> int:
+def bulk(port: int, seconds: float, connections: int) -> Answered:
     """TCP bytes received from a backend that sends as much as it can."""
     command = [sys.executable, "-m", "tests.bench.bulk", "client", str(port), str(connections), str(seconds)]
-    return int(_run(command, seconds))
+    return Answered(int(_run(command, seconds)), seconds)
 
 
 @dataclass(frozen=True)

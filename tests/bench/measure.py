@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
+from tests.bench.load import Answered
 from tests.bench.results import Samples
 from tests.bench.rows import DIRECT, Row
 from tests.bench.world import BenchWorld
@@ -47,17 +48,19 @@ def measure_row(
         for name in reversed(names) if repetition % 2 else names:
             process = world.proxies.get(name)
             measured = results[name]
-            measure_once(process, world.load(row, name, seconds, connections), measured)
+            measure_once(process, world.load(row, name, seconds, connections), row.count, measured)
             cost = f"{measured.cost[-1]:.4f} CPU s" if measured.cost else "-"
             tell(f"{row.key:14} {name:8} {cost:>14} per {row.unit}, {measured.rate[-1]:.4g} per s")
     return {name: asdict(measured) for name, measured in results.items()}
 
 
-def measure_once(process: ChildProcess | None, load: Callable[[], float], measured: Measured) -> None:
-    """`load` gives the number of units. Without a process there is no cost."""
-    before, started = cpu_seconds(process) if process else 0.0, time.monotonic()
-    units = load()
-    elapsed = time.monotonic() - started
+def measure_once(
+    process: ChildProcess | None, load: Callable[[], Answered], unit: float, measured: Measured
+) -> None:
+    """`unit`: as many of what `load` counts as the cost is for. Without a process there is no cost."""
+    before = cpu_seconds(process) if process else 0.0
+    answered = load()
+    units = answered.count / unit
     if process:
         measured.cost.append((cpu_seconds(process) - before) / units)
-    measured.rate.append(units / elapsed)
+    measured.rate.append(units / answered.seconds)

@@ -76,10 +76,10 @@ def _table(*cells: Sequence[str]) -> list[str]:
 
 
 def _cell(results: Results, key: str, name: str, number: str, show: Callable[[Sequence[float]], str]) -> str:
-    if key not in results:
-        return NOT_MEASURED
-    values = results[key].samples.get(name, {}).get(number)
-    return show(values) if values else CANNOT
+    samples = results[key].samples if key in results else {}
+    if values := samples.get(name, {}).get(number):
+        return show(values)
+    return CANNOT if DIRECT in samples else NOT_MEASURED  # with the others, but it could not
 
 
 def _costs(results: Results) -> list[str]:
@@ -88,7 +88,11 @@ def _costs(results: Results) -> list[str]:
     for row in ROWS:
         cells = [_cell(results, row.key, name, "cost", spread) for name in COMPETITORS]
         body.append([row.title, row.unit, *cells, _ratio(results, row)])
-    return ["CPU time of the proxy process; medians, in brackets the range:", "", *_table(head, *body)]
+    return [
+        "CPU time of the proxy process; medians, in brackets the range (HTTP/2: 8 streams on each connection; bulk: 4 connections):",
+        "",
+        *_table(head, *body),
+    ]
 
 
 def _ratio(results: Results, row: Row) -> str:

@@ -25,6 +25,11 @@ class Row:
     """The most that this proxy may use, as a ratio to Envoy."""
     competitors: tuple[str, ...] = COMPETITORS
 
+    @property
+    def count(self) -> int:
+        """Requests, messages or bytes in a unit."""
+        return 2**30 if self.unit == "GiB" else 1000
+
 
 ROWS = (
     Row("http", "HTTP/1.1 plaintext, 1 KiB answers", target=1.2),

@@ -38,6 +38,7 @@ class _Axis:
         if self.high - self.low < 1:  # never less than a decade: noise must not look like growth
             middle = (self.high + self.low) / 2
             self.low, self.high = middle - 0.5, middle + 0.5
+        self._has_zero = min(values) == 0
         self._first, self._last = first_pixel, last_pixel
 
     def at(self, value: float) -> float:
@@ -49,14 +50,16 @@ class _Axis:
         decades = list(range(math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9) + 1))
         step = max(math.ceil(len(decades) / 5), 1)
         found = [10.0**decade for decade in decades[::step]]
+        if self._has_zero:  # whose place is left of all others
+            return [value for value in found if value > self._zero * 3]
         return found if len(found) > 1 else [float(f"{10**end:.1g}") for end in (self.low, self.high)]
 
 
-def number(value: float) -> str:
-    """`0`, `0.05`, `100`, `10k`, `16M`."""
-    for limit, suffix in ((1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.3g}{suffix}"
+def number(value: float, base: int = 1000) -> str:
+    """`0`, `0.05`, `100`, `10k`, `16M`; with a base of 1024 `64Ki`, `16Mi`."""
+    for power, suffix in ((2, "M"), (1, "k" if base == 1000 else "K")):
+        if value >= base**power:
+            return f"{value / base**power:.3g}{suffix}{'' if base == 1000 else 'i'}"
     return f"{value:.2g}" if value < 100 else f"{value:.3g}"
 
 
@@ -89,8 +92,11 @@ def _panel(panel: Panel) -> list[str]:
         if top <= (y := up.at(value)) <= bottom:
             parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>')
             parts.append(_text(left - 6, y + 4, number(value), "", "end"))
-    for value in [*across.ticks(), *([0.0] if panel.points[0][0] == 0 else [])]:
-        if left <= (x := across.at(value)) <= right:
+    places: list[float] = []
+    for value in [panel.points[0][0], panel.points[-1][0], *across.ticks()]:
+        x = across.at(value)
+        if left <= x <= right and all(abs(x - other) > 28 for other in places):
+            places.append(x)
             parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>')
             parts.append(_text(x, bottom + 15, number(value), "", "middle"))
     parts.append(f'<path class="axis" fill="none" d="M{left} {top}V{bottom}H{right}"/>')

@@ -80,7 +80,7 @@ def measure_telemetry(
             order = list(zip(TELEMETRIES, ports, strict=True))
             for name, port in reversed(order) if repetition % 2 else order:
                 measured = results[name]
-                measure_once(proxy, partial(_thousands, port, seconds, connections, headers), measured)
+                measure_once(proxy, partial(load.wrk, port, seconds, connections, headers), 1000, measured)
                 tell(
                     f"telemetry {name:8} {measured.cost[-1]:.4f} CPU s per 1000, {measured.rate[-1] * 1000:.0f}/s"
                 )
@@ -90,10 +90,6 @@ def measure_telemetry(
         collector.stop()
         loop.close()
     return {name: asdict(measured) for name, measured in results.items()}
-
-
-def _thousands(port: int, seconds: float, connections: int, headers: list[str]) -> float:
-    return load.wrk(port, seconds, connections, headers) / 1000
 
 
 def _bootstrap(

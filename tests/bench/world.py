@@ -123,17 +123,19 @@ class BenchWorld:
     def takes_part(self, row: Row, name: str) -> bool:
         return name in self.proxies and name in row.competitors and competitors.can(name, row.key)
 
-    def load(self, row: Row, name: str, seconds: float, connections: int) -> Callable[[], float]:
-        """What drives the row and gives the number of its units; `DIRECT` for the name leaves the proxy out."""
+    def load(self, row: Row, name: str, seconds: float, connections: int) -> Callable[[], load.Answered]:
+        """What drives the row and gives what was answered; `DIRECT` for the name leaves the proxy out."""
         if name == DIRECT:
             port = self._backends.ports[_BACKEND_OF_ROW.get(row.key.removesuffix("_mtls"), "http")]
         else:
             port = self.ports[name][row.key]
         if row.key.startswith("tcp_bulk"):
-            return lambda: load.bulk(port, seconds, _BULK_CONNECTIONS) / 2**30
-        return lambda: self._requests(row.key, port, seconds, connections, direct=name == DIRECT) / 1000
+            return lambda: load.bulk(port, seconds, _BULK_CONNECTIONS)
+        return lambda: self._requests(row.key, port, seconds, connections, direct=name == DIRECT)
 
-    def _requests(self, path: str, port: int, seconds: float, connections: int, *, direct: bool) -> int:
+    def _requests(
+        self, path: str, port: int, seconds: float, connections: int, *, direct: bool
+    ) -> load.Answered:
         if path == "tcp":
             return load.messages(port, seconds, connections)
         if path.startswith("grpc"):

@@ -36,6 +36,10 @@ def test_the_beginning_does_not_hide_the_growth() -> None:
     assert shape(slope(points)) == "linear"
 
 
+def test_a_constant_does_not_make_a_square_look_linear() -> None:
+    assert shape(slope([(x, 1e6 + x * x) for x in (10.0, 100.0, 1000.0, 10_000.0)])) == "worse than linear"
+
+
 def test_nothing_is_said_about_one_point() -> None:
     assert slope([(0, 1.0), (10, 1.0), (20, 1.0)]) == pytest.approx(0)
     with pytest.raises(ValueError, match="fewer"):
@@ -44,7 +48,7 @@ def test_nothing_is_said_about_one_point() -> None:
 
 @pytest.mark.parametrize(
     ("exponent", "word"),
-    [(-0.1, "flat"), (0.1, "flat"), (0.5, "less than linear"), (1.0, "linear"), (1.3, "worse than linear")],
+    [(-0.1, "flat"), (0.1, "flat"), (0.5, "linear"), (1.0, "linear"), (1.3, "worse than linear")],
 )
 def test_shapes(exponent: float, word: str) -> None:
     assert shape(exponent) == word
@@ -96,6 +100,11 @@ def test_text_is_escaped() -> None:
 )
 def test_numbers(value: float, text: str) -> None:
     assert svg.number(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (1024, "1Ki"), (1 << 16, "64Ki"), (1 << 24, "16Mi")])
+def test_numbers_of_bytes(value: float, text: str) -> None:
+    assert svg.number(value, 1024) == text
 
 
 def test_the_page_shows_the_stored_curves() -> None:

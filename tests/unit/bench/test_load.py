@@ -24,7 +24,7 @@ status codes: {done} 2xx, 0 3xx, 0 4xx, {bad} 5xx
 
 
 def test_wrk() -> None:
-    assert load.read_wrk(_WRK.format(more="")) == 11364
+    assert load.read_wrk(_WRK.format(more="")) == (11364, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,10 @@ def test_wrk_with_failures(more: str) -> None:
 
 
 def test_h2load() -> None:
-    assert load.read_h2load(_H2LOAD.format(done=13513, failed=0, errored=0, bad=0)) == 13513
+    assert load.read_h2load(_H2LOAD.format(done=13513, failed=0, errored=0, bad=0)) == (
+        13513,
+        pytest.approx(0.50246),
+    )
 
 
 @pytest.mark.parametrize(("failed", "errored", "bad"), [(1, 0, 0), (0, 1, 0), (0, 0, 32)])
