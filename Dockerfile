@@ -1,16 +1,24 @@
 # A small image of the proxy: runs as 1337, needs nothing writable, speaks to signals itself (exec form, no shell).
 
 FROM python:3.11-slim AS build
+# 1: the hot path as compiled modules; 0: only Python
+ARG SIDECAR_NATIVE=1
 WORKDIR /src
+RUN if [ "$SIDECAR_NATIVE" = 1 ]; then \
+      apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; \
+    fi
 RUN python -m venv /opt/sidecar
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY alpn alpn
 COPY config config
 COPY protocols protocols
 COPY sidecar sidecar
 COPY stats stats
-RUN /opt/sidecar/bin/pip install --no-cache-dir --no-compile -c constraints.txt setuptools \
- && /opt/sidecar/bin/pip install --no-cache-dir --no-compile --no-build-isolation -c constraints.txt . \
+# The wheel is built in an environment of its own, which has what the image does not need.
+RUN python -m venv /opt/build \
+ && /opt/build/bin/pip install --no-cache-dir -c constraints.txt setuptools mypy types-protobuf types-PyYAML . \
+ && SIDECAR_NATIVE=$SIDECAR_NATIVE /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
+ && /opt/sidecar/bin/pip install --no-cache-dir --no-compile -c constraints.txt /wheel/*.whl \
  && /opt/sidecar/bin/pip uninstall --yes setuptools pip \
  && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/sidecar/lib
 

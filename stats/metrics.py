@@ -67,6 +67,14 @@ class Counter:
         self.value += amount
         self.used = True
 
+    # copied and pickled (here and below) by name and value
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Counter, (self.name, self.tag_extracted_name, self.tags), (self.value, self.used)
+
+    def __setstate__(self, state: tuple[int, int]) -> None:
+        self.value, self.used = state
+
 
 class Gauge:
     """A level. `per_process` gauges (uptime, state) are not summed when processes are merged."""
@@ -101,6 +109,13 @@ class Gauge:
         self.value = value
         self.used = True
 
+    def __reduce__(self) -> tuple[object, ...]:
+        identity = (self.name, self.tag_extracted_name, self.tags, self.per_process)
+        return Gauge, identity, (self.value, self.used)
+
+    def __setstate__(self, state: tuple[int, int]) -> None:
+        self.value, self.used = state
+
 
 class Exemplar(NamedTuple):
     """One recorded value whose request was traced. `time_s` is POSIX seconds."""
@@ -115,6 +130,11 @@ class Exemplar(NamedTuple):
 FINE_SCHEMA: Final = 4
 #: What is not above this counts as zero there.
 ZERO_THRESHOLD: Final = 0.5
+
+
+_HistogramState: TypeAlias = tuple[
+    list[int], int | float, int, int, list[Exemplar | None] | None, dict[int, int] | None
+]
 
 
 def fine_bucket(value: float) -> int:
@@ -160,7 +180,7 @@ class Histogram:
         self.bounds: Final = bounds
         self.unit: Final = unit  # "ms", "bytes" or ""
         self.buckets = [0] * (len(bounds) + 1)
-        self.sum: float = 0
+        self.sum: int | float = 0
         self.count = 0
         self.used: int = False
         self.exemplars: list[Exemplar | None] | None = None
@@ -168,7 +188,7 @@ class Histogram:
         self._listener: HistogramListener | None = None
         self._watched = False  # there is more to do with a value than to count it
 
-    def record(self, value: float) -> None:
+    def record(self, value: int | float) -> None:
         self.buckets[bisect_left(self.bounds, value)] += 1
         self.sum += value
         self.count += 1
@@ -176,7 +196,7 @@ class Histogram:
         if self._watched:
             self._pass_on(value)
 
-    def _pass_on(self, value: float) -> None:
+    def _pass_on(self, value: int | float) -> None:
         fine = self.fine
         if fine is not None and value > ZERO_THRESHOLD:
             at = fine_bucket(value)
@@ -189,7 +209,7 @@ class Histogram:
         self._listener = listener
         self._watched = listener is not None or self.fine is not None
 
-    def record_traced(self, value: float, trace_id: str, span_id: str, time_s: float) -> None:
+    def record_traced(self, value: int | float, trace_id: str, span_id: str, time_s: float) -> None:
         """`record`, and the trace it belongs to as the exemplar of its bucket."""
         self.record(value)
         if self.exemplars is None:
@@ -212,6 +232,17 @@ class Histogram:
         self.fine = fine
         self._watched = True
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Nobody listens to the copy."""
+        identity = (self.name, self.tag_extracted_name, self.tags, self.bounds, self.unit)
+        exemplars = None if self.exemplars is None else list(self.exemplars)
+        fine = None if self.fine is None else dict(self.fine)
+        return Histogram, identity, (list(self.buckets), self.sum, self.count, self.used, exemplars, fine)
+
+    def __setstate__(self, state: _HistogramState) -> None:
+        self.buckets, self.sum, self.count, self.used, self.exemplars, self.fine = state
+        self._watched = self.fine is not None
+
 
 class TextReadout:
     """A string value (`/stats` only)."""
@@ -228,3 +259,9 @@ class TextReadout:
     def set(self, value: str) -> None:
         self.value = value
         self.used = True
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return TextReadout, (self.name, self.tag_extracted_name, self.tags), (self.value, self.used)
+
+    def __setstate__(self, state: tuple[str, int]) -> None:
+        self.value, self.used = state

@@ -6,6 +6,7 @@ Renderers take a `StatsSource`: a `Store` as it is, or a `Snapshot` of several.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -58,25 +59,12 @@ class Snapshot:
 def _add_all(mine: dict[StatKey, _S], others: Mapping[StatKey, _S]) -> None:
     for name, other in others.items():
         known = mine.get(name)
-        mine[name] = copy_of(other) if known is None else total_of(known, other)
-
-
-def copy_of(stat: _S) -> _S:
-    """Apart from any store; nobody listens to it."""
-    copy = stat.__class__.__new__(stat.__class__)
-    for attribute in stat.__slots__:
-        setattr(copy, attribute, getattr(stat, attribute))
-    if isinstance(copy, Histogram):
-        copy.buckets = list(copy.buckets)
-        copy.exemplars = None if copy.exemplars is None else list(copy.exemplars)
-        copy.fine = None if copy.fine is None else dict(copy.fine)
-        copy.listen(None)
-    return copy
+        mine[name] = copy(other) if known is None else total_of(known, other)
 
 
 def total_of(first: _S, second: _S) -> _S:
     """A new stat with the name of `first` and the values of both."""
-    total = copy_of(first)
+    total = copy(first)
     total.used = first.used or second.used
     if isinstance(total, Counter) and isinstance(second, Counter):
         total.value += second.value
@@ -114,7 +102,7 @@ def _add_fine(total: Histogram, second: Histogram) -> None:
     if total.fine is None:
         return
     if second.fine is None:
-        second = copy_of(second)
+        second = copy(second)
         second.keep_fine()
     for at, count in (second.fine or {}).items():
         total.fine[at] = total.fine.get(at, 0) + count

@@ -379,7 +379,7 @@ class Scope:
             stat = own.get(key)
             if stat is None:
                 continue
-            if stat.used is True:
+            if stat.used and stat.used != USED_BEFORE:
                 stat.used = USED_BEFORE
             else:
                 del own[key]

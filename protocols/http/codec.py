@@ -122,8 +122,12 @@ class StreamMeter:
 
 def sum_of(one: StreamMeter | None, other: StreamMeter) -> StreamMeter:
     total = StreamMeter()
-    for name in StreamMeter.__slots__:
-        setattr(total, name, getattr(other, name) + (getattr(one, name) if one is not None else 0))
+    for meter in (one, other):
+        if meter is not None:
+            total.header_received += meter.header_received
+            total.header_sent += meter.header_sent
+            total.wire_received += meter.wire_received
+            total.wire_sent += meter.wire_sent
     return total
 
 

@@ -201,8 +201,8 @@ class Http2(Http2Output):
             raise RemoteProtocolError(HEAD_TOO_LARGE, h2_code=frames.ENHANCE_YOUR_CALM)
         try:
             fields = self._decoder.decode(block)
-        except HpackError as error:
-            raise broken(str(error), frames.COMPRESSION_ERROR) from None
+        except HpackError as bad_block:
+            raise broken(str(bad_block), frames.COMPRESSION_ERROR) from None
         if len(fields) > _MAX_FIELDS_DECODED:
             raise RemoteProtocolError(TOO_MANY_HEADERS, h2_code=frames.ENHANCE_YOUR_CALM)
         stream = self._stream_of_block(stream_id)

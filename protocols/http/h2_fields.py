@@ -51,7 +51,7 @@ _PSEUDO: Final = _REQUEST_PSEUDO | {PSEUDO_STATUS}
 _NOT_WRITTEN: Final = (names.HOP_BY_HOP - {names.TE}) | {names.HOST}
 _NOT_WRITTEN_OR_PSEUDO: Final = _NOT_WRITTEN | _PSEUDO
 
-_REMEMBERED_FIELDS: Final = 4096
+_REMEMBERED_FIELDS = 4096
 _REMEMBERED_BYTES: Final = 2048
 
 
@@ -121,7 +121,7 @@ def read_request(fields: list[Field], settings: CodecSettings) -> Headers:
 
 def _regular_headers(regular: list[Field]) -> Headers:
     fields = dict(regular)
-    return Headers.of(fields) if len(fields) == len(regular) else _with_repeats(regular)
+    return Headers(fields) if len(fields) == len(regular) else _with_repeats(regular)
 
 
 def _with_repeats(regular: list[Field]) -> Headers:

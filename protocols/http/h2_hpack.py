@@ -86,7 +86,7 @@ class _Forgetful(_Huffman):
         return
 
 
-_REMEMBERED_STRINGS: Final = 4096
+_REMEMBERED_STRINGS = 4096
 _REMEMBERED_BYTES: Final = 1024
 _huffman: Final = _Huffman()
 _forgetful: Final = _Forgetful()

@@ -126,7 +126,7 @@ def read_request_head(data: bytes, settings: CodecSettings) -> MessageHead | Non
     if len(fields) != count or count > settings.max_headers or settings.underscores is not _ALLOW:
         return _read_request_head(data, settings)
     del fields[names.HOST]
-    headers = Headers.of(fields)
+    headers = Headers(fields)
     headers.method = method
     headers.path = path
     headers.authority = host
@@ -426,7 +426,7 @@ def read_response_head(data: bytes, settings: CodecSettings) -> MessageHead | No
     except KeyError:
         return _read_response_head(data, settings)
     fields = dict(pairs)
-    headers = Headers.of(fields) if len(fields) == len(pairs) else Headers(pairs)
+    headers = Headers(fields) if len(fields) == len(pairs) else Headers(pairs)
     headers.status = status
     head = MessageHead(headers, version, UNTIL_CLOSE, end + 4)
     _check_response(head, len(pairs), settings)

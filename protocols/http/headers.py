@@ -31,7 +31,8 @@ class Headers:
         "status",
     )
 
-    def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]] | dict[bytes, bytes] = ()) -> None:
+        """`fields`: lines in order; a dict has no repeated names and is theirs from now on."""
         self.method: bytes = b""
         self.path: bytes = b""
         self.authority: bytes = b""
@@ -39,24 +40,16 @@ class Headers:
         self.protocol: bytes = b""  # :protocol of an extended CONNECT (RFC 8441)
         self.status: int = 0
         self.lacks_host = False
-        pairs = fields if isinstance(fields, list) else list(fields)
-        self.first: dict[bytes, bytes] = dict(pairs)
         self._more: dict[bytes, list[bytes]] | None = None  # repeated names: all values in order
+        if isinstance(fields, dict):
+            self.first: dict[bytes, bytes] = fields
+            return
+        pairs = fields if isinstance(fields, list) else list(fields)
+        self.first = dict(pairs)
         if len(self.first) != len(pairs):
             self.first = {}
             for name, value in pairs:
                 self.add(name, value)
-
-    @classmethod
-    def of(cls, fields: dict[bytes, bytes]) -> Headers:
-        """Headers without repeated names; the dict is theirs from now on."""
-        headers = cls.__new__(cls)
-        headers.method = headers.path = headers.authority = headers.scheme = headers.protocol = b""
-        headers.status = 0
-        headers.lacks_host = False
-        headers.first = fields
-        headers._more = None
-        return headers
 
     @classmethod
     def request(

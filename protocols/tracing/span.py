@@ -39,14 +39,15 @@ class SpanContext:
         self.state = state
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SpanContext) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
+        return isinstance(other, SpanContext) and self._fields() == other._fields()
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"SpanContext({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+        return f"SpanContext{self._fields()}"
+
+    def _fields(self) -> tuple[object, ...]:
+        return self.trace_id, self.span_id, self.parent_id, self.sampled, self.state
 
 
 class SpanRecord:

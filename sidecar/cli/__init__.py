@@ -14,7 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sidecar.version import VERSION
+from sidecar.version import NATIVE, VERSION
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,7 +72,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Run, check and explore a sidecar proxy on this machine.",
         epilog="sidecar COMMAND --help tells more. A good start: sidecar demo",
     )
-    parser.add_argument("--version", action="version", version=f"sidecar {VERSION}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"sidecar {VERSION} ({'compiled' if NATIVE else 'pure Python'})",
+    )
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", title="commands", prog="sidecar"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.transport.flow import Flow, Held
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class HttpFilter(Protocol):
     def on_stream_end(self, stream: Stream) -> None: ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PassThrough:
     """The defaults. The chain visits a filter only in the phases whose method it overrides."""
 

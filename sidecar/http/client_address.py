@@ -63,11 +63,11 @@ def compile_internal(ranges: tuple[CidrRange, ...]) -> IsInternal:
         ipaddress.ip_network(f"{each.address_prefix}/{each.prefix_len}", strict=False) for each in ranges
     )
 
-    @lru_cache(maxsize=4096)
-    def inside(text: str) -> bool:
+    def is_inside(text: str) -> bool:
         ip = _ip(text)
         return any(ip in network for network in networks)
 
+    inside = lru_cache(maxsize=4096)(is_inside)
     return lambda address: inside(address.address) if isinstance(address, SocketAddress) else False
 
 

@@ -35,6 +35,8 @@ class Exchanges(ABC):
     #: Of a stream whose head has not been read, or was refused.
     default_version = HttpVersion.HTTP11
 
+    __deletable__ = ("codec",)  # for mypyc
+
     __slots__ = (
         "_accepted",
         "_flush_wanted",
@@ -74,8 +76,8 @@ class Exchanges(ABC):
             self._received()
         except RemoteProtocolError as error:
             self._on_protocol_error(error)
-        except Exception as error:  # the border: a bug costs this connection
-            self.manager.on_bug(error)
+        except Exception as bug:  # the border: a bug costs this connection
+            self.manager.on_bug(bug)
         self.in_codec = False
         self._settle()
 

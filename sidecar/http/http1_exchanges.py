@@ -71,8 +71,8 @@ class Http1Exchanges(Exchanges):
             self._proceed()
         except RemoteProtocolError as error:
             self._on_protocol_error(error)
-        except Exception as error:  # the border: a bug costs this connection
-            self.manager.on_bug(error)
+        except Exception as bug:  # the border: a bug costs this connection
+            self.manager.on_bug(bug)
         self.in_codec = False
         self._settle()
 

@@ -47,6 +47,8 @@ _CONNECTION_FLAGS: Final = (
 class Http2Exchanges(Exchanges):
     """Flow control is per stream: what a stream's receiver has not taken is not credited to the client."""
 
+    __deletable__ = ("_server",)  # for mypyc
+
     __slots__ = (
         "_half_closed",
         "_keepalive",
@@ -54,18 +56,21 @@ class Http2Exchanges(Exchanges):
         "_paused",
         "_premature",
         "_said_last",
+        "_server",
         "_streams_ended",
         "_unflushed",
         "_window_full",
         "stats",
     )
 
-    codec: Http2Server
     default_version = HttpVersion.HTTP2
     ends_by_itself = True
 
     def __init__(self, manager: ConnectionManager) -> None:
         super().__init__(manager, Http2Server)
+        server = self.codec
+        assert isinstance(server, Http2Server)
+        self._server = server  # the same, known for what it is
         self.stats = self.config.http2_stats()
         self._paused: dict[int, int] = {}  # streams whose receiver is full: how many say so
         self._owed: dict[int, int] = {}  # bytes of such a stream that were handed on and not credited
@@ -80,8 +85,12 @@ class Http2Exchanges(Exchanges):
         stats.downstream_cx_http2_active.inc()
         self.stats.nghttp2_downstream_connections.inc()
         self._keepalive: Http2Keepalive | None = self.config.keepalive(
-            self.codec, self.flush, self._on_silence
+            self._server, self.flush, self._on_silence
         )
+
+    def let_go(self) -> None:
+        super().let_go()
+        del self._server
 
     # --- input
 
@@ -91,13 +100,13 @@ class Http2Exchanges(Exchanges):
 
     def _settle(self) -> None:
         self.flush()
-        if self.codec.must_close and not self.manager.closing:
+        if self._server.must_close and not self.manager.closing:
             self.manager.close(politely=True)
 
     def flush(self) -> None:
         super().flush()
         if not self.connection.socket.write_buffer_bytes:
-            self.codec.flushed()
+            self._server.flushed()
 
     def _on_protocol_error(self, error: RemoteProtocolError) -> None:
         """The codec has said why (GOAWAY): every stream ends with the connection."""
@@ -131,7 +140,7 @@ class Http2Exchanges(Exchanges):
             if stream_id in self._paused:
                 self._owed[stream_id] = self._owed.get(stream_id, 0) + len(data)
                 return
-        self.codec.credit(stream_id, len(data))
+        self._server.credit(stream_id, len(data))
 
     def on_reset(self, stream_id: int, reason: ResetReason, details: str) -> None:
         """The client gave a stream up, or what it sent on it was refused."""
@@ -151,7 +160,7 @@ class Http2Exchanges(Exchanges):
         info.add_flag(_FLAGS[reason])
         info.response_code_details = details
         if details in REMOTE_RESETS and self.config.failures is not None:
-            begun(info).client_closed = f"RST_STREAM {code_name(self.codec.last_reset_code)}"
+            begun(info).client_closed = f"RST_STREAM {code_name(self._server.last_reset_code)}"
         age_ns = self.config.timers.now_ns() - info.start_ns
         premature = not info.response_code and age_ns < _PREMATURE_BELOW_NS
         self._end(stream)
@@ -192,7 +201,7 @@ class Http2Exchanges(Exchanges):
             self._paused.pop(stream_id, None)
             owed = self._owed.pop(stream_id, 0)
             if owed:
-                self.codec.credit(stream_id, owed)
+                self._server.credit(stream_id, owed)
         self._window_full.discard(stream_id)
         self._half_closed.discard(stream_id)
         stream.finish(answered=answered)
@@ -229,7 +238,7 @@ class Http2Exchanges(Exchanges):
         if not stream.request_complete and stream.is_connected:  # its other direction goes on
             self._half_closed.add(stream.id)
             self._after_stream()
-        elif self.codec.unsent(stream.id):
+        elif self._server.unsent(stream.id):
             self._await_client(stream)
         else:
             self._complete(stream)
@@ -248,7 +257,7 @@ class Http2Exchanges(Exchanges):
     def _on_flush_timeout(self, stream: ActiveStream) -> None:
         self.stats.tx_flush_timeout.inc()
         self.stats.tx_reset.inc()
-        self.codec.reset(stream.id, ResetReason.LOCAL_RESET)
+        self._server.reset(stream.id, ResetReason.LOCAL_RESET)
         self._end(stream)
         self._after_stream()
 
@@ -256,7 +265,7 @@ class Http2Exchanges(Exchanges):
         """Count and log. A request that is not complete is not wanted any more (RFC 9113 section 8.1)."""
         if not stream.request_complete:
             self.config.stats.downstream_rq_rx_reset.inc()
-            self.codec.reset(stream.id, _reset_reason(stream, ResetReason.NO_ERROR))
+            self._server.reset(stream.id, _reset_reason(stream, ResetReason.NO_ERROR))
             self.stats.tx_reset.inc()
         self._end(stream, answered=True)
         self._after_stream()
@@ -265,14 +274,14 @@ class Http2Exchanges(Exchanges):
         """What a stream leaves to be written, and what ends with the last one; inside of the codec `_settle` does it."""
         if self.in_codec:
             return
-        if self.codec.must_close and not self.manager.closing:
+        if self._server.must_close and not self.manager.closing:
             self.flush()
             self.manager.close(politely=True)
         else:
             self.flush_soon()
 
     def on_stream_reset(self, stream: ActiveStream) -> None:
-        self.codec.reset(stream.id, _reset_reason(stream, ResetReason.LOCAL_RESET))
+        self._server.reset(stream.id, _reset_reason(stream, ResetReason.LOCAL_RESET))
         self.stats.tx_reset.inc()
         self.config.stats.downstream_rq_rx_reset.inc()
         self._end(stream)
@@ -294,13 +303,13 @@ class Http2Exchanges(Exchanges):
             del self._paused[stream_id]
             owed = self._owed.pop(stream_id, 0)
             if owed:
-                self.codec.credit(stream_id, owed)
+                self._server.credit(stream_id, owed)
                 self.flush_soon()
 
     def flush_body(self, stream: ActiveStream, size_bytes: int) -> None:
         super().flush_body(stream, size_bytes)
         stream_id = stream.id
-        if self.codec.unsent(stream_id) > STREAM_BUFFER_BYTES and stream_id not in self._window_full:
+        if self._server.unsent(stream_id) > STREAM_BUFFER_BYTES and stream_id not in self._window_full:
             self._window_full.add(stream_id)
             stream.on_downstream_full(True)
 
@@ -319,7 +328,7 @@ class Http2Exchanges(Exchanges):
         if full:
             self.connection.gate.close(ReadGate.OUTPUT)
         else:
-            self.codec.flushed()
+            self._server.flushed()
             self.connection.gate.open(ReadGate.OUTPUT)
         for stream in tuple(self.streams.values()):
             if full or stream.id not in self._window_full:
@@ -340,7 +349,7 @@ class Http2Exchanges(Exchanges):
         self.manager.abort("http2.ping_timeout")
 
     def warn(self) -> None:
-        self.codec.shutdown()
+        self._server.shutdown()
         self.flush()
 
     def end(self) -> None:
@@ -348,12 +357,12 @@ class Http2Exchanges(Exchanges):
         if self._said_last:
             return
         self._said_last = True
-        begun = self.codec.has_begun
+        begun = self._server.has_begun
         if begun:
-            self.codec.refuse_more()
+            self._server.refuse_more()
             self.stats.goaway_sent.inc()
             self.flush()
-        if (self.codec.must_close or not begun) and not self.manager.closing:
+        if (self._server.must_close or not begun) and not self.manager.closing:
             self.manager.close(politely=True)
 
     def count_connection_end(self) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from config.model.route import RedirectAction
 from protocols.http.headers import Headers
 from sidecar.http.path_rewrite import PathRewrite, compile_path_rewrite
 from sidecar.policy.matching import encode_text
+
+_DEFAULT_PORTS: Final[Mapping[bytes | None, bytes]] = {b"https": b":443", b"http": b":80"}
 
 
 class Redirect:
@@ -62,7 +67,7 @@ def _request_host(headers: Headers, scheme: bytes, new_port: bool) -> bytes:
     if new_port:
         return host[:colon]
     protocol = headers.get(b"x-forwarded-proto")
-    if scheme != protocol and (protocol, host[colon:]) in ((b"https", b":443"), (b"http", b":80")):
+    if scheme != protocol and _DEFAULT_PORTS.get(protocol) == host[colon:]:
         return host[:colon]
     return host
 

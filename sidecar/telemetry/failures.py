@@ -532,7 +532,7 @@ def _printable_facts(facts: ConnectionFacts) -> ConnectionFacts:
     details, goaway = printable(facts.details[:MAX_TEXT]), facts.goaway
     if goaway is not None:
         goaway = (*goaway[:2], printable(goaway[2][:MAX_TEXT]))
-    if (details, goaway) == (facts.details, facts.goaway):
+    if details == facts.details and goaway == facts.goaway:
         return facts
     return replace(facts, details=details, goaway=goaway)
 

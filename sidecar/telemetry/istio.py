@@ -54,7 +54,7 @@ _UNMATCHED_CLUSTERS: Final = frozenset({"BlackHoleCluster", "PassthroughCluster"
 #: The longest name that DNS has, and a port: a client's longer one is cut, for series live long.
 _MAX_HOST_BYTES: Final = 259
 #: What is remembered; beyond this many everything is forgotten and computed again.
-_MAX_REMEMBERED: Final = 4096
+_MAX_REMEMBERED = 4096
 
 
 class ReporterSide(enum.Enum):

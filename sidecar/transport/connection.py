@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.transport.flow import Flow, Held, ReadGate
 from sidecar.transport.transport_socket import CloseReason, TransportSocket
 
@@ -50,6 +52,7 @@ class NetworkFilterFactory(Protocol):
     def create(self, connection: Connection) -> NetworkFilter: ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PassThroughFilter:
     """Defaults for filters that care about one thing only."""
 

@@ -25,6 +25,10 @@ class BindError(OSError):
     """A listening socket could not be made; `str()` names the address and why."""
 
 
+class SourceAddressError(OSError):
+    """An address to connect from cannot be used; `strerror` is Envoy's whole text."""
+
+
 def address_of(name: object) -> Address:
     """A kernel socket name (`getsockname`, `getpeername`) as our address. IPv4-mapped IPv6 addresses become IPv4."""
     if isinstance(name, tuple) and len(name) >= 2:

@@ -45,12 +45,11 @@ class SocketOwner(Protocol):
 class TransportSocket(asyncio.Protocol):
     """The raw (plaintext) transport socket, and the base of the TLS one."""
 
-    __slots__ = ("_closing", "_eof_written", "_paused", "_transport", "owner")
-
-    is_tls: bool = False
+    __slots__ = ("_closing", "_eof_written", "_paused", "_transport", "is_tls", "owner")
 
     def __init__(self, owner: SocketOwner | None = None) -> None:
         self.owner = owner
+        self.is_tls = False
         self._transport: asyncio.Transport | None = None
         self._closing: CloseReason | None = None
         self._eof_written = False
@@ -198,8 +197,6 @@ class TlsSocket(TransportSocket):
 
     __slots__ = ("_connected", "_early", "_finished", "_session", "_verify", "not_understood")
 
-    is_tls = True
-
     def __init__(
         self,
         session: TlsSession,
@@ -208,6 +205,7 @@ class TlsSocket(TransportSocket):
         owner: SocketOwner | None = None,
     ) -> None:
         super().__init__(owner)
+        self.is_tls = True
         self._session = session
         self._verify = verify
         self._finished: Callable[[TlsInfo | str], None] | None = finished

@@ -23,7 +23,7 @@ from sidecar.stream_info import (
     next_connection_id,
 )
 from sidecar.transport.connection import Connection, NetworkFilter, NetworkFilterFactory
-from sidecar.transport.sockets import address_of
+from sidecar.transport.sockets import SourceAddressError, address_of
 from sidecar.transport.transport_socket import CloseReason, TransportSocket
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ Spawn = Callable[[Coroutine[Any, Any, None]], Task]
 class UpstreamConnection(Connection):
     """A connection to a host, from the first SYN on. `upstream` is complete when the filters' `on_open` is called."""
 
-    __slots__ = ("_attempt",)
-
-    upstream: UpstreamInfo
+    __slots__ = ("_attempt", "_info")
 
     def __init__(self, socket: TransportSocket, timers: Timers, attempt: _Attempt) -> None:
         super().__init__(socket, timers)
         self._attempt: _Attempt | None = attempt
+        self._info: Final = attempt.info
+        self.upstream = attempt.info
         socket.owner = self
 
     def on_connected(self) -> None:
@@ -89,12 +89,12 @@ class UpstreamConnection(Connection):
             attempt.ended()
             self._log_failure(reason, details)
         elif reason is CloseReason.TRANSPORT_FAILURE:
-            self.upstream.transport_failure_reason = details
+            self._info.transport_failure_reason = details
         super().on_closed(reason, details)
 
     def _log_failure(self, reason: CloseReason, details: str) -> None:
         if logger.isEnabledFor(logging.DEBUG):
-            info = self.upstream
+            info = self._info
             text = info.transport_failure_reason or details
             logger.debug(
                 "cluster %s: no connection to %s: %s%s",
@@ -193,7 +193,6 @@ class Connector:
         refused = made if isinstance(made, str) else ""
         transport_socket = TransportSocket() if isinstance(made, str) else made
         connection = UpstreamConnection(transport_socket, self.timers, attempt)
-        connection.upstream = attempt.info
         connection.rx_counter = self.stats.upstream_cx_rx_bytes_total
         connection.tx_counter = self.stats.upstream_cx_tx_bytes_total
         filters = [factory.create(connection) for factory in self.filters]
@@ -257,14 +256,10 @@ class Connector:
                     sock.bind((bind.address, bind.port))
                 except OSError as error:
                     self.stats.bind_errors.inc()
-                    raise _BindFailed(
+                    raise SourceAddressError(
                         error.errno, f"failed to bind to {bind}: {os.strerror(error.errno or 0)}"
                     ) from error
                 return
-
-
-class _BindFailed(OSError):
-    """The source address cannot be used; `strerror` is Envoy's whole text."""
 
 
 def _non_blocking(family: int) -> socket.socket:
@@ -317,13 +312,13 @@ class _Attempt:
         try:
             sock, name = self._connector.open_socket(address)
             try:
-                error = sock.connect_ex(name)
-                if error == errno.EINPROGRESS:
+                failure = sock.connect_ex(name)
+                if failure == errno.EINPROGRESS:
                     stage = "delayed"
                     await self._writable(sock)
-                    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if error:
-                    raise OSError(error, os.strerror(error))
+                    failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if failure:
+                    raise OSError(failure, os.strerror(failure))
                 self._local_address = address_of(sock.getsockname())
             except BaseException:
                 sock.close()
@@ -334,8 +329,8 @@ class _Attempt:
             transport, _ = await create(lambda: transport_socket, sock=sock)
             if transport_socket.owner is None:  # given up in the meantime
                 transport.abort()
-        except _BindFailed as error:
-            self._fail(CloseReason.LOCAL, str(error.strerror))
+        except SourceAddressError as refusal:
+            self._fail(CloseReason.LOCAL, str(refusal.strerror))
         except OSError as error:
             text = f"{stage} connect error: {os.strerror(error.errno or 0)}"
             if stage == "immediate":

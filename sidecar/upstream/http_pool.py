@@ -12,15 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from config.model.cluster import UpstreamHttpProtocol
+from config.model.cluster import UpstreamHttpOptions, UpstreamHttpProtocol
 from sidecar.transport.http2_keepalive import Http2Keepalive, Pinged
 from sidecar.upstream.api import Pending, UpstreamFailure, UpstreamSink
 from sidecar.upstream.auto_client import AutoClient
 from sidecar.upstream.http1_client import Http1Client
 from sidecar.upstream.http2_client import Http2Client
+from stats.families import ClusterStats, Http2CodecStats
 
 if TYPE_CHECKING:
-    from config.model.cluster import UpstreamHttpOptions
     from protocols.http.codec import CodecSettings
     from sidecar.transport.connection import Connection
     from sidecar.transport.timers import Timers
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from sidecar.upstream.connector import Connector
     from sidecar.upstream.host import Host, PoolKey
     from sidecar.upstream.http1_client import NewCodec
-    from stats.families import ClusterStats, Http2CodecStats
 
 
 class _NothingPending:

@@ -12,6 +12,7 @@ from sidecar.transport.transport_socket import CloseReason
 from sidecar.upstream.api import Pending, TcpUpstreamSink, UpstreamFailure
 from sidecar.upstream.connector import drop, facts_of
 from sidecar.upstream.http_pool import NOTHING_PENDING
+from stats.families import ClusterStats
 
 if TYPE_CHECKING:
     from sidecar.stream_info import UpstreamInfo
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from sidecar.upstream.circuit_breaker import CircuitBreaker
     from sidecar.upstream.connector import Connector
     from sidecar.upstream.host import Host
-    from stats.families import ClusterStats
 
 #: A closed connection whose peer does not take what was written to it is cut off after this long (Envoy's idle timeout).
 _FLUSH_TIMEOUT_S: Final = 3600.0

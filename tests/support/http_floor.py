@@ -97,12 +97,6 @@ class Clusters:
         return self._clusters
 
 
-class _SecureSocket(TransportSocket):
-    """Says that it is TLS; its bytes are plaintext."""
-
-    is_tls = True
-
-
 class Client:
     """The client's end of one downstream connection."""
 
@@ -112,7 +106,8 @@ class Client:
         self.info = ConnectionInfo(SocketAddress(address, 40000), SocketAddress("10.2.2.2", 80))
         self.info.tls = tls
         self.transport = FakeTransport()
-        socket = TransportSocket() if tls is None else _SecureSocket()
+        socket = TransportSocket()
+        socket.is_tls = tls is not None  # says so; its bytes are plaintext
         self.connection = Connection(socket, floor.timers, self.info)
         socket.owner = self.connection
         self.manager = ConnectionManager(self.connection, floor.config)

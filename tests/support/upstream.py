@@ -16,6 +16,7 @@ from protocols.http.codec import HttpVersion, ResetReason
 from protocols.http.h1_httptools import client_codec
 from protocols.http.headers import Headers
 from sidecar.stream_info import UpstreamInfo
+from sidecar.transport.connection import Connection, NetworkFilter, PassThroughFilter
 from sidecar.transport.timers import Timers
 from sidecar.transport.tls_contexts import TlsContexts
 from sidecar.transport.transport_socket import CloseReason
@@ -178,6 +179,17 @@ class Peer:
         self.socket.connection_lost(None)
 
 
+class _Watch:
+    """An upstream network filter that does nothing but make the connections known."""
+
+    def __init__(self, peers: list[Peer]) -> None:
+        self._peers = peers
+
+    def create(self, connection: Connection) -> NetworkFilter:
+        self._peers.append(Peer(connection))
+        return PassThroughFilter(connection)
+
+
 class RecordingSink:
     """A router that writes down what it is told. `on_ready` runs inside of `on_pool_ready`."""
 
@@ -280,14 +292,7 @@ class FakeCluster:
         )
         self.tasks: list[FakeTask] = []
         self._peers: list[Peer] = []
-        connect = self.cluster._connector.connect
-
-        def recording(host: Any, terminal: Any, **fields: Any) -> Any:
-            last = connect(host, terminal, **fields)
-            self._peers.append(Peer(last.connection))
-            return last
-
-        self.cluster._connector.connect = recording
+        self.cluster.set_filters((_Watch(self._peers),))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> FakeTask:
         coroutine.close()

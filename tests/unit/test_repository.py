@@ -113,6 +113,28 @@ def test_no_private_key_is_kept() -> None:
 # Packaging
 
 
+def _native(key: str) -> list[str]:
+    listed: list[str] = PROJECT["tool"]["sidecar"]["native"][key]
+    return listed
+
+
+def test_compiled_modules_are_listed_with_what_exists() -> None:
+    found = {pattern: {_relative(path) for path in ROOT.glob(pattern)} for pattern in _native("compiled")}
+    assert [pattern for pattern, files in found.items() if not files] == []
+    assert set(_native("interpreted")) - set().union(*found.values()) == set()
+
+
+def test_compiled_modules_are_those_of_the_sources() -> None:
+    """Python would run what was compiled and not what is written: `make native`, or `make pure`."""
+    compiled = [path for path in _files(*PACKAGES) if path.suffix == ".so" and "__mypyc" not in path.name]
+    sources = {path: path.with_name(path.name.partition(".")[0] + ".py") for path in compiled}
+    listed = {path for pattern in _native("compiled") for path in ROOT.glob(pattern)}
+    listed -= {ROOT / name for name in _native("interpreted")}
+    assert [_relative(path) for path, source in sources.items() if source not in listed] == []
+    old = [path for path, source in sources.items() if path.stat().st_mtime < source.stat().st_mtime]
+    assert [_relative(path) for path in old] == []
+
+
 def _requirements(*extras: str) -> list[Requirement]:
     project = PROJECT["project"]
     lines = list(project["dependencies"])
@@ -177,7 +199,8 @@ def test_image_starts_the_scripts_of_the_project() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["demo", "test", "check", "conformance", "bench", "curves", "envoy", "image", "clean"]
+    "target",
+    ["demo", "test", "check", "conformance", "bench", "curves", "envoy", "image", "native", "pure", "clean"],
 )
 def test_make_has_the_target(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

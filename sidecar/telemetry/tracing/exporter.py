@@ -9,6 +9,8 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.telemetry.exports import Exports
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ MAX_IN_FLIGHT: Final = 4
 MAX_WAITING_BYTES: Final = 1024 * 1024
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Exporter:
     """Spans in, exports out. A subclass sends them and says when an export is over."""
 

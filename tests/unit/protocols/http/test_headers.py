@@ -52,8 +52,8 @@ def test_questions_about_names() -> None:
     assert not headers.has_only({b"a", b"c"})
 
 
-def test_of_takes_the_dict() -> None:
-    headers = Headers.of({b"a": b"1"})
+def test_a_dict_is_taken_over() -> None:
+    headers = Headers({b"a": b"1"})
     headers.add(b"a", b"2")
     assert headers.get_all(b"a") == [b"1", b"2"]
     assert (headers.method, headers.status) == (b"", 0)

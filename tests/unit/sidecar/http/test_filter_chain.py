@@ -10,7 +10,7 @@ import pytest
 from protocols.http.headers import Headers
 from sidecar.http.api import HttpFilter, PassThrough, Stream
 from sidecar.http.filter_chain import FilterChain, overrides
-from sidecar.http.route import LiveOverride
+from sidecar.http.route import DirectResponseRoute, LiveOverride, RouteInfo
 from sidecar.transport.flow import CONTINUE, Flow, Held
 
 
@@ -44,7 +44,9 @@ class Factory:
 
 def stream_on(overrides_of_route: dict[str, LiveOverride] | None) -> Stream:
     """None: no route matched."""
-    route = SimpleNamespace(overrides=overrides_of_route) if overrides_of_route is not None else None
+    route = None
+    if overrides_of_route is not None:
+        route = DirectResponseRoute(RouteInfo("", "", overrides=overrides_of_route), 200, b"")
     return cast(Stream, SimpleNamespace(route=route))
 
 

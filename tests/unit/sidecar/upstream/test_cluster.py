@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
 from config.model.cluster import ClusterSpec, DiscoveryType, LbPolicy
 from config.model.core import PipeAddress, SocketAddress
@@ -10,6 +10,7 @@ from config.model.endpoint import ClusterLoadAssignment, HealthStatus, LbEndpoin
 from protocols.http.headers import Headers
 from sidecar.stream_info import ConnectionInfo
 from sidecar.upstream.api import LbContext, UpstreamFailure
+from sidecar.upstream.host import Host
 from tests.support.upstream import FakeCluster, RecordingSink, assignment, endpoint, static_spec
 
 
@@ -200,13 +201,20 @@ class TestOriginalDst:
         fake.ask(RecordingSink(), downstream("10.0.0.7", 80))
         assert addresses(fake) == ["10.0.0.7:80"]
 
-    def test_a_new_host_costs_the_same_however_many_there_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        fake = FakeCluster(original_dst_spec())
+    def test_a_new_host_costs_the_same_however_many_there_are(self) -> None:
         counted: list[None] = []
-        monkeypatch.setattr(fake.cluster, "_count_members", lambda: counted.append(None))
+
+        class Hosts(dict[object, Host]):
+            def values(self) -> Any:
+                counted.append(None)
+                return super().values()
+
+        fake = FakeCluster(original_dst_spec())
+        fake.cluster._hosts = Hosts()
         for port in range(1, 50):
             fake.cluster._original_dst_host(SocketAddress("10.0.0.7", port))
         assert counted == []
+        assert isinstance(fake.cluster._hosts, Hosts)
         assert fake.value("membership_total") == fake.value("membership_healthy") == 49
         assert fake.value("membership_degraded") == 0
         assert fake.value("membership_change") == 49
