@@ -20,8 +20,9 @@ from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.manager_config import ManagerConfig
 from sidecar.network.registry import build_network_filter
 from sidecar.stream_info import ConnectionInfo
-from sidecar.transport.connection import Connection
+from sidecar.transport.connection import Connection, PassThroughFilter
 from sidecar.transport.drain import DrainState
+from sidecar.transport.flow import Flow
 from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.timers import Timers
 from sidecar.transport.tls_contexts import TlsContexts
@@ -93,11 +94,11 @@ class Proxy:
         await asyncio.sleep(0)
 
     def _accept(self) -> TransportSocket:
-        socket = _LimitedSocket()
+        socket = TransportSocket()
         info = ConnectionInfo(SocketAddress("127.0.0.1", 1), SocketAddress("127.0.0.1", 2))
         connection = Connection(socket, self.timers, info)
         socket.owner = connection
-        connection.set_filters([ConnectionManager(connection, self.config)])
+        connection.set_filters([_Limit(connection), ConnectionManager(connection, self.config)])
         return socket
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -125,12 +126,12 @@ class Proxy:
                 await asyncio.sleep(0.005)
 
 
-class _LimitedSocket(TransportSocket):
-    """Takes the write limit that the network floor would set."""
+class _Limit(PassThroughFilter):
+    """Sets the write limit that the network floor would set."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.set_write_limit(_WRITE_LIMIT)
+    def on_open(self) -> Flow:
+        self.connection.socket.set_write_limit(_WRITE_LIMIT)
+        return Flow.CONTINUE
 
 
 def _inline(source: DataSource) -> bytes:
