@@ -10,7 +10,7 @@ import functools
 import itertools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from config.model.core import EMPTY_METADATA, Address, Metadata, TrafficDirection
@@ -239,6 +239,10 @@ class ConnectionFacts:
     def facts(self) -> ConnectionFacts:
         """Itself: what a connection leaves behind when it has ended."""
         return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Workers tell it to main; a compiled class is not pickled by itself."""
+        return ConnectionFacts, astuple(self)
 
 
 class ConnectionLife(Protocol):

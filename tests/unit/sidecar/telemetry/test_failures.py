@@ -246,3 +246,8 @@ def test_another_process_tells_what_it_has_kept() -> None:
     assert (log.total, len(log)) == (4, 3)
     assert [failure.time_s for failure in log.newest_first()] == [4.0, 3.0, 2.0]
     assert log.held_bytes == sum(failure.size_bytes() for failure in log.newest_first())
+
+
+def test_facts_of_a_connection_can_be_told_to_another_process() -> None:
+    facts = ConnectionFacts("upstream", "RST", 1, 2, 3, 4, 5, "x", True, 7, (1, 2, "bye"))
+    assert pickle.loads(pickle.dumps(facts)) == facts
