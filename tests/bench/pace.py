@@ -15,9 +15,11 @@ import select
 import socket
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 _GRACE_S = 10.0
+_SELECT_LIMIT = 1024
 
 
 class Connection:
@@ -70,8 +72,15 @@ def is_complete(received: bytes) -> bool:
 def run(port: int, connections: int, per_second: float, seconds: float, body: bytes) -> list[float]:
     """The latencies of all requests. Raises OSError when one fails or is not answered at all."""
     head = f"POST / HTTP/1.1\r\nhost: bench\r\ncontent-length: {len(body)}\r\n\r\n"
-    clients = [Connection(port, head.encode() + body) for _ in range(connections)]
-    by_socket = {client.socket: client for client in clients}
+    with ExitStack() as stack:
+        clients = [Connection(port, head.encode() + body) for _ in range(connections)]
+        for client in clients:
+            stack.enter_context(client.socket)
+        return _run(clients, per_second, seconds)
+
+
+def _run(clients: list[Connection], per_second: float, seconds: float) -> list[float]:
+    by_number = {client.socket.fileno(): client for client in clients}
     total = max(round(per_second * seconds), 1)
     latencies: list[float] = []
     begun = time.monotonic() + 0.01
@@ -79,18 +88,26 @@ def run(port: int, connections: int, per_second: float, seconds: float, body: by
     while len(latencies) < total:
         now = time.monotonic()
         while sent < total and begun + sent / per_second <= now:
-            clients[sent % connections].is_due(begun + sent / per_second)
+            clients[sent % len(clients)].is_due(begun + sent / per_second)
             sent += 1
         if now > begun + seconds + _GRACE_S:
             raise OSError(f"{total - len(latencies)} of {total} requests were not answered")
         wait_s = begun + sent / per_second - time.monotonic() if sent < total else 1.0
-        for each in select.select(list(by_socket), [], [], max(wait_s, 0.0))[0]:
-            due = by_socket[each].on_readable()
+        for number in _readable(list(by_number), max(wait_s, 0.0)):
+            due = by_number[number].on_readable()
             if due is not None:
                 latencies.append(time.monotonic() - due)
-    for client in clients:
-        client.socket.close()
     return latencies
+
+
+def _readable(numbers: list[int], wait_s: float) -> list[int]:
+    """Which descriptors can be read. `select` does not know high ones, as a process that does much else may have."""
+    if max(numbers) < _SELECT_LIMIT:
+        return select.select(numbers, [], [], wait_s)[0]
+    poll = select.poll()
+    for number in numbers:
+        poll.register(number, select.POLLIN)
+    return [number for number, _ in poll.poll(wait_s * 1000)]
 
 
 def main(arguments: list[str]) -> None:

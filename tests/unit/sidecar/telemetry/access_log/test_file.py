@@ -136,8 +136,10 @@ class Pipe:
 
     def read_all(self, size: int) -> bytes:
         received = bytearray()
+        poll = select.poll()
+        poll.register(self.read_end, select.POLLIN)
         while len(received) < size:
-            assert select.select([self.read_end], [], [], 5)[0], f"only {len(received)} bytes came"
+            assert poll.poll(5000), f"only {len(received)} bytes came"
             received += os.read(self.read_end, 1 << 20)
         return bytes(received)
 
