@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     except pytest.skip.Exception as missing:
         print(missing, file=sys.stderr)
         return 1
-    text = tables(found)
+    text = tables(results.read(stored))  # rounded as they are kept
     print(f"\n{text}")
     write(options.output, text)
     return 0
