@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.support.backends import LoopThread
 from tests.support.envoy import require_envoy
 from tests.support.process import ProxyCommand
 
@@ -12,3 +15,11 @@ from tests.support.process import ProxyCommand
 def envoy() -> ProxyCommand:
     """The real Envoy; without it the test is skipped, or fails under CI."""
     return require_envoy()
+
+
+@pytest.fixture(scope="module")
+def loop_thread() -> Iterator[LoopThread]:
+    """Where the backends of a module run."""
+    thread = LoopThread()
+    yield thread
+    thread.close()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final, TypeVar
 
 from config.expression import parse_expression
 from config.model.expression import Node
@@ -23,16 +24,20 @@ from sidecar.stream_info import StreamInfo
 
 logger = logging.getLogger(__name__)
 
+_Missing = TypeVar("_Missing")
+
 
 class Expression:
     """One compiled expression. No evaluation raises."""
 
-    __slots__ = ("_closure", "_has_raised", "_node")
+    __slots__ = ("_closure", "_has_raised", "_node", "text")
 
     def __init__(self, node: Node, scope: Scope) -> None:
         self._node = node
         self._closure = compile_closure(node, scope)
         self._has_raised = False
+        #: the value as Envoy prints it, None without one
+        self.text: Final = self.printer(None)
 
     @classmethod
     def parse(cls, text: str, scope: Scope) -> Expression:
@@ -46,19 +51,13 @@ class Expression:
             self._note_exception()
             return FAILED
 
-    def text(self, info: StreamInfo) -> str | None:
-        try:
-            value = self._closure(info)
-            return value if type(value) is str else printed(value)
-        except Exception:
-            self._note_exception()
-            return None
-
-    def printer(self, missing: str, max_characters: int) -> Callable[[StreamInfo], str]:
-        """`text`, cut, or `missing`: one call, for what is read of every stream."""
+    def printer(
+        self, missing: _Missing, max_characters: int | None = None
+    ) -> Callable[[StreamInfo], str | _Missing]:
+        """The value as Envoy prints it, cut, or `missing`: one call, for what is read of every stream."""
         closure = self._closure
 
-        def read(info: StreamInfo) -> str:
+        def read(info: StreamInfo) -> str | _Missing:
             try:
                 value = closure(info)
                 text = value if type(value) is str else printed(value)

@@ -194,41 +194,24 @@ def _text_function(of: Callable[[str, str], bool]) -> _Two:
 # Arithmetic: whole numbers and texts here, whatever else in the library
 
 
-def _two_or_library(of: _Two) -> Callable[[Call, Scope], Reader]:
-    def build(node: Call, scope: Scope) -> Reader:
-        left, right = (compile_closure(each, scope) for each in node.arguments)
-        otherwise = _with_library(node, scope)
+def _unary(of: Callable[[object], object]) -> Callable[[Call, Scope], Reader]:
+    """A function of a value that is there."""
 
-        def evaluate(info: StreamInfo) -> object:
-            one = left(info)
-            if one is FAILED:
-                return FAILED
-            other = right(info)
-            if other is FAILED:
-                return FAILED
-            result = of(one, other)
-            return otherwise(info) if result is NotImplemented else result
-
-        return evaluate
-
-    return build
-
-
-def _one_or_library(of: Callable[[object], object]) -> Callable[[Call, Scope], Reader]:
     def build(node: Call, scope: Scope) -> Reader:
         inner = compile_closure(node.arguments[0], scope)
-        otherwise = _with_library(node, scope)
-
-        def evaluate(info: StreamInfo) -> object:
-            value = inner(info)
-            if value is FAILED:
-                return FAILED
-            result = of(value)
-            return otherwise(info) if result is NotImplemented else result
-
-        return evaluate
+        return lambda info: FAILED if (value := inner(info)) is FAILED else of(value)
 
     return build
+
+
+def _or_library(build: Callable[[Call, Scope], Reader]) -> Callable[[Call, Scope], Reader]:
+    """What gives `NotImplemented` for the values of a stream is the library's matter."""
+
+    def build_both(node: Call, scope: Scope) -> Reader:
+        ours, otherwise = build(node, scope), _with_library(node, scope)
+        return lambda info: otherwise(info) if (value := ours(info)) is NotImplemented else value
+
+    return build_both
 
 
 # Membership
@@ -298,13 +281,13 @@ _CALLS: Final[dict[tuple[str, int, bool], Callable[[Call, Scope], Reader | None]
     ("_<=_", 2, False): _binary(_ordering(operator.le)),
     ("_>_", 2, False): _binary(_ordering(operator.gt)),
     ("_>=_", 2, False): _binary(_ordering(operator.ge)),
-    ("_+_", 2, False): _two_or_library(arithmetic.add),
-    ("_-_", 2, False): _two_or_library(arithmetic.subtract),
-    ("_*_", 2, False): _two_or_library(arithmetic.multiply),
-    ("_/_", 2, False): _two_or_library(arithmetic.divide),
-    ("_%_", 2, False): _two_or_library(arithmetic.remainder),
-    ("-_", 1, False): _one_or_library(arithmetic.negate),
-    ("string", 1, False): _one_or_library(arithmetic.to_string),
+    ("_+_", 2, False): _or_library(_binary(arithmetic.add)),
+    ("_-_", 2, False): _or_library(_binary(arithmetic.subtract)),
+    ("_*_", 2, False): _or_library(_binary(arithmetic.multiply)),
+    ("_/_", 2, False): _or_library(_binary(arithmetic.divide)),
+    ("_%_", 2, False): _or_library(_binary(arithmetic.remainder)),
+    ("-_", 1, False): _or_library(_unary(arithmetic.negate)),
+    ("string", 1, False): _or_library(_unary(arithmetic.to_string)),
     ("@in", 2, False): _in,
     ("_[_]", 2, False): _header_by_name,
     ("startsWith", 1, True): _binary(_text_function(str.startswith)),

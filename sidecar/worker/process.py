@@ -258,7 +258,7 @@ class Process:
 
     def _on_callback_failure(self, error: Exception) -> None:
         """Of a request of our own: to where everything goes that escapes from a callback."""
-        self.loop.call_exception_handler({"message": "callback failed", "exception": error})
+        self.timers.report("callback failed", error)
 
     def _make_workload_directory(self) -> WorkloadDirectory | None:
         """None: nobody tells of workloads."""

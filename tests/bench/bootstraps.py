@@ -12,6 +12,7 @@ from tests.support.bootstraps import (
     cluster,
     downstream_tls,
     http_filter_chain,
+    http_options,
     listener,
     route_config,
     route_to,
@@ -20,19 +21,11 @@ from tests.support.bootstraps import (
     uri_san,
 )
 from tests.support.certificates import TRUST_DOMAIN, Mesh, spiffe
-from tests.support.istio_config import extension, istio_stats_filter, node, peer_metadata_filter
+from tests.support.istio_config import ISTIO_JSON, extension, istio_stats_filter, node, peer_metadata_filter
 
 Ports = Mapping[str, int]
 
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-HTTP2: Json = {
-    "typed_extension_protocol_options": {
-        _HTTP_OPTIONS: {
-            "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
-            "explicit_http_config": {"http2_protocol_options": {}},
-        }
-    }
-}
+HTTP2: Json = http_options(explicit_http_config={"http2_protocol_options": {}})
 #: Envoy's defaults stop at 1024 connections and waiting requests.
 NO_BREAKERS: Json = {
     "circuit_breakers": {
@@ -172,37 +165,9 @@ def access_log(path: Path) -> Json:
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": str(path),
-            "log_format": {"json_format": _STANDARD_JSON},
+            "log_format": {"json_format": ISTIO_JSON},
         },
     }
-
-
-_STANDARD_JSON: Json = {
-    "start_time": "%START_TIME%",
-    "method": "%REQ(:METHOD)%",
-    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-    "protocol": "%PROTOCOL%",
-    "response_code": "%RESPONSE_CODE%",
-    "response_flags": "%RESPONSE_FLAGS%",
-    "response_code_details": "%RESPONSE_CODE_DETAILS%",
-    "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
-    "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
-    "bytes_received": "%BYTES_RECEIVED%",
-    "bytes_sent": "%BYTES_SENT%",
-    "duration": "%DURATION%",
-    "upstream_service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
-    "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%",
-    "user_agent": "%REQ(USER-AGENT)%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
-    "authority": "%REQ(:AUTHORITY)%",
-    "upstream_host": "%UPSTREAM_HOST%",
-    "upstream_cluster": "%UPSTREAM_CLUSTER%",
-    "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%",
-    "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
-    "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
-    "requested_server_name": "%REQUESTED_SERVER_NAME%",
-    "route_name": "%ROUTE_NAME%",
-}
 
 
 def answering_bootstrap(admin_port: int, ports: list[int], mesh: Mesh | None = None) -> str:

@@ -36,7 +36,7 @@ from tests.support.http_client import get
 from tests.support.limits import raise_descriptor_limit
 from tests.support.nginx import start_nginx
 from tests.support.ports import free_port, free_ports
-from tests.support.process import REPOSITORY, Proxy, ProxyCommand, sidecar_command, start_proxy
+from tests.support.process import REPOSITORY, Proxy, ProxyCommand, sidecar_command, start_proxy, wait_until
 
 _START_TIMEOUT_S = 120.0
 _SETTLE_S = 0.5
@@ -168,11 +168,7 @@ def measure_point(
 
 def _wait_for_requests(backend: Backend, count: int) -> None:
     """Until every series is there. Raises TimeoutError."""
-    deadline = time.monotonic() + 120.0
-    while backend.requests() < count:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not {count} requests in time")
-        time.sleep(0.1)
+    wait_until(lambda: backend.requests() >= count, timeout_s=120, what=f"{count} requests", interval_s=0.1)
 
 
 def _scrape(proxy: Proxy, series: int) -> float:

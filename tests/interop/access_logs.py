@@ -33,6 +33,7 @@ from tests.support.backends import (
     Sleep,
     TcpBackend,
 )
+from tests.support.bootstraps import http_options
 from tests.support.certificates import Mesh
 from tests.support.http_client import RawClient
 from tests.support.log_collector import LogCollector
@@ -407,10 +408,8 @@ def _log_tls(bootstrap: Json, mesh: Mesh, log: Json, connections: Json) -> None:
 
 
 def _log_to_services(bootstrap: Json, collector: LogCollector, interval: str) -> None:
-    h2 = {"explicit_http_config": {"http2_protocol_options": {}}}
-    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     grpc = _cluster("collector", collector.port)
-    grpc["typed_extension_protocol_options"] = {options: {"@type": f"type.googleapis.com/{options}", **h2}}
+    grpc |= http_options(explicit_http_config={"http2_protocol_options": {}})
     bootstrap["static_resources"]["clusters"] += [grpc, _cluster("http-collector", collector.http_port)]
     service = {"envoy_grpc": {"cluster_name": "collector"}}
     common = {

@@ -23,7 +23,6 @@ from tests.support.ports import free_port
 from tests.support.process import Proxy, ProxyCommand, sidecar_command, start_proxy, wait_until
 
 H2: Json = {"http2_protocol_options": {}}
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 FLUSH = ("--file-flush-interval-msec", "20")
 
@@ -194,9 +193,3 @@ def elapsed(function: Callable[[], object]) -> float:
     started = time.monotonic()
     function()
     return time.monotonic() - started
-
-
-def http_options(cluster_fields: Json | None = None, **options: Any) -> Json:
-    """The field of a cluster with `typed_extension_protocol_options` for HTTP."""
-    typed = {"@type": f"type.googleapis.com/{HTTP_OPTIONS}", **options}
-    return {"typed_extension_protocol_options": {HTTP_OPTIONS: typed}, **(cluster_fields or {})}

@@ -16,7 +16,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from protocols.peer_metadata import PeerMetadata, encode_header
-from tests.interop.stage import Stage, http_options
+from tests.interop.stage import Stage
 from tests.support.backends import (
     Backend,
     Do,
@@ -34,6 +34,7 @@ from tests.support.bootstraps import (
     cluster,
     downstream_tls,
     http_filter_chain,
+    http_options,
     listener,
     route_config,
     route_to,

@@ -12,9 +12,9 @@ import pytest
 
 from tests.interop.pair import H2, Application, SidecarPair
 from tests.interop.stage import H2 as CLUSTER_H2
-from tests.interop.stage import Stage, http_options
+from tests.interop.stage import Stage
 from tests.support.backends import HttpBackend, Send
-from tests.support.bootstraps import Json, cluster, downstream_tls, route_to
+from tests.support.bootstraps import Json, cluster, downstream_tls, http_options, route_to
 from tests.support.certificates import Mesh
 from tests.support.envoy import require_program
 from tests.support.h2_backend import H2Backend, ok

@@ -13,9 +13,9 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from tests.interop.differences import H2_UPSTREAM
-from tests.interop.stage import H2, Stage, http_options
+from tests.interop.stage import H2, Stage
 from tests.support.any_client import PROTOCOLS, any_client
-from tests.support.bootstraps import Json, cluster, route_to
+from tests.support.bootstraps import Json, cluster, http_options, route_to
 from tests.support.h2_backend import (
     BodyEnd,
     Data,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.interop.stage import H2, Stage, http_options
+from tests.interop.stage import H2, Stage
 from tests.support.any_backend import AnyBackend
 from tests.support.any_client import PROTOCOLS, any_client
 from tests.support.bootstraps import (
@@ -17,6 +17,7 @@ from tests.support.bootstraps import (
     cluster,
     downstream_tls,
     http_filter_chain,
+    http_options,
     listener,
     route_config,
     route_to,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.stage import Stage, http_options
+from tests.interop.stage import Stage
 from tests.support.any_backend import Answer, AnyBackend, Received
 from tests.support.any_client import AUTHORITY, PROTOCOLS, AnyClient, Http2, any_client
-from tests.support.bootstraps import Json, cluster, downstream_tls, route_to, upstream_tls
+from tests.support.bootstraps import Json, cluster, downstream_tls, http_options, route_to, upstream_tls
 from tests.support.pattern import PERIOD, piece
 from tests.support.ports import free_port
 

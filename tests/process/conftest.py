@@ -8,20 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.backends import LoopThread
 from tests.support.ports import free_port
 from tests.support.process import Proxy, sidecar_command, start_proxy
 
 #: Starts a proxy from the text of a bootstrap for the given admin port; it is ended with the test.
 StartProxy = Callable[..., Proxy]
-
-
-@pytest.fixture(scope="module")
-def loop_thread() -> Iterator[LoopThread]:
-    """Where the backends of a module run."""
-    thread = LoopThread()
-    yield thread
-    thread.close()
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ HTTP_INSPECTOR = _TYPE + "filters.listener.http_inspector.v3.HttpInspector"
 
 Json = dict[str, Any]
 
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
 
 def address(host: str, port: int) -> Json:
     return {"socket_address": {"address": host, "port_value": port}}
@@ -178,3 +180,9 @@ def upstream_tls(
     if sni:
         config["sni"] = sni
     return {"name": "envoy.transport_sockets.tls", "typed_config": config}
+
+
+def http_options(cluster_fields: Json | None = None, **options: Any) -> Json:
+    """The field of a cluster with `typed_extension_protocol_options` for HTTP."""
+    typed = {"@type": f"type.googleapis.com/{_HTTP_OPTIONS}", **options}
+    return {"typed_extension_protocol_options": {_HTTP_OPTIONS: typed}, **(cluster_fields or {})}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from operator import methodcaller
 from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -33,14 +32,16 @@ _RESPONSE_HEADERS: Final = "info.response_headers"
 _RESPONSE_TRAILERS: Final = "info.response_trailers"
 
 
-def _header(headers: str) -> Builder:
-    """`REQ(X?Y):Z`: the first value of X, else of Y, at most Z bytes. `headers`: an expression over `info`."""
+def _header(headers: str, *, without_query: bool = False) -> Builder:
+    """`REQ(X?Y):Z`: the first value of X, else of Y, at most Z bytes. `headers`: an expression over `info`.
+
+    `without_query`: without what follows a question mark.
+    """
 
     def build(argument: Argument) -> Operator:
-        names = _names(argument.text)
         constants: dict[str, object] = {"missing": argument.missing, "max_length": argument.max_length}
         value = ""
-        for key, name in zip(("name", "alternative"), names, strict=False):
+        for key, name in zip(("name", "alternative"), _names(argument.text), strict=False):
             constants[key] = name
             field = f"{headers}.first.get({{{key}}})"
             if (attribute := PSEUDO_ATTRIBUTES.get(name)) is not None:
@@ -49,31 +50,14 @@ def _header(headers: str) -> Builder:
                 constants[key] = PSEUDO_HEADERS[name]
                 field = f"({{{key}}}({headers}) or None)"
             value = field if not value else f"(first if (first := {value}) is not None else {field})"
-        cut = "value" if argument.max_length is None else "value[:{max_length}]"
+        shown = "value.partition(b'?')[0]" if without_query else "value"
+        if argument.max_length is not None:
+            shown += "[:{max_length}]"
         return operator_of(
-            f"{{missing}} if {headers} is None or (value := {value}) is None else {cut}", **constants
+            f"{{missing}} if {headers} is None or (value := {value}) is None else {shown}", **constants
         )
 
     return build
-
-
-def _req_without_query(argument: Argument) -> Operator:
-    """`REQ_WITHOUT_QUERY(X?Y):Z`: as `REQ`, without what follows a question mark."""
-    field_of = _field_of(argument)
-    max_length, missing = argument.max_length, argument.missing
-
-    def read(info: StreamInfo) -> bytes:
-        headers = info.request_headers
-        if headers is None or (value := field_of(headers)) is None:
-            return missing
-        return value.partition(b"?")[0][:max_length]
-
-    return read
-
-
-def _field_of(argument: Argument) -> _FieldOf:
-    names = _names(argument.text)
-    return _field(names[0]) if len(names) == 1 else _either(_field(names[0]), _field(names[1]))
 
 
 def _names(text: str | None) -> list[bytes]:
@@ -81,17 +65,6 @@ def _names(text: str | None) -> list[bytes]:
     if not names or (text or "").count("?") > 1 or not all(map(_FIELD_NAME.fullmatch, names)):
         raise ValueError("operator needs (NAME) or (NAME?ALTERNATIVE)")
     return [name.lower().encode() for name in names]
-
-
-def _field(name: bytes) -> _FieldOf:
-    pseudo = PSEUDO_HEADERS.get(name)
-    if pseudo is not None:
-        return lambda headers: pseudo(headers) or None
-    return methodcaller("get", name)
-
-
-def _either(first: _FieldOf, second: _FieldOf) -> _FieldOf:
-    return lambda headers: second(headers) if (value := first(headers)) is None else value
 
 
 def _size_of(headers: str) -> Builder:
@@ -232,7 +205,7 @@ HEADER_OPERATORS: Final[Mapping[str, Builder]] = {
     "QUERY_PARAMS": _query_params,
     "REQ": _header(_REQUEST_HEADERS),
     "REQUEST_HEADERS_BYTES": _size_of(_REQUEST_HEADERS),
-    "REQ_WITHOUT_QUERY": _req_without_query,
+    "REQ_WITHOUT_QUERY": _header(_REQUEST_HEADERS, without_query=True),
     "RESP": _header(_RESPONSE_HEADERS),
     "RESPONSE_HEADERS_BYTES": _size_of(_RESPONSE_HEADERS),
     "RESPONSE_TRAILERS_BYTES": _size_of(_RESPONSE_TRAILERS),

@@ -108,14 +108,6 @@ class Fleet:
         self.backend.stop()
 
 
-@pytest.fixture(scope="module")
-def loop_thread() -> Iterator[LoopThread]:
-    """Where the backends of a module run."""
-    thread = LoopThread()
-    yield thread
-    thread.close()
-
-
 @pytest.fixture
 def fleet(loop_thread: LoopThread, tmp_path: Path) -> Iterator[Fleet]:
     made = Fleet(loop_thread, tmp_path)
