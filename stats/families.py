@@ -6,9 +6,10 @@ Which scope a set wants stands in its first line; `<...>` is what the caller put
 
 from __future__ import annotations
 
-from stats.family import Dynamic, Family, ResponseCodes
+from stats.family import Dynamic, Family
 from stats.filter_families import GrpcMethods
 from stats.metrics import Counter, Gauge, Histogram, TextReadout
+from stats.response_codes import UpstreamResponseStats
 from stats.store import Scope
 
 
@@ -241,30 +242,6 @@ class CircuitBreakerRemainingStats(Family):
     remaining_pending: Gauge
     remaining_retries: Gauge
     remaining_rq: Gauge
-
-
-class UpstreamResponseStats:
-    """`upstream_rq_<code>`, `_<class>`, `_completed` and `upstream_rq_time` of one scope, made when first counted.
-
-    Scopes: `cluster.<name>` and there `external`, `internal`, `canary`, `zone.<from>.<to>`; virtual clusters; routes.
-    """
-
-    __slots__ = ("_codes", "_scope", "_time")
-
-    def __init__(self, scope: Scope, completed: Counter | None = None) -> None:
-        self._scope = scope
-        self._codes = ResponseCodes(scope, "upstream_rq", completed)
-        self._time: Histogram | None = None
-
-    def count(self, code: int) -> None:
-        """A response, or a failure that counts as one, came from upstream."""
-        self._codes.count(code)
-
-    def record_time(self, time_ms: float) -> None:
-        """From the end of the request to the end of the response."""
-        if self._time is None:
-            self._time = self._scope.histogram("upstream_rq_time", "ms")
-        self._time.record(time_ms)
 
 
 class ClusterStats(Family):

@@ -80,41 +80,6 @@ def unit_of(name: str) -> str:
     return "bytes" if name.endswith("_size") else ""
 
 
-class ResponseCodes:
-    """`<prefix>_<code>`, `<prefix>_<class>` and `<prefix>_completed`, made when they are first counted, as in Envoy."""
-
-    __slots__ = ("_codes", "_completed", "_prefix", "_scope")
-
-    def __init__(self, scope: Scope, prefix: str = "upstream_rq", completed: Counter | None = None) -> None:
-        """`completed`: the counter of all, if it exists from the start."""
-        self._scope = scope
-        self._prefix = prefix
-        self._completed = completed
-        self._codes: list[tuple[Counter, Counter] | None] = [None] * 600
-
-    def count(self, code: int) -> None:
-        """One response. `code` outside 100 to 599 counts as completed only, as in Envoy."""
-        if not 100 <= code < 600:
-            self._count_completed()
-            return
-        pair = self._codes[code]
-        if pair is None:
-            pair = (
-                self._scope.counter(f"{self._prefix}_{code}"),
-                self._scope.counter(f"{self._prefix}_{code // 100}xx"),
-            )
-            self._codes[code] = pair
-        self._count_completed()
-        pair[0].inc()
-        pair[1].inc()
-
-    def _count_completed(self) -> None:
-        completed = self._completed
-        if completed is None:
-            completed = self._completed = self._scope.counter(f"{self._prefix}_completed")
-        completed.inc()
-
-
 class Dynamic:
     """Counters whose last part is known only on the way (`ssl.ciphers.X`), made when first counted."""
 

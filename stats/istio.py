@@ -13,7 +13,6 @@ What comes when it is reached is counted in one series for each reporter, whose 
 from __future__ import annotations
 
 import enum
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -342,14 +341,24 @@ class MessageHandles:
 class TcpHandles:
     """The four metrics of a TCP connection with one set of labels; each is listed from its first count on."""
 
-    __slots__ = ("_closed", "_make", "_opened", "_received", "_sent")
+    __slots__ = ("_closed", "_extra", "_metrics", "_opened", "_received", "_sent", "_values", "overflows")
 
-    def __init__(self, make: Callable[[str], Counter]) -> None:
-        self._make = make
+    def __init__(self, metrics: IstioMetrics, values: tuple[str, ...], extra: tuple[str, ...]) -> None:
+        self._metrics: Final = metrics
+        self._values: Final = values
+        self._extra: Final = extra
         self._opened: Counter | None = None
         self._closed: Counter | None = None
         self._sent: Counter | None = None
         self._received: Counter | None = None
+        self.overflows = False  # some of it counts above the ceiling
+
+    def _make(self, name: str) -> Counter:
+        overflows = self._metrics.overflows
+        counter = self._metrics.counter(self._values, self._extra, name)
+        if self._metrics.overflows != overflows:
+            self.overflows = True
+        return counter
 
     def count_opened(self) -> None:
         if self._opened is None:
@@ -384,7 +393,7 @@ _TcpKey: TypeAlias = tuple[str, tuple[str, ...], str]
 class Series:
     """The metrics of one pair of peers (the values of `PEER_LABELS`); handles are made when first asked for."""
 
-    __slots__ = ("__weakref__", "_generation", "_http", "_messages", "_metrics", "_policy", "_tcp", "values")
+    __slots__ = ("_generation", "_http", "_messages", "_metrics", "_newest_tcp", "_policy", "_tcp", "values")
 
     def __init__(self, metrics: IstioMetrics, values: tuple[str, ...], policy: str) -> None:
         self._metrics = metrics
@@ -393,6 +402,7 @@ class Series:
         self._generation = metrics.generation
         self._http: dict[tuple[str, int, str, str, tuple[str, ...]], HttpHandles] = {}
         self._tcp: dict[_TcpKey, TcpHandles] = {}
+        self._newest_tcp: tuple[_TcpKey, TcpHandles] | None = None
         self._messages: dict[tuple[str, ...], MessageHandles] = {}
 
     def current(self) -> Series:
@@ -422,16 +432,15 @@ class Series:
         key = flags, extra, protocol
         handles = self._tcp.get(key)
         if handles is None:
+            newest = self._newest_tcp
+            if newest is not None and newest[1].overflows:  # remembering it would have no bound
+                self._tcp.pop(newest[0], None)
             if len(self._tcp) >= _MAX_REMEMBERED:
                 self._tcp.clear()
             values = (*self.values, protocol, flags, self._policy)
-            make = partial(_tcp_counter, weakref.ref(self), key, self._metrics, values, extra)
-            handles = self._tcp[key] = TcpHandles(make)
+            handles = self._tcp[key] = TcpHandles(self._metrics, values, extra)
+            self._newest_tcp = key, handles
         return handles
-
-    def forget_tcp(self, key: _TcpKey) -> None:
-        """They count what is above the ceiling: remembering them would have no bound."""
-        self._tcp.pop(key, None)
 
     def messages(self, extra: tuple[str, ...] = NO_EXTRA) -> MessageHandles:
         handles = self._messages.get(extra)
@@ -443,22 +452,6 @@ class Series:
             if self._metrics.overflows == overflows:
                 self._messages[extra] = handles
         return handles
-
-
-def _tcp_counter(
-    series: weakref.ref[Series],  # it holds the handles that hold this
-    key: _TcpKey,
-    metrics: IstioMetrics,
-    values: tuple[str, ...],
-    extra: tuple[str, ...],
-    name: str,
-) -> Counter:
-    """A counter of TCP handles, when it is first needed."""
-    overflows = metrics.overflows
-    counter = metrics.counter(values, extra, name)
-    if metrics.overflows != overflows and (owner := series()) is not None:
-        owner.forget_tcp(key)
-    return counter
 
 
 _NO_SERIES: Final[frozenset[Tags]] = frozenset()

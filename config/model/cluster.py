@@ -71,6 +71,8 @@ class UpstreamHttpProtocol(enum.Enum):
     USE_DOWNSTREAM = enum.auto()
     AUTO = enum.auto()  # auto_config: by ALPN
 
+    __hash__ = object.__hash__  # that of Enum is Python, and this one finds the pool of each request
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamHttpOptions:

@@ -16,7 +16,8 @@ from protocols.grpc.status import status_of
 from protocols.http.headers import PSEUDO_HEADERS, Headers
 from protocols.peer_metadata import FILTER_STATE_KEYS, PeerMetadata
 from protocols.tls.certificate import PeerCertificate
-from sidecar.expressions.values import FAILED, Duration, Timestamp, Unsigned
+from sidecar.expressions.unsigned import Unsigned
+from sidecar.expressions.values import FAILED, Duration, Timestamp
 from sidecar.stream_info import StreamInfo, TlsInfo, UpstreamInfo
 
 Reader: TypeAlias = Callable[[StreamInfo], object]

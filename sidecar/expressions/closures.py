@@ -32,7 +32,8 @@ from sidecar.expressions.attributes import (
     is_attribute,
     reader,
 )
-from sidecar.expressions.values import FAILED, Duration, Timestamp, Unsigned, equal, is_number
+from sidecar.expressions.unsigned import Unsigned
+from sidecar.expressions.values import FAILED, Duration, Timestamp, equal, is_number
 from sidecar.stream_info import StreamInfo
 
 _Two: TypeAlias = Callable[[object, object], object]

@@ -12,14 +12,8 @@ from google.protobuf.wrappers_pb2 import BytesValue, StringValue, UInt64Value
 
 from config.expression import library_env, library_form
 from config.model.expression import Node
-from sidecar.expressions.values import (
-    FAILED,
-    Duration,
-    Timestamp,
-    Unsigned,
-    from_datetime,
-    from_timedelta,
-)
+from sidecar.expressions.unsigned import Unsigned
+from sidecar.expressions.values import FAILED, Duration, Timestamp, from_datetime, from_timedelta
 
 _NANOS: Final = 1_000_000_000
 

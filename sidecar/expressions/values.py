@@ -25,12 +25,6 @@ class Failed:
 FAILED: Final = Failed()
 
 
-class Unsigned(int):
-    """A CEL `uint`: equal to the `int` of the same number, but not to be added to it."""
-
-    __slots__ = ()
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class Duration:
     nanos: int

@@ -34,6 +34,7 @@ class Exchanges(ABC):
     ends_by_itself = False
     #: Of a stream whose head has not been read, or was refused.
     default_version = HttpVersion.HTTP11
+    default_protocol: str = HttpVersion.HTTP11.value
 
     __deletable__ = ("codec",)  # for mypyc
 

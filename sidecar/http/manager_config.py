@@ -103,7 +103,7 @@ class ManagerConfig:
         self.response_rules: Final = ResponseRules(spec)
         self.routes: Final = RouteTable(spec.route_config, services.read, compile_override)
         filters = spec.http_filters
-        self.chain: Final = FilterChain(
+        self.chain = FilterChain(
             [
                 build_http_filter(
                     each.spec,

@@ -91,7 +91,7 @@ class ActiveStream:
         self.id = stream_id
         self.connection_info = exchanges.info
         self.info = StreamInfo(exchanges.info, time.time(), config.timers.now_ns())
-        self.info.protocol = exchanges.default_version.value
+        self.info.protocol = exchanges.default_protocol
         self.route: Route | None = None
         self.cluster: Cluster | None = None
         self.downstream_version = exchanges.default_version

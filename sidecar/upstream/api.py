@@ -32,17 +32,25 @@ class UpstreamFailure(enum.Enum):
     CONNECT_TIMEOUT = enum.auto()  # UF: connect_timeout, TLS handshake included
 
 
-@dataclass(slots=True)
 class LbContext:
     """What a load balancer may look at. One for each request or TCP session.
 
     `tried` are the `UpstreamInfo.host` of hosts that failed already: avoided if there is another.
     """
 
-    downstream: ConnectionInfo | None = None
-    headers: Headers | None = None
-    metadata_match: Metadata | None = None
-    tried: tuple[UpstreamHost, ...] = ()
+    __slots__ = ("downstream", "headers", "metadata_match", "tried")
+
+    def __init__(
+        self,
+        downstream: ConnectionInfo | None = None,
+        headers: Headers | None = None,
+        metadata_match: Metadata | None = None,
+        tried: tuple[UpstreamHost, ...] = (),
+    ) -> None:
+        self.downstream = downstream
+        self.headers = headers
+        self.metadata_match = metadata_match
+        self.tried = tried
 
 
 class LoadBalancer(Protocol):

@@ -195,12 +195,11 @@ class UpstreamCluster:
         if protocol is UpstreamHttpProtocol.USE_DOWNSTREAM:
             is_http2 = downstream_version is HttpVersion.HTTP2
             protocol = UpstreamHttpProtocol.HTTP2 if is_http2 else UpstreamHttpProtocol.HTTP1
-        if host.socket_factory.is_tls:
-            key = PoolKey(protocol, high, application_protocols, server_name)
-        else:
-            key = PoolKey(protocol, high, None, "")
-        pool = host.pools.get(key)
+        if not host.socket_factory.is_tls:
+            application_protocols, server_name = None, ""
+        pool = host.pools.get((protocol, high, application_protocols, server_name))
         if pool is None:
+            key = PoolKey(protocol, high, application_protocols, server_name)
             pool = host.pools[key] = HttpPool(self._pool_config, host, key, self._breakers[priority])
         return pool.new_stream(sink)
 

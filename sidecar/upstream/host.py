@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from config.model.cluster import UpstreamHttpProtocol
 from config.model.core import EMPTY_METADATA, Address, Locality, Metadata
@@ -23,6 +23,10 @@ class PoolKey(NamedTuple):
     is_high_priority: bool
     application_protocols: tuple[str, ...] | None  # that replace the configured ALPN offer
     server_name: str  # that replaces the configured SNI
+
+
+#: A `PoolKey` as it is looked up for each request: equal to it, and cheaper to make.
+PoolKeyParts: TypeAlias = tuple[UpstreamHttpProtocol, bool, tuple[str, ...] | None, str]
 
 
 class Host:
@@ -85,7 +89,7 @@ class Host:
         self.rq_success = 0
         self.rq_timeout = 0
         self.rq_total = 0
-        self.pools: dict[PoolKey, HttpPool] = {}
+        self.pools: dict[PoolKeyParts, HttpPool] = {}
         self.used = True
 
     @classmethod

@@ -259,7 +259,7 @@ class HttpFloor:
         if factories:
             made = self.config.chain
             chain = FilterChain([*factories, *made.factories], [*[""] * len(factories), *made.names])
-            object.__setattr__(self.config, "chain", chain)
+            self.config.chain = chain
 
     def _fake_cluster(self, spec: ClusterSpec) -> FakeCluster:
         fake = FakeCluster(spec)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from stats.family import Dynamic, Family, ResponseCodes, unit_of
+from stats.family import Dynamic, Family, unit_of
 from stats.metrics import Counter, Gauge, Histogram, TextReadout
 from stats.store import Store
 
@@ -46,26 +46,6 @@ def test_unit_of() -> None:
     assert [unit_of(name) for name in ("a_ms", "a_time", "a_duration", "body_size", "x")] == [
         "ms", "ms", "ms", "bytes", "",
     ]  # fmt: skip
-
-
-def test_response_codes_are_made_when_counted() -> None:
-    store = Store()
-    codes = ResponseCodes(store.scope("c"))
-    assert list(store) == []
-    codes.count(200)
-    codes.count(204)
-    codes.count(503)
-    codes.count(0)
-    codes.count(999)
-    values = {stat.name: stat.value for stat in store.counters.values()}
-    assert values == {
-        "c.upstream_rq_200": 1,
-        "c.upstream_rq_204": 1,
-        "c.upstream_rq_2xx": 2,
-        "c.upstream_rq_503": 1,
-        "c.upstream_rq_5xx": 1,
-        "c.upstream_rq_completed": 5,
-    }
 
 
 def test_dynamic_names_are_bounded() -> None:

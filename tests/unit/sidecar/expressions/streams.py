@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from config.model.core import Locality, Metadata, Node, SocketAddress, TrafficDirection
 from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata
@@ -15,6 +13,7 @@ from sidecar.stream_info import (
     UpstreamConnectionState,
     UpstreamInfo,
 )
+from tests.support.peer_certificates import peer_certificate
 
 NODE = Node(
     "sidecar~1",
@@ -34,24 +33,15 @@ CLIENT = PeerMetadata(
 SERVER = PeerMetadata(workload="server-v1", canonical_name="server")
 
 
-class Certificate:
-    """As much of a certificate as attributes look at."""
-
-    def __init__(self, name: str, uris: tuple[str, ...] = (), dns: tuple[str, ...] = ()) -> None:
-        self.subject = f"CN={name}"
-        self.uri_sans = uris
-        self.dns_sans = dns
-        self.sha256 = "ab" * 32
-
-    def pem_url_encoded(self) -> str:
-        return "-----BEGIN"
-
-
 def tls() -> TlsInfo:
     info = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", "h2")
-    peer: Any = Certificate("client", ("spiffe://td/ns/a/sa/b", "spiffe://other"), ("client.example",))
-    local: Any = Certificate("server", ("spiffe://td/ns/a/sa/server",))
-    info.peer, info.local = peer, local
+    info.peer = peer_certificate(
+        subject="CN=client",
+        uri_sans=("spiffe://td/ns/a/sa/b", "spiffe://other"),
+        dns_sans=("client.example",),
+        sha256="ab" * 32,
+    )
+    info.local = peer_certificate(subject="CN=server", uri_sans=("spiffe://td/ns/a/sa/server",), dns_sans=())
     return info
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from config.expression import parse_expression
-from sidecar.expressions import api
 from sidecar.expressions.api import Expression
-from sidecar.expressions.attributes import _FAMILIES
+from sidecar.expressions.attributes import _FAMILIES, Reader
 from sidecar.expressions.values import FAILED
 from sidecar.stream_info import StreamInfo
 from tests.unit.sidecar.expressions.streams import SCOPE, http_stream
@@ -20,6 +19,10 @@ EXCEPTIONS = (
     TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, RecursionError, MemoryError, OverflowError,
     ZeroDivisionError, AssertionError, UnicodeEncodeError("utf-8", "x", 0, 1, "no"), StopIteration, SystemError, Exception,
 )  # fmt: skip
+
+
+#: What of a request expressions can ask for.
+REQUEST = cast("dict[str, Reader]", _FAMILIES["request"])
 
 
 def raising(problem: Any) -> Any:
@@ -33,8 +36,8 @@ def raising(problem: Any) -> Any:
 def test_no_exception_of_any_kind_escapes(
     problem: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(api, "compile_closure", lambda node, scope: raising(problem))
-    expression, info = Expression.parse("request.path", SCOPE), http_stream()
+    monkeypatch.setitem(REQUEST, "protocol", raising(problem))
+    expression, info = Expression.parse("request.protocol", SCOPE), http_stream()
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             assert expression.value(info) is FAILED
@@ -50,8 +53,8 @@ def test_none_escapes_from_printing(monkeypatch: pytest.MonkeyPatch) -> None:
         def __class__(self) -> Any:
             raise RuntimeError("what am I")
 
-    monkeypatch.setattr(api, "compile_closure", lambda node, scope: lambda info: Odd())
-    assert Expression.parse("request.path", SCOPE).text(http_stream()) is None
+    monkeypatch.setitem(REQUEST, "protocol", lambda info: Odd())
+    assert Expression.parse("request.protocol", SCOPE).text(http_stream()) is None
 
 
 def _attributes() -> Iterator[str]:
@@ -62,18 +65,16 @@ def _attributes() -> Iterator[str]:
             yield f"{root}['{name}'].deeper['and'][0].still"
 
 
-class _Broken:
-    """A stream that has nothing but defects."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(f"no {name} today")
-
-
 @pytest.mark.parametrize(
     "form", ["{}", "{} == 'x'", "size({})", "{} + 'x'", "has({}.x)", "[{}].exists(x, x == 1)"]
 )
-def test_no_attribute_of_a_broken_stream_raises(form: str) -> None:
-    info: Any = _Broken()
+def test_no_attribute_that_is_broken_raises(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for family in _FAMILIES.values():
+        for name in family:
+            monkeypatch.setitem(
+                cast("dict[str, Reader]", family), name, raising(RuntimeError(f"no {name} today"))
+            )
+    info = http_stream()
     for path in _attributes():
         expression = Expression.parse(form.format(path), SCOPE)
         expression.value(info)

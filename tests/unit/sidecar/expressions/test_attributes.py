@@ -5,7 +5,8 @@ import pytest
 from config.model.core import PipeAddress
 from sidecar.expressions.api import Expression
 from sidecar.expressions.attributes import Scope, reader
-from sidecar.expressions.values import FAILED, Duration, Timestamp, Unsigned
+from sidecar.expressions.unsigned import Unsigned
+from sidecar.expressions.values import FAILED, Duration, Timestamp
 from sidecar.stream_info import StreamInfo
 from tests.unit.sidecar.expressions.streams import NODE, SCOPE, bare_stream, http_stream
 
@@ -64,7 +65,7 @@ VALUES: dict[str, object] = {
     "connection.dns_san_local_certificate": FAILED,
     "connection.dns_san_peer_certificate": "client.example",
     "connection.sha256_peer_certificate_digest": "ab" * 32,
-    "connection.peer_certificate": "-----BEGIN",
+    "connection.peer_certificate": "-----BEGIN%20CERTIFICATE-----%0AZGVy%0A-----END%20CERTIFICATE-----%0A",
     "upstream.address": "10.0.0.3:9080",
     "upstream.port": 9080,
     "upstream.local_address": "10.0.0.2:41000",

@@ -13,7 +13,8 @@ from sidecar.expressions import library
 from sidecar.expressions.api import Expression
 from sidecar.expressions.attributes import reader
 from sidecar.expressions.closures import compile_closure
-from sidecar.expressions.values import FAILED, Duration, Unsigned, equal
+from sidecar.expressions.unsigned import Unsigned
+from sidecar.expressions.values import FAILED, Duration, equal
 from tests.unit.sidecar.expressions.streams import SCOPE, bare_stream, http_stream
 
 ROOTS = (

@@ -6,7 +6,8 @@ from config.expression import parse_expression
 from config.model.expression import Call, Comprehension, Constant, Identifier, Message, Node
 from sidecar.expressions.closures import compile_closure
 from sidecar.expressions.library import load
-from sidecar.expressions.values import FAILED, Duration, Timestamp, Unsigned
+from sidecar.expressions.unsigned import Unsigned
+from sidecar.expressions.values import FAILED, Duration, Timestamp
 from tests.unit.sidecar.expressions.streams import SCOPE, bare_stream
 
 

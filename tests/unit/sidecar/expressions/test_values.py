@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sidecar.expressions.unsigned import Unsigned
 from sidecar.expressions.values import (
     FAILED,
     Duration,
     Timestamp,
-    Unsigned,
     equal,
     from_datetime,
     from_timedelta,

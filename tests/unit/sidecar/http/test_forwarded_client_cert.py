@@ -7,28 +7,15 @@ import pytest
 
 from config.model.http import ForwardClientCertDetails, SetCurrentClientCertDetails
 from protocols.http.headers import Headers
-from protocols.tls.certificate import PeerCertificate
 from sidecar.http.forwarded_client_cert import compile_xfcc, xfcc_element
 from sidecar.stream_info import TlsInfo
+from tests.support.peer_certificates import peer_certificate
 
 Details = ForwardClientCertDetails
 XFCC = b"x-forwarded-client-cert"
 
-CERTIFICATE = PeerCertificate(
-    der=b"der",
-    uri_sans=("spiffe://cluster.local/ns/a/sa/b",),
-    dns_sans=("d1.example", "d2.example"),
-    email_sans=(),
-    ip_sans=(),
-    subject=r"CN=cl\"i\,e\;n=t\\x,O=\C3\9Cn Org,C=DE",
-    issuer="CN=ca",
-    sha256="ae6e18",
-    spki_sha256="",
-    serial="01",
-    not_before=0.0,
-    not_after=0.0,
-    is_ca=False,
-    edwards_key=False,
+CERTIFICATE = peer_certificate(
+    subject=r"CN=cl\"i\,e\;n=t\\x,O=\C3\9Cn Org,C=DE", issuer="CN=ca", sha256="ae6e18", serial="01"
 )
 LOCAL = dataclasses.replace(
     CERTIFICATE, uri_sans=("spiffe://cluster.local/ns/s/sa/srv", "spiffe://two"), subject="CN=srv"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from config.model.core import Metadata, Node, SocketAddress
@@ -19,6 +18,7 @@ from sidecar.stream_info import (
 from sidecar.telemetry.istio import LabelRules, LocalWorkload, ReporterSide
 from stats.istio import NAMESPACE, IstioMetrics
 from stats.store import Store
+from tests.support.peer_certificates import peer_certificate
 
 _FLAGS = {
     "UF": ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
@@ -44,10 +44,8 @@ def tls_info(peer_uris: list[str], local_uris: list[str]) -> TlsInfo | None:
     if not peer_uris and not local_uris:
         return None
     info = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", "")
-    peer: Any = SimpleNamespace(uri_sans=tuple(peer_uris))
-    local: Any = SimpleNamespace(uri_sans=tuple(local_uris))
-    info.peer = peer if peer_uris else None
-    info.local = local if local_uris else None
+    info.peer = peer_certificate(uri_sans=tuple(peer_uris)) if peer_uris else None
+    info.local = peer_certificate(uri_sans=tuple(local_uris)) if local_uris else None
     return info
 
 

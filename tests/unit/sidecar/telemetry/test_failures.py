@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from config.model.core import SocketAddress
 from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata
-from protocols.tls.certificate import PeerCertificate
 from sidecar.main.admin.failures import lines
 from sidecar.stream_info import (
     ConnectionFacts,
@@ -26,6 +23,7 @@ from sidecar.stream_info import (
 from sidecar.telemetry.failures import FIELDS, MAX_ATTEMPTS, MAX_TEXT, Failure, FailureLog, begun, path_of
 from stats.failure_family import FailureStats
 from stats.store import Store
+from tests.support.peer_certificates import peer_certificate
 
 _SECOND_NS = 1_000_000_000
 _NOW_NS = 100 * _SECOND_NS
@@ -218,7 +216,7 @@ def test_no_text_of_a_record_has_control_characters() -> None:
     info.upstream = _upstream(_idle_connection(details=bad, goaway=(1, 0, bad)))
     info.upstream.connection_state = UpstreamConnectionState()
     info.upstream.connection_state.upstream_peer = PeerMetadata(workload=bad)
-    certificate = cast("PeerCertificate", SimpleNamespace(uri_sans=(bad,), subject=bad))
+    certificate = peer_certificate(uri_sans=(bad,), subject=bad)
     info.upstream.tls = info.connection.tls = TlsInfo("TLSv1.3", "x", "", peer=certificate)
     log.note_attempt(info, "connection_termination", bad)
     begun(info).why_not_retried = bad

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +12,7 @@ from config.model.istio import IstioStatsSpec, MetricConfig, MetricDefinition, M
 from config.model.telemetry import TelemetryOptions
 from protocols.http.codec import StreamMeter
 from protocols.http.headers import Headers
+from sidecar.expressions.attributes import _FAMILIES, _WITHOUT_HEADERS, Reader
 from sidecar.stream_info import GrpcMessages, StreamInfo
 from sidecar.telemetry.istio_expressions import ConfiguredExpressions
 from sidecar.telemetry.istio_report import HttpReporter, MessageReport, TcpReporter
@@ -27,21 +28,27 @@ NODE = Node(metadata={"LABELS": {"app": "productpage", "version": "v1"}, "WORKLO
 Labels = dict[str, str]
 
 
-class _Broken:
-    """A stream that has nothing but defects."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise TypeError(f"no {name} today")
+def _broken(info: StreamInfo) -> object:
+    raise TypeError("not today")
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_an_exception_while_a_request_is_reported_is_unknown(ended: bool) -> None:
-    expressions, broken = ConfiguredExpressions(NODE), _Broken()
+def test_an_exception_while_a_request_is_reported_is_unknown(
+    ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for root, name in (
+        ("request", "size"),
+        ("request", "protocol"),
+        ("response", "code"),
+        ("response", "size"),
+    ):
+        for families in (_FAMILIES, _WITHOUT_HEADERS):
+            monkeypatch.setitem(cast("dict[str, Reader]", families[root]), name, _broken)
+    expressions, stream = ConfiguredExpressions(NODE), new_stream()
     assert expressions.add_label("request.size") == 0
     assert expressions.add_condition("response.code == 200") == 1
     assert expressions.add_label("type(request.protocol)") == 2
     assert expressions.add_value("response.size") == 0
-    stream: Any = broken
     assert expressions.labels(stream, ended) == ("unknown", "", "unknown")
     assert expressions.values(stream, ended) == ("unknown",)
 

@@ -7,29 +7,14 @@ from dataclasses import dataclass
 from config.model.core import Metadata, SocketAddress
 from protocols.http.codec import HttpVersion, StreamMeter
 from protocols.http.headers import Headers
-from protocols.tls.certificate import PeerCertificate
 from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo, TlsInfo, UpstreamInfo
+from tests.support.peer_certificates import peer_certificate
 
 START_S = 1795232360.888428  # 2026-11-21T03:39:20.888428Z
 START_NS = 1_000_000_000
 MS = 1_000_000
 
-PEER = PeerCertificate(
-    der=b"der",
-    uri_sans=("spiffe://cluster.local/ns/a/sa/b",),
-    dns_sans=("d1.example", "d2.example"),
-    email_sans=(),
-    ip_sans=(),
-    subject="CN=client,O=Org",
-    issuer="CN=inter",
-    sha256="ae6e18ff",
-    spki_sha256="",
-    serial="093a1c",
-    not_before=1767225600.0,
-    not_after=1811808000.0,
-    is_ca=False,
-    edwards_key=False,
-)
+PEER = peer_certificate()
 
 
 def connection(listener: str = "l18100", *, tls: bool = True) -> ConnectionInfo:
