@@ -174,11 +174,13 @@ class TlsSession:
         return b"".join(pieces)
 
     def _read_plaintext(self) -> bytes:
-        """Everything that can be read now. `pending` is asked first: an exception for each call would cost more."""
-        incoming, read, pending = self._incoming, self._read, self._object.pending
+        """Everything that can be read now. A read takes a whole record, so that nothing is left decrypted and unread, and the
+        BIO is asked before each: an exception for each call would cost more.
+        """
+        incoming, read = self._incoming, self._read
         first = b""
         more: list[bytes] | None = None
-        while incoming.pending or pending():
+        while incoming.pending:
             try:
                 piece = read(_RECORD_BYTES)
             except ssl.SSLWantReadError:
