@@ -74,5 +74,5 @@ image:
 	docker build --tag sidecar-proxy .
 
 clean: pure
-	rm -rf .venv .venv-envoy build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-run
+	rm -rf .venv .venv-envoy build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-run .pycache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

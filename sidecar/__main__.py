@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-
-from sidecar.main.run import run
 
 
 def main() -> None:
     """Exit code 0 after a clean end, 1 for anything wrong with configuration, options or addresses."""
+    gc.disable()  # while the modules are loaded, too; sidecar.worker.garbage turns it on
+    from sidecar.main.run import run
+
     sys.exit(run(sys.argv[1:]))
 
 

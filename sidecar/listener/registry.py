@@ -1,9 +1,13 @@
-"""Listener filters by the class of their spec: explicit, no registration by import."""
+"""Listener filters by the class of their spec: explicit, no registration by import.
+
+The table says in which module of `filters` one is; it is imported when the filter is configured.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 from config.model.listener import (
     HttpInspectorSpec,
@@ -14,16 +18,21 @@ from config.model.listener import (
     TlsInspectorSpec,
 )
 from sidecar.listener.api import ListenerFilterBuilder, ListenerFilterFactory
-from sidecar.listener.filters import http_inspector, original_dst, proxy_protocol, tls_inspector
 from stats.store import Scope
 
-LISTENER_FILTERS: Final[Mapping[type[ListenerFilterSpec], ListenerFilterBuilder]] = {
-    TlsInspectorSpec: tls_inspector.build,
-    HttpInspectorSpec: http_inspector.build,
-    OriginalDstSpec: original_dst.build,
-    ProxyProtocolSpec: proxy_protocol.build,
+LISTENER_FILTERS: Final[Mapping[type[ListenerFilterSpec], str]] = {
+    TlsInspectorSpec: "tls_inspector",
+    HttpInspectorSpec: "http_inspector",
+    OriginalDstSpec: "original_dst",
+    ProxyProtocolSpec: "proxy_protocol",
 }
 
 
+def listener_filter_builder(spec: type[ListenerFilterSpec]) -> ListenerFilterBuilder:
+    """The `build` of the filter's module."""
+    module = importlib.import_module(f"sidecar.listener.filters.{LISTENER_FILTERS[spec]}")
+    return cast("ListenerFilterBuilder", module.build)
+
+
 def build_listener_filter(config: ListenerFilterConfig, scope: Scope) -> ListenerFilterFactory:
-    return LISTENER_FILTERS[type(config.spec)](config.spec, scope)
+    return listener_filter_builder(type(config.spec))(config.spec, scope)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -239,6 +238,10 @@ def parse_options(arguments: Sequence[str]) -> Options:
 
 def _refuse_misspelt(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> None:
     """An argument that nobody knows may come from a newer agent and is ignored; one that looks like ours is a mistake."""
+    if not unknown:
+        return
+    import difflib  # not needed by a command line without mistakes
+
     for argument in unknown:
         name = argument.partition("=")[0]
         close = difflib.get_close_matches(name, parser._option_string_actions, n=1, cutoff=_MISSPELT)

@@ -142,11 +142,11 @@ async def _main(
         if admin is not None:
             await admin.start(loop)
         process.bind()
+        process.garbage.settle()
         await process.start()
         if workload_file is not None:
             process.spawn(workload_file.watch(), "workload file")
         if options.mode is not Mode.INIT_ONLY:
-            process.garbage.settle()
             await process.run()
     except StartError as error:
         return _report(placed(error.problems))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-from protocols.http import h1_h11
 from protocols.http.codec import Codec, CodecSettings, CodecSink
 
 NewCodec: TypeAlias = Callable[[CodecSink, CodecSettings], Codec]
@@ -29,6 +28,9 @@ def http1_codecs(runtime: Mapping[str, object]) -> Http1Codecs:
         try:
             from protocols.http import h1_httptools
         except ImportError:
-            return Http1Codecs(h1_h11.server_codec, h1_h11.client_codec)
-        return Http1Codecs(h1_httptools.server_codec, h1_httptools.client_codec)
+            pass
+        else:
+            return Http1Codecs(h1_httptools.server_codec, h1_httptools.client_codec)
+    from protocols.http import h1_h11  # only one of the two libraries is loaded
+
     return Http1Codecs(h1_h11.server_codec, h1_h11.client_codec)

@@ -23,7 +23,7 @@ from config.model.tls import (
     TrustChainVerification,
     UpstreamTlsContext,
 )
-from protocols.tls.certificate import CertificateError, PeerCertificate, parse_certificate
+from protocols.tls.certificate import CertificateError, PeerCertificate, load_reader, parse_certificate
 from protocols.tls.session import TlsError, TlsErrorKind, TlsSession, no_certificate, peer_refused
 from protocols.tls.spiffe import identity_problem
 from sidecar.stream_info import TlsInfo
@@ -125,6 +125,7 @@ class _TlsContext(abc.ABC):
 
     def _prepare(self, validation: CertificateValidation) -> None:
         """Judge and load. Raises TlsConfigError with all problems."""
+        load_reader()  # there may be no certificate before the first handshake
         problems = self._spec_problems(validation) if self.ready else []
         try:
             self._accepts_san = self._compile_sans(validation.match_sans)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-
-from sidecar.worker.run import run
 
 
 def main() -> None:
     """Exit code 0 after an orderly end, 1 when it could not start."""
+    gc.disable()  # while the modules are loaded, too; sidecar.worker.garbage turns it on
+    from sidecar.worker.run import run
+
     sys.exit(run(int(sys.argv[1])))
 
 

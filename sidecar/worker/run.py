@@ -125,8 +125,8 @@ class Worker:
         try:
             for message in (*start.drains, *self._early):
                 self._on_message(message)
-            await process.start()
             process.garbage.settle()
+            await process.start()
             self.channel.send(Started())
             process.spawn(self._report_at_intervals(), "reports")
             await process.run()

@@ -136,13 +136,16 @@ class ProxyCommand:
 
 
 def sidecar_command() -> ProxyCommand:
-    """This project's proxy, from this tree.
+    """This project's proxy, from this tree, with the bytecode of its modules kept as an installed one has it.
 
     `SIDECAR_TEST_PROXY` (a command line) puts another program in its place: the way to check the tests themselves
     against the real Envoy.
     """
     env = dict(os.environ)
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), env.get("PYTHONPATH", "")]))
+    # else each process would compile all sources anew where the environment says that none is to write bytecode
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env["PYTHONPYCACHEPREFIX"] = str(REPOSITORY / ".pycache")
     replacement = os.environ.get("SIDECAR_TEST_PROXY")
     if replacement:
         return ProxyCommand("replacement", shlex.split(replacement), env)

@@ -36,6 +36,7 @@ TESTED_ELSEWHERE = {
     "config/workload_bootstrap.py": "tests/unit/config/test_workload.py",
     "protocols/errors.py": "tests/unit/protocols/http/test_head.py",
     "protocols/http/codec.py": "tests/unit/protocols/http/test_h1_server.py",
+    "protocols/tls/x509.py": "tests/unit/protocols/tls/test_certificate.py",
     "protocols/tracing/span.py": "tests/unit/protocols/tracing/test_w3c.py",
     "sidecar/__main__.py": "tests/process",
     "sidecar/cli/": "tests/process",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from config.model.core import Address
-from sidecar.main.admin import certs, clusters, config_dump, failures, lifecycle, listeners, runtime, stats
+from sidecar.main.admin import lifecycle, listeners, runtime, stats
 from sidecar.main.admin import logging as logging_endpoints
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
-from sidecar.main.admin.server import AdminServer
+from sidecar.main.admin.server import AdminServer, NewEndpoint
 from sidecar.main.admin.server_stats import AdminStats
 from sidecar.transport.http1_codecs import http1_codecs
 from sidecar.transport.sockets import BindError
@@ -44,18 +44,12 @@ def build_admin(process: Process, parsed: ParsedBootstrap) -> Admin | None:
     spec = process.bootstrap.admin
     if spec.address is None:
         return None
-    services = process.services
-    assert services is not None, "the process is built first"
     server: AdminServer
     table = [
         *lifecycle.endpoints(process, lambda: server.help_text()),
         *stats.endpoints(process.stats, process.reset_counters, process.store.ceiling.max_series),
         *runtime.endpoints(parsed),
         *listeners.endpoints(process.listeners),
-        *clusters.endpoints(services.clusters, process.hosts_of),
-        *certs.endpoints(services.tls),
-        *failures.endpoints(process.failures),
-        *config_dump.endpoints(process, parsed),
         *logging_endpoints.endpoints(process.log_levels_changed),
         Endpoint("/reopen_logs", "reopen access logs", _reopen(process), mutates=True),
         Endpoint("/init_dump", "what is not ready yet", lambda _: json_response({})),
@@ -68,6 +62,7 @@ def build_admin(process: Process, parsed: ParsedBootstrap) -> Admin | None:
         process.admin_loggers,
         process.garbage,
         process.ask_workers,
+        _on_demand(process, parsed),
     )
     try:
         address = server.bind(spec.address)
@@ -75,6 +70,42 @@ def build_admin(process: Process, parsed: ParsedBootstrap) -> Admin | None:
         raise StartError([f"admin: {error.strerror}"]) from error
     _write_address(process.options.admin_address_path, address)
     return Admin(server, address)
+
+
+def _on_demand(process: Process, parsed: ParsedBootstrap) -> Mapping[str, NewEndpoint]:
+    """Pages that people ask for now and then: imported (some ms) with their first request, so that no start waits for them.
+
+    What is asked for at intervals, above all the statistics for Prometheus, is there from the start.
+    """
+    services = process.services
+    assert services is not None, "the process is built first"
+
+    def clusters_page() -> Endpoint:
+        from sidecar.main.admin import clusters
+
+        return clusters.endpoint(services.clusters, process.hosts_of)
+
+    def certs_page() -> Endpoint:
+        from sidecar.main.admin import certs
+
+        return certs.endpoint(services.tls)
+
+    def failures_page() -> Endpoint:
+        from sidecar.main.admin import failures
+
+        return failures.endpoint(process.failures)
+
+    def config_dump_page() -> Endpoint:
+        from sidecar.main.admin import config_dump
+
+        return config_dump.endpoint(process, parsed)
+
+    return {
+        "/clusters": clusters_page,
+        "/certs": certs_page,
+        "/failures": failures_page,
+        "/config_dump": config_dump_page,
+    }
 
 
 def _reopen(process: Process) -> Callable[[AdminRequest], AdminResponse]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sidecar.transport.tls_contexts import CertificateDetails, TlsContexts
 
 
-def endpoints(tls: TlsContexts) -> list[Endpoint]:
+def endpoint(tls: TlsContexts) -> Endpoint:
     def show(request: AdminRequest) -> AdminResponse:
         return json_response(
             {
@@ -26,7 +26,7 @@ def endpoints(tls: TlsContexts) -> list[Endpoint]:
             }
         )
 
-    return [Endpoint("/certs", "print certs on machine", show)]
+    return Endpoint("/certs", "print certs on machine", show)
 
 
 def _time(seconds: float) -> str:

@@ -30,7 +30,7 @@ _UNHEALTHY: Final = {
 HostsOf = Callable[["Cluster"], Iterable["ShownHost"]]
 
 
-def endpoints(clusters: ClusterManager, hosts_of: HostsOf) -> list[Endpoint]:
+def endpoint(clusters: ClusterManager, hosts_of: HostsOf) -> Endpoint:
     def show(request: AdminRequest) -> AdminResponse:
         chosen = list(clusters.all().values())
         if "filter" in request.query:
@@ -47,17 +47,15 @@ def endpoints(clusters: ClusterManager, hosts_of: HostsOf) -> list[Endpoint]:
             "".join(line + "\n" for cluster in chosen for line in _lines(cluster, hosts_of(cluster)))
         )
 
-    return [
-        Endpoint(
-            "/clusters",
-            "upstream cluster status",
-            show,
-            parameters={
-                "filter": "only clusters whose name matches (RE2)",
-                "format": "text (default) or json",
-            },
-        )
-    ]
+    return Endpoint(
+        "/clusters",
+        "upstream cluster status",
+        show,
+        parameters={
+            "filter": "only clusters whose name matches (RE2)",
+            "format": "text (default) or json",
+        },
+    )
 
 
 def _thresholds(cluster: Cluster, priority: RoutingPriority) -> CircuitBreakerThresholds:

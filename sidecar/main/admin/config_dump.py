@@ -22,7 +22,7 @@ _ADMIN: Final = "type.googleapis.com/envoy.admin.v3."
 _CORE: Final = "type.googleapis.com/envoy.config."
 
 
-def endpoints(process: Process, parsed: ParsedBootstrap) -> list[Endpoint]:
+def endpoint(process: Process, parsed: ParsedBootstrap) -> Endpoint:
     updated = datetime.fromtimestamp(process.started_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
     def dump(request: AdminRequest) -> AdminResponse:
@@ -46,19 +46,17 @@ def endpoints(process: Process, parsed: ParsedBootstrap) -> list[Endpoint]:
             shown = [masked for section in shown if len(masked := _masked(section, mask)) > 1]
         return json_response({"configs": shown})
 
-    return [
-        Endpoint(
-            "/config_dump",
-            "dump the configuration in force",
-            dump,
-            parameters={
-                "resource": "only the entries of this repeated field, for example static_clusters",
-                "mask": "only these fields, separated by commas: of the sections, or of each entry of the resource",
-                "name_regex": "only entries whose name matches (RE2)",
-                "include_eds": "endpoints too",
-            },
-        )
-    ]
+    return Endpoint(
+        "/config_dump",
+        "dump the configuration in force",
+        dump,
+        parameters={
+            "resource": "only the entries of this repeated field, for example static_clusters",
+            "mask": "only these fields, separated by commas: of the sections, or of each entry of the resource",
+            "name_regex": "only entries whose name matches (RE2)",
+            "include_eds": "endpoints too",
+        },
+    )
 
 
 def _everything(entry: dict[str, Any]) -> bool:

@@ -31,7 +31,7 @@ _PARAMETERS: Final = {
 _FORMATS: Final = ("text", "json")
 
 
-def endpoints(log: FailureLog | None) -> list[Endpoint]:
+def endpoint(log: FailureLog | None) -> Endpoint:
     def show(request: AdminRequest) -> AdminResponse:
         try:
             limit = _checked(request)
@@ -46,14 +46,12 @@ def endpoints(log: FailureLog | None) -> list[Endpoint]:
             return AdminResponse(_json(log, found), content_type=JSON)
         return AdminResponse(_page(log, found))
 
-    return [
-        Endpoint(
-            "/failures",
-            "why requests, sessions and connections failed, newest first",
-            show,
-            parameters=_PARAMETERS,
-        )
-    ]
+    return Endpoint(
+        "/failures",
+        "why requests, sessions and connections failed, newest first",
+        show,
+        parameters=_PARAMETERS,
+    )
 
 
 def _checked(request: AdminRequest) -> int:

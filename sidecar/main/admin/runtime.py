@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf import json_format
-
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, json_response
 
 if TYPE_CHECKING:
@@ -29,6 +27,8 @@ def endpoints(parsed: ParsedBootstrap) -> list[Endpoint]:
 
 
 def _runtime(parsed: ParsedBootstrap) -> dict[str, object]:
+    from google.protobuf import json_format  # nothing else needs it
+
     message: Any = parsed.message
     layers: list[tuple[str, dict[str, str]]] = []
     for layer in message.layered_runtime.layers:

@@ -8,13 +8,13 @@ import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Final, cast
 
 from config.model.core import Address, TrafficDirection
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http.codec import CodecSettings, ResetReason
 from protocols.http.headers import Headers
+from sidecar.http.response_headers import HttpDate
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint, parse_target
 from sidecar.main.admin.browser import is_foreign
 from sidecar.main.admin.negotiation import accepts_gzip
@@ -40,6 +40,8 @@ _GZIP_LEVEL: Final = 1
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
+#: Makes one endpoint.
+NewEndpoint = Callable[[], Endpoint]
 Ask = Callable[[str, Mapping[str, str], Callable[[], None]], bool]
 
 
@@ -58,16 +60,20 @@ class AdminServer:
         access_loggers: tuple[AccessLogger, ...] = (),
         garbage: GarbageCollector | None = None,
         ask: Ask = _ask_nobody,
+        on_demand: Mapping[str, NewEndpoint] | None = None,
     ) -> None:
         """`new_codec` makes the HTTP/1 server codec of a connection.
 
         `ask` gets path and query of each request, and what to call when other processes have told what the answer shows, or have done
         what it says; False: there is nobody to ask.
+        `on_demand`: endpoints that are made when their path is asked for first. None of them mutates.
         """
         self.garbage = garbage or GarbageCollector()
         self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
+        self._on_demand = dict(on_demand or {})
         self.stats = stats
         self.new_codec = new_codec
+        self.date = HttpDate()
         self._access_loggers = access_loggers
         self.ask = ask
         self._socket: socket.socket | None = None
@@ -106,7 +112,14 @@ class AdminServer:
 
     def answer(self, request: AdminRequest) -> AdminResponse:
         """Find the endpoint and run it. A failing handler costs one answer, never the process."""
-        endpoint = self._endpoints.get(request.path)
+        try:
+            return self._run(request)
+        except Exception:
+            logger.exception("admin endpoint %s failed", request.path)
+            return AdminResponse("the admin endpoint failed; the log says why\n", 500)
+
+    def _run(self, request: AdminRequest) -> AdminResponse:
+        endpoint = self._find(request.path)
         if endpoint is None:
             return AdminResponse(f"invalid path. {self.help_text()}", 404)
         if endpoint.mutates and request.method != "POST":
@@ -114,17 +127,22 @@ class AdminServer:
                 'admin path "%s" mutates state, method=%s rather than POST', request.path, request.method
             )
             return AdminResponse(f"Method {request.method} not allowed, POST required.", 405)
-        try:
-            return endpoint.handler(request)
-        except Exception:
-            logger.exception("admin endpoint %s failed", request.path)
-            return AdminResponse("the admin endpoint failed; the log says why\n", 500)
+        return endpoint.handler(request)
+
+    def _find(self, path: str) -> Endpoint | None:
+        make = self._on_demand.get(path)
+        if make is not None:
+            self._endpoints[path] = make()
+            del self._on_demand[path]
+        return self._endpoints.get(path)
 
     def mutates(self, path: str) -> bool:
         endpoint = self._endpoints.get(path)
         return endpoint is not None and endpoint.mutates
 
     def help_text(self) -> str:
+        for path in list(self._on_demand):
+            self._find(path)
         lines = ["admin commands are:"]
         for path in sorted(self._endpoints):
             endpoint = self._endpoints[path]
@@ -288,7 +306,7 @@ class AdminConnection(asyncio.Protocol):
                 *(((b"vary", b"accept-encoding"),) if may_gzip else ()),
                 (b"cache-control", b"no-cache, max-age=0"),
                 (b"x-content-type-options", b"nosniff"),
-                (b"date", formatdate(usegmt=True).encode()),
+                (b"date", self._server.date.now()),
                 (b"server", b"envoy"),
             ],
         )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.main.admin import stats_html
 from sidecar.main.admin.api import JSON, AdminRequest, AdminResponse, Endpoint
 from sidecar.main.admin.negotiation import PageFormat, page_format
-from stats import admin_text, cardinality, openmetrics, prometheus, prometheus_protobuf
+from stats import admin_text, openmetrics, prometheus
 from stats.prometheus_families import DEFAULT_PAGE, PageOptions
 from stats.render import Selection, compile_filter
 from stats.snapshot import StatsSource
@@ -47,6 +46,8 @@ def endpoints(
         lines = admin_text.render_text(store, selection, kind, mode)
         if shown == "text":
             return AdminResponse(lines)
+        from sidecar.main.admin import stats_html  # for browsers, so most proxies never need it
+
         page = stats_html.render_html(lines, request.query, active=shown == "active-html")
         return AdminResponse(page, content_type=stats_html.CONTENT_TYPE)
 
@@ -58,6 +59,8 @@ def endpoints(
             return AdminResponse(str(error), 400)
         store = current()
         if page is PageFormat.PROTOBUF:
+            from stats import prometheus_protobuf  # few scrapers ask for it
+
             messages = prometheus_protobuf.render(store, options)
             return AdminResponse(messages, content_type=prometheus_protobuf.CONTENT_TYPE)
         if page is PageFormat.OPENMETRICS:
@@ -119,6 +122,8 @@ def _cardinality(store: StatsSource, ceiling: int, request: AdminRequest, shown:
         selection = _selection(request)
     except ValueError as error:
         return AdminResponse(str(error), 400)
+    from stats import cardinality  # a person asks for it, once in a while
+
     top = _number(request, "top", 20)
     if shown == "json":
         return AdminResponse(cardinality.render_json(store, selection, top, ceiling), content_type=JSON)

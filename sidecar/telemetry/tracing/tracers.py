@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from config.model.tracing import TracerSpec, ZipkinSpec
 from sidecar.telemetry.exports import close_all
-from sidecar.telemetry.tracing.opentelemetry import OpenTelemetryTracer
-from sidecar.telemetry.tracing.zipkin import ZipkinTracer
 
 if TYPE_CHECKING:
     from sidecar.telemetry.tracing.context import TracerContext
+    from sidecar.telemetry.tracing.opentelemetry import OpenTelemetryTracer
     from sidecar.telemetry.tracing.span import Tracer
+    from sidecar.telemetry.tracing.zipkin import ZipkinTracer
 
 
 class Tracers:
@@ -27,12 +27,18 @@ class Tracers:
     def get(self, spec: TracerSpec) -> Tracer:
         tracer = self._tracers.get(spec)
         if tracer is None:
-            if isinstance(spec, ZipkinSpec):
-                tracer = ZipkinTracer(spec, self._context)
-            else:
-                tracer = OpenTelemetryTracer(spec, self._context)
-            self._tracers[spec] = tracer
+            tracer = self._tracers[spec] = self._make(spec)
         return tracer
+
+    def _make(self, spec: TracerSpec) -> OpenTelemetryTracer | ZipkinTracer:
+        # imported when they are configured: most proxies have none, and none has both
+        if isinstance(spec, ZipkinSpec):
+            from sidecar.telemetry.tracing.zipkin import ZipkinTracer
+
+            return ZipkinTracer(spec, self._context)
+        from sidecar.telemetry.tracing.opentelemetry import OpenTelemetryTracer
+
+        return OpenTelemetryTracer(spec, self._context)
 
     async def close(self, timeout_s: float) -> None:
         """Send what waits, and wait for the collectors, `timeout_s` at most."""

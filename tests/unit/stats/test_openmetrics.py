@@ -3,13 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.utils import floatToGoString
 
 from stats import prometheus
 from stats.metrics import DEFAULT_BUCKETS
-from stats.openmetrics import canonical_bounds, render
+from stats.openmetrics import canonical_bounds, canonical_number, render
 from stats.prometheus_families import HistogramMode, PageOptions
 from stats.render import Selection, compile_filter
 from stats.store import Store
@@ -151,3 +152,11 @@ def test_whatever_the_names_the_parser_reads_it(
     for name in histograms:
         store.root.histogram(f"c.{name}").record(3)
     families(page(store))
+
+
+@given(st.floats())
+@example(1e6)
+@example(999999.5)
+@example(1e16)
+def test_numbers_are_written_as_the_library_does(value: float) -> None:
+    assert canonical_number(value) == floatToGoString(value)

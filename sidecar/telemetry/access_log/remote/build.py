@@ -6,22 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from config.model.access_log import GrpcAccessLogSpec, OpenTelemetryAccessLogSpec
 from config.model.services import GrpcServiceSpec
-from sidecar.telemetry.access_log.remote.buffer import RemoteAccessLogger
-from sidecar.telemetry.access_log.remote.otlp import (
-    PATH,
-    Encoding,
-    Json,
-    Protobuf,
-    compile_record,
-    compile_request,
-)
-from sidecar.telemetry.access_log.remote.senders import CallSender, HttpSender, StreamSender
 from sidecar.telemetry.exports import close_all
 from stats.families import RemoteAccessLogStats
 
 if TYPE_CHECKING:
     from config.model.core import Node
-    from sidecar.telemetry.access_log.remote.buffer import Sender
+    from sidecar.telemetry.access_log.remote.buffer import RemoteAccessLogger, Sender
+    from sidecar.telemetry.access_log.remote.otlp import Encoding
     from sidecar.transport.async_client import AsyncClient
     from sidecar.transport.timers import Timers
     from stats.store import Scope
@@ -46,8 +37,10 @@ class RemoteAccessLogs:
         return made
 
     def _grpc(self, spec: GrpcAccessLogSpec) -> RemoteAccessLogger:
-        # Envoy's messages are imported when they are needed: most proxies never do
+        # imported when they are needed: most proxies never do, and Envoy's messages are large
         from sidecar.telemetry.access_log.remote import als
+        from sidecar.telemetry.access_log.remote.buffer import RemoteAccessLogger
+        from sidecar.telemetry.access_log.remote.senders import StreamSender
 
         stats = RemoteAccessLogStats(self._scope.scope("grpc_access_log"))
         message = als.compile_message(spec, self._node)
@@ -62,6 +55,16 @@ class RemoteAccessLogs:
         )
 
     def _open_telemetry(self, spec: OpenTelemetryAccessLogSpec) -> RemoteAccessLogger:
+        from sidecar.telemetry.access_log.remote.buffer import RemoteAccessLogger  # see _grpc
+        from sidecar.telemetry.access_log.remote.otlp import (
+            PATH,
+            Json,
+            Protobuf,
+            compile_record,
+            compile_request,
+        )
+        from sidecar.telemetry.access_log.remote.senders import CallSender, HttpSender
+
         scope = self._scope.scope("open_telemetry_access_log")
         stats = RemoteAccessLogStats(scope.scope(spec.stat_prefix) if spec.stat_prefix else scope)
         service = spec.service

@@ -22,6 +22,8 @@ def garbage() -> Iterator[GarbageCollector]:
     """What the tests themselves have is not looked at."""
     threshold = gc.get_threshold()
     collector = GarbageCollector()
+    gc.collect()
+    gc.disable()  # as a start does
     collector.settle()
     yield collector
     gc.set_threshold(*threshold)
@@ -57,6 +59,7 @@ class Clock:
 
 def test_the_configuration_is_never_looked_at(garbage: GarbageCollector) -> None:
     assert gc.get_freeze_count() > 1000
+    assert gc.isenabled()
     assert gc.get_threshold()[2] > 1_000_000
 
 

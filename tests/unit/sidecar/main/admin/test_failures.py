@@ -16,7 +16,7 @@ from stats.store import Store
 
 
 def _ask(log: FailureLog | None, query: str = "") -> AdminResponse:
-    (endpoint,) = failures.endpoints(log)
+    endpoint = failures.endpoint(log)
     return endpoint.handler(parse_target(b"GET", b"/failures" + query.encode()))
 
 

@@ -254,3 +254,33 @@ def test_a_client_that_has_gone_gets_no_answer() -> None:
     asked.done[0]()
     assert asked.answers() == 0
     assert asked.happened == ["asked /page"]
+
+
+def test_an_endpoint_on_demand_is_made_once() -> None:
+    made: list[str] = []
+
+    def page() -> Endpoint:
+        made.append("page")
+        return Endpoint("/page", "what it shows", lambda request: AdminResponse("x"))
+
+    server = AdminServer((), AdminStats(Store().root), http1_codecs({}).server, on_demand={"/page": page})
+    assert not made
+    answers = [server.answer(AdminRequest("GET", "/page", {})) for _ in range(2)]
+    assert [(answer.status, answer.body) for answer in answers] == [(200, "x")] * 2
+    assert made == ["page"]
+
+
+def test_help_tells_of_endpoints_on_demand() -> None:
+    pages = {"/b": lambda: Endpoint("/b", "what it shows", lambda request: AdminResponse("x"))}
+    server = AdminServer((), AdminStats(Store().root), http1_codecs({}).server, on_demand=pages)
+    assert server.answer(AdminRequest("GET", "/a", {})).body == (
+        "invalid path. admin commands are:\n  /b: what it shows\n"
+    )
+
+
+def test_an_endpoint_that_cannot_be_made_costs_one_answer() -> None:
+    def broken() -> Endpoint:
+        raise ImportError("gone")
+
+    server = AdminServer((), AdminStats(Store().root), http1_codecs({}).server, on_demand={"/page": broken})
+    assert server.answer(AdminRequest("GET", "/page", {})).status == 500
