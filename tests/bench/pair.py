@@ -12,15 +12,16 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.bench import ours
 from tests.bench.bootstraps import pair_bootstraps
 from tests.bench.load import constant_rate
-from tests.bench.measure import WARM_UP_SECONDS, Tell, cpu_seconds
-from tests.bench.results import Samples
-from tests.bench.rows import DIRECT, SIDECAR
+from tests.bench.measure import WARM_UP_SECONDS, cpu_seconds
+from tests.bench.results import Samples, Tell
+from tests.bench.rows import DIRECT, OURS
 from tests.bench.world import BODY_BYTES
 from tests.support.certificates import Mesh
 from tests.support.ports import free_ports
-from tests.support.process import Proxy, ProxyCommand, start_proxy
+from tests.support.process import Proxy, ProxyCommand
 
 CONNECTIONS = 16
 PER_SECOND = 1000.0
@@ -49,10 +50,10 @@ def measure_pair(
             ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
             place = directory / f"pair-{name}"
             place.mkdir()
-            texts = pair_bootstraps(mesh, ports, backend_port, place, istio=name == SIDECAR)
+            texts = pair_bootstraps(mesh, ports, backend_port, place, istio=name in OURS)
             pairs[name] = {}
             for side in SIDES:
-                proxy = start_proxy(command, texts[side], place, ports[side], name=side)
+                proxy = ours.start(command, texts[side], place, ports[side], name=side)
                 stack.callback(proxy.terminate, 1.0)
                 pairs[name][side] = proxy
             entries[name] = ports["entry"]

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bench import rows
 from tests.bench.bootstraps import START_LISTENERS
+from tests.bench.cells import (
+    NAMES,
+    Results,
+    absent,
+    cell,
+    median,
+    ratio,
+    samples_of,
+    scaled,
+    spread,
+    table,
+)
 from tests.bench.facts import IDLE_TLS_CONNECTIONS, REQUESTS
-from tests.bench.results import Result
-from tests.bench.rows import COMPETITORS, DIRECT, ENVOY, ROWS, SIDECAR, Row
-from tests.bench.telemetry import TELEMETRIES
+from tests.bench.report_workers import telemetry, workers
+from tests.bench.rows import COMPETITORS, DIRECT, ENVOY, OURS, ROWS, SIDECAR
 
 BEGIN = "<!-- measured: begin -->"
 END = "<!-- measured: end -->"
-NOT_MEASURED = "not yet measured"
-CANNOT = "-"
 
-_NAMES = {"envoy": "Envoy", "sidecar": "sidecar", "haproxy": "HAProxy", "nginx": "nginx", DIRECT: "direct"}
-
-_TELEMETRY_TITLES = {
-    "off": "none",
-    "full": "metadata exchange, Istio's metrics, JSON access log, 1 % of requests traced",
-    "custom": "the same with ten more labels in CEL",
-}
+#: Of the tables in which only these take part.
+_ENVOY_AND_OURS = (ENVOY, *OURS)
 
 _NEW_FILE = f"""# Performance
 
@@ -32,74 +36,28 @@ _NEW_FILE = f"""# Performance
 {END}
 """
 
-Results = Mapping[str, Result]
-
 
 def tables(results: Results) -> str:
     """The text between the markers."""
-    parts = [
-        *_costs(results),
-        "",
-        *_rates(results),
-        "",
-        *_pair(results),
-        "",
-        *_telemetry(results),
-        "",
-        *_facts(results),
-    ]
-    return "\n".join([*parts, "", *_settings(results)])
-
-
-def verdict(value: float, target: float | None, show: str = ".2f") -> str:
-    """`1.63 (target 1.2)`, `0.99 (target 1.0: met)`, or only the value when nothing is aimed at."""
-    if target is None:
-        return f"{value:{show}}"
-    return f"{value:{show}} (target {target:g}{': met' if value <= target else ''})"
-
-
-def spread(values: Sequence[float], show: str = ".3f") -> str:
-    """The median, and in brackets the range."""
-    return f"{statistics.median(values):{show}} ({min(values):{show}} to {max(values):{show}})"
-
-
-def median(results: Results, key: str, name: str, number: str) -> float | None:
-    """None when it was not measured."""
-    result = results.get(key)
-    values = result.samples.get(name, {}).get(number) if result else None
-    return statistics.median(values) if values else None
-
-
-def _table(*cells: Sequence[str]) -> list[str]:
-    head, *body = cells
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body)]
-
-
-def _cell(results: Results, key: str, name: str, number: str, show: Callable[[Sequence[float]], str]) -> str:
-    samples = results[key].samples if key in results else {}
-    if values := samples.get(name, {}).get(number):
-        return show(values)
-    return CANNOT if DIRECT in samples else NOT_MEASURED  # with the others, but it could not
+    parts = [_costs, _rates, _pair, telemetry, workers, _facts, _settings]
+    return "\n\n".join("\n".join(part(results)) for part in parts).rstrip("\n")
 
 
 def _costs(results: Results) -> list[str]:
-    head = ["path", "CPU s per", *(_NAMES[name] for name in COMPETITORS), "sidecar to Envoy"]
+    head = ["path", "CPU s per", *(NAMES[name] for name in COMPETITORS)]
+    head += [f"{NAMES[name]} to Envoy" for name in OURS]
     body = []
     for row in ROWS:
-        cells = [_cell(results, row.key, name, "cost", spread) for name in COMPETITORS]
-        body.append([row.title, row.unit, *cells, _ratio(results, row)])
-    return [
-        "CPU time of the proxy process; medians, in brackets the range (HTTP/2: 8 streams on each connection; bulk: 4 connections):",
-        "",
-        *_table(head, *body),
-    ]
-
-
-def _ratio(results: Results, row: Row) -> str:
-    ours, envoy = (median(results, row.key, name, "cost") for name in (SIDECAR, ENVOY))
-    if ours is None or envoy is None:
-        return NOT_MEASURED if row.target is None else f"{NOT_MEASURED} (target {row.target:g})"
-    return verdict(ours / envoy, row.target)
+        cells = [cell(results, row.key, name, "cost", spread) for name in COMPETITORS]
+        cells += [
+            ratio(results, row.key, (name, ENVOY), row.target if name == SIDECAR else None) for name in OURS
+        ]
+        body.append([row.title, row.unit, *cells])
+    title = (
+        "CPU time of the proxy process; medians, in brackets the range (HTTP/2: 8 streams on each connection; bulk: 4 connections). "
+        "`sidecar` is this proxy with its compiled modules, as in the image, `pure` the same sources as Python runs them:"
+    )
+    return [title, "", *table(head, *body)]
 
 
 def _rates(results: Results) -> list[str]:
@@ -107,15 +65,11 @@ def _rates(results: Results) -> list[str]:
     body = []
     for row in ROWS:
         scale, show = (1000, ",.0f") if row.unit != "GiB" else (1, ".2f")
-        cells = [_cell(results, row.key, name, "rate", _scaled(scale, show)) for name in names]
+        cells = [cell(results, row.key, name, "rate", scaled(scale, show)) for name in names]
         body.append([row.title, row.unit.removeprefix("1000 "), *cells])
-    head = ["path", "per second", *(_NAMES[name] for name in names)]
+    head = ["path", "per second", *(NAMES[name] for name in names)]
     title = "What goes through in a second, client, proxy and backend sharing the machine (direct: without a proxy and without TLS):"
-    return [title, "", *_table(head, *body)]
-
-
-def _scaled(scale: float, show: str) -> Callable[[Sequence[float]], str]:
-    return lambda values: f"{statistics.median(values) * scale:{show}}"
+    return [title, "", *table(head, *body)]
 
 
 def _pair(results: Results) -> list[str]:
@@ -130,23 +84,31 @@ def _pair(results: Results) -> list[str]:
         ("CPU s per 1000 requests, client's side", "client_cost"),
         ("CPU s per 1000 requests, server's side", "server_cost"),
     ):
-        lines.append([title, *(_cell(results, rows.PAIR, name, number, spread) for name in (ENVOY, SIDECAR))])
+        lines.append([title, *(cell(results, rows.PAIR, name, number, spread) for name in _ENVOY_AND_OURS)])
+        lines[-1] += [ratio(results, rows.PAIR, (name, ENVOY), number=number) for name in OURS]
     for number, title in (("p50_ms", "p50"), ("p90_ms", "p90"), ("p99_ms", "p99")):
-        added = {name: _added(results, name, number) for name in (ENVOY, SIDECAR)}
-        cells = [spread(values, ".2f") if values else NOT_MEASURED for values in added.values()]
-        cells[1] += _pair_target(number, added)
-        lines.append([f"{title} added, ms", *cells])
-    return [text, "", *_table(["pair", "Envoy", "sidecar"], *lines)]
+        added = {name: _added(results, name, number) for name in _ENVOY_AND_OURS}
+        cells = {
+            name: spread(values, ".2f") if values else absent(results, rows.PAIR, name)
+            for name, values in added.items()
+        }
+        cells[SIDECAR] += _pair_target(number, added)
+        lines.append([f"{title} added, ms", *cells.values(), *(_times(added, name) for name in OURS)])
+    names = [NAMES[name] for name in _ENVOY_AND_OURS]
+    return [text, "", *table(["pair", *names, *(f"{name} to Envoy" for name in names[1:])], *lines)]
 
 
 def _added(results: Results, name: str, number: str) -> list[float]:
-    if rows.PAIR not in results:
-        return []
-    samples = results[rows.PAIR].samples
-    return [
-        with_pair - alone
-        for with_pair, alone in zip(samples[name][number], samples[DIRECT][number], strict=True)
-    ]
+    alone = samples_of(results, rows.PAIR, DIRECT, number)
+    with_pair = samples_of(results, rows.PAIR, name, number)
+    return [each - without for each, without in zip(with_pair, alone, strict=True)] if with_pair else []
+
+
+def _times(added: Mapping[str, Sequence[float]], name: str) -> str:
+    """In parts of what Envoy's pair adds."""
+    if not added[name] or not added[ENVOY]:
+        return "-"
+    return f"{statistics.median(added[name]) / statistics.median(added[ENVOY]):.2f}"
 
 
 def _pair_target(number: str, added: Mapping[str, Sequence[float]]) -> str:
@@ -159,33 +121,6 @@ def _pair_target(number: str, added: Mapping[str, Sequence[float]]) -> str:
         return ""
     met = bool(added[SIDECAR]) and statistics.median(added[SIDECAR]) <= target
     return f" (target {what}{': met' if met else ''})"
-
-
-def _telemetry(results: Results) -> list[str]:
-    lines = []
-    off = median(results, rows.TELEMETRY, TELEMETRIES[0], "cost")
-    envoy = median(results, "http", ENVOY, "cost")
-    for name in TELEMETRIES:
-        cost = median(results, rows.TELEMETRY, name, "cost")
-        target = ROWS[0].target if name == "full" else None
-        lines.append(
-            [
-                _TELEMETRY_TITLES[name],
-                _cell(results, rows.TELEMETRY, name, "cost", spread),
-                f"{cost / off:.2f}" if cost and off else NOT_MEASURED,
-                verdict(cost / envoy, target) if cost and envoy else NOT_MEASURED,
-                _cell(results, rows.TELEMETRY, name, "rate", _scaled(1000, ",.0f")),
-            ]
-        )
-    head = [
-        "telemetry",
-        "CPU s per 1000 requests",
-        "ratio to none",
-        "to Envoy without, first table",
-        "per second",
-    ]
-    title = "What telemetry costs (HTTP/1.1 plaintext, one sidecar, its listeners in turns):"
-    return [title, "", *_table(head, *lines)]
 
 
 def _facts(results: Results) -> list[str]:
@@ -228,12 +163,13 @@ def _facts(results: Results) -> list[str]:
     ]
     lines = []
     for title, key, number, factor, show, aim, target in facts:
-        cells = [_cell(results, key, name, number, _scaled(factor, show)) for name in (ENVOY, SIDECAR)]
+        cells = [cell(results, key, name, number, scaled(factor, show)) for name in _ENVOY_AND_OURS]
         ours = median(results, key, SIDECAR, number)
         if aim and target is not None:
             cells[1] += f" (target {aim}{': met' if ours is not None and ours * factor <= target else ''})"
         lines.append([title, *cells])
-    return ["What a pod pays for it:", "", *_table(["fact", "Envoy", "sidecar"], *lines)]
+    head = ["fact", *(NAMES[name] for name in _ENVOY_AND_OURS)]
+    return ["What a pod pays for it:", "", *table(head, *lines)]
 
 
 def _settings(results: Results) -> list[str]:

@@ -6,13 +6,21 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 #: Who was measured (or at which point of a curve), to a name of a number, to its values in each repetition.
 Samples = dict[str, dict[str, list[float]]]
+
+#: Takes a line about what is going on.
+Tell = Callable[[str], None]
+
+
+def key_of(*names: str) -> str:
+    """Of samples that are of a competitor, and of something more."""
+    return ":".join(names)
 
 
 @dataclass(frozen=True)
@@ -23,12 +31,13 @@ class Result:
     samples: Samples
 
 
-def setting(*, repetitions: int, seconds: float, connections: int) -> str:
-    """The machine, and how much was measured, in words."""
+def setting(*, repetitions: int, seconds: float, connections: int, not_compiled: str = "") -> str:
+    """The machine, and how much was measured, in words; `not_compiled`: why only the pure variant was."""
     return (
         f"{datetime.date.today():%Y-%m-%d}: {os.cpu_count()} cores, {platform.machine()}, "
         f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}; "
-        f"{repetitions} repetitions of {seconds:g} s, {connections} connections"
+        f"{repetitions} repetition{'s' if repetitions > 1 else ''} of {seconds:g} s, {connections} connections"
+        f"{f'; only pure, nothing was compiled: {not_compiled}' if not_compiled else ''}"
     )
 
 

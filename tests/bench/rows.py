@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-#: In the order of the columns. The first is the measure of the others.
-ENVOY, SIDECAR, HAPROXY, NGINX = COMPETITORS = ("envoy", "sidecar", "haproxy", "nginx")
+#: In the order of the columns. The first is the measure of the others, the second is this proxy with its compiled modules, as
+#: images have it, and the third the same sources as Python runs them.
+ENVOY, SIDECAR, PURE, HAPROXY, NGINX = COMPETITORS = ("envoy", "sidecar", "pure", "haproxy", "nginx")
+OURS = (SIDECAR, PURE)
 
 #: The load goes to the backend itself: the limit of machine, client and backend.
 DIRECT = "direct"
@@ -22,8 +24,7 @@ class Row:
     unit: str = "1000 requests"
     """What the CPU seconds are for."""
     target: float | None = None
-    """The most that this proxy may use, as a ratio to Envoy."""
-    competitors: tuple[str, ...] = COMPETITORS
+    """The most that this proxy (compiled) may use, as a ratio to Envoy."""
 
     @property
     def count(self) -> int:
@@ -49,18 +50,34 @@ SECURED = {"mtls": "http/1.1", "h2_mtls": "h2", "grpc_mtls": "h2", "tcp_bulk_mtl
 
 #: Everything else that `--only` chooses, in the order in which it runs.
 TELEMETRY = "telemetry"
+WORKERS = "workers"
 PAIR = "pair"
 POD = "pod"
 MEMORY = "memory"
 TLS_CONNECTIONS = "tls_connections"
 START = "start"
-OTHERS = (TELEMETRY, PAIR, POD, MEMORY, TLS_CONNECTIONS, START)
+OTHERS = (TELEMETRY, WORKERS, PAIR, POD, MEMORY, TLS_CONNECTIONS, START)
 
 #: Targets of what is no row of CPU cost.
+TARGET_TELEMETRY_RATIO = {"full": 1.25, "custom": 1.6}
+"""To the same proxy without telemetry."""
+TARGET_SCALING = 1.7
 TARGET_PAIR_P99_RATIO = 1.5
 TARGET_PAIR_P90_MS = 3.3
 TARGET_START_S = 0.6
 TARGET_TLS_CONNECTION_KIB = 60.0
+
+
+def repetitions_of(name: str, repetitions: int) -> int:
+    """How often a competitor is measured: those that nothing is aimed at are not worth as much time."""
+    if name in (ENVOY, SIDECAR):
+        return repetitions
+    return max(repetitions - 1, 1) if name == PURE else 1
+
+
+def seconds_of(name: str, seconds: float) -> float:
+    """How long each time; as `repetitions_of`."""
+    return seconds if name in (ENVOY, SIDECAR) else min(seconds, 1.0)
 
 
 def chosen(names: Iterable[str], pattern: str | None) -> list[str]:

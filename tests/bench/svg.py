@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 300, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 44, 42
+_LABEL_WIDTH = 28
 _STYLE = (
     "text{font:11px sans-serif;fill:#333}.title{font-size:13px;font-weight:bold}.note{fill:#777}"
     ".axis{stroke:#999}.grid{stroke:#e4e4e4}.line{fill:none;stroke:#1f6feb;stroke-width:2}.point{fill:#1f6feb}"
@@ -25,6 +26,8 @@ class Panel:
     """What the curve is found to be."""
     points: tuple[tuple[float, float], ...]
     """By rising x. An x of 0 stands at the left edge; every y is above 0."""
+    base: int = 1000
+    """Of the multiples in which x is told: 1000, or 1024 for bytes."""
 
 
 class _Axis:
@@ -38,7 +41,6 @@ class _Axis:
         if self.high - self.low < 1:  # never less than a decade: noise must not look like growth
             middle = (self.high + self.low) / 2
             self.low, self.high = middle - 0.5, middle + 0.5
-        self._has_zero = min(values) == 0
         self._first, self._last = first_pixel, last_pixel
 
     def at(self, value: float) -> float:
@@ -46,13 +48,13 @@ class _Axis:
         return round(self._first + part * (self._last - self._first), 1)
 
     def ticks(self) -> list[float]:
-        """Powers of ten within the axis, at most five of them; the ends of a short axis that has less than two."""
-        decades = list(range(math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9) + 1))
-        step = max(math.ceil(len(decades) / 5), 1)
-        found = [10.0**decade for decade in decades[::step]]
-        if self._has_zero:  # whose place is left of all others
-            return [value for value in found if value > self._zero * 3]
-        return found if len(found) > 1 else [float(f"{10**end:.1g}") for end in (self.low, self.high)]
+        """Powers of ten within the axis, at most five of them; where there are less than two also their doubles and halves."""
+        decades = range(math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9) + 1)
+        if len(decades) > 1:
+            return [10.0**decade for decade in decades[:: math.ceil(len(decades) / 5)]]
+        around = range(math.floor(self.low), math.ceil(self.high) + 1)
+        found = [float(f"{factor}e{decade}") for decade in around for factor in (1, 2, 5)]
+        return [value for value in found if self.low - 1e-9 <= math.log10(value) <= self.high + 1e-9]
 
 
 def number(value: float, base: int = 1000) -> str:
@@ -93,12 +95,17 @@ def _panel(panel: Panel) -> list[str]:
             parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>')
             parts.append(_text(left - 6, y + 4, number(value), "", "end"))
     places: list[float] = []
-    for value in [panel.points[0][0], panel.points[-1][0], *across.ticks()]:
+    sizes = [x for x, _ in panel.points]
+    for value in [
+        sizes[0],
+        sizes[-1],
+        *sizes[1:-1],
+    ]:  # all that were measured, as far as their labels have room
         x = across.at(value)
-        if left <= x <= right and all(abs(x - other) > 28 for other in places):
+        if all(abs(x - other) > _LABEL_WIDTH for other in places):
             places.append(x)
             parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>')
-            parts.append(_text(x, bottom + 15, number(value), "", "middle"))
+            parts.append(_text(x, bottom + 15, number(value, panel.base), "", "middle"))
     parts.append(f'<path class="axis" fill="none" d="M{left} {top}V{bottom}H{right}"/>')
     pixels = [(across.at(x), up.at(y)) for x, y in panel.points]
     parts.append(f'<polyline class="line" points="{" ".join(f"{x},{y}" for x, y in pixels)}"/>')

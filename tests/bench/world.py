@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import competitors, load
+from tests.bench import competitors, load, ours
 from tests.bench.bootstraps import client_bootstrap, proxy_bootstrap, tls_port
 from tests.bench.rows import DIRECT, HAPROXY, ROWS, SECURED, Row
 from tests.support.certificates import Mesh
@@ -79,7 +79,7 @@ class BenchWorld:
         for name, command in commands.items():
             ports = self._take_ports(name)
             text = proxy_bootstrap(mesh, ports, backends.ports)
-            self.proxies[name] = start_proxy(command, text, directory, ports["admin"], name=name)
+            self.proxies[name] = ours.start(command, text, directory, ports["admin"], name=name)
         for name, program in competitors.available().items():
             self._start_competitor(name, program)
         admin_port = free_port()
@@ -121,7 +121,7 @@ class BenchWorld:
         self.proxies[name] = competitors.start(command, log_path, listening["http"])
 
     def takes_part(self, row: Row, name: str) -> bool:
-        return name in self.proxies and name in row.competitors and competitors.can(name, row.key)
+        return name in self.proxies and competitors.can(name, row.key)
 
     def load(self, row: Row, name: str, seconds: float, connections: int) -> Callable[[], load.Answered]:
         """What drives the row and gives what was answered; `DIRECT` for the name leaves the proxy out."""

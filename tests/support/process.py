@@ -119,8 +119,24 @@ class ChildProcess:
         fields = stat[stat.rindex(")") + 2 :].split()
         return sum(int(value) for value in fields[11:15]) / _CLOCK_TICKS_PER_SECOND
 
+    def descendants(self) -> list[int]:
+        """The processes that it has started, and those that these have, without those that were waited for."""
+        found = [self.pid]
+        for pid in found:  # which grows
+            found += _children_of(pid)
+        return found[1:]
+
     def open_descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+def _children_of(pid: int) -> list[int]:
+    """Of all its threads; none when it has ended."""
+    try:
+        lists = [(thread / "children").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
+        return [int(child) for children in lists for child in children.split()]
+    except OSError:
+        return []
 
 
 class ProxyCommand:

@@ -22,7 +22,8 @@ from tests.bench.bootstraps import (
 )
 from tests.bench.curve_report import BODIES, CLUSTERS, CONNECTIONS, CURVES, HEADERS, SERIES, VIRTUAL_HOSTS
 from tests.bench.curves import bootstrap_of, load_of
-from tests.bench.rows import ROWS, SECURED
+from tests.bench.rows import ENVOY, ROWS, SECURED, SIDECAR
+from tests.bench.telemetry_world import parts_of, telemetry_bootstrap
 from tests.support.certificates import Mesh
 from tests.support.envoy import require_program
 from tests.support.process import ProxyCommand
@@ -42,6 +43,13 @@ def _bootstraps(mesh: Mesh, directory: Path, *, istio: bool) -> Mapping[str, str
         "answering": answering_bootstrap(9300, [9301], mesh),
         "relaying": relaying_bootstrap(9300, 9301, 9001),
         "start": start_bootstrap(9300, list(range(9301, 9351)), mesh, 9001),
+        "telemetry": telemetry_bootstrap(
+            9300,
+            {part: 9301 + number for number, part in enumerate(parts_of(SIDECAR if istio else ENVOY))},
+            9001,
+            9002,
+            directory / "access.log",
+        ),
         **pair_bootstraps(mesh, _PAIR_PORTS, 9001, directory, istio=istio),
         **{
             f"curve {key}": bootstrap_of(key, 10, 9300, 9301, 9001)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import curve_report, results, svg
+from tests.bench import curve_report, curves, results, svg
 from tests.bench.curve_report import CURVES, SCRAPE, points_of, shape, slope, table
 from tests.bench.results import Result
-from tests.support.process import REPOSITORY
+from tests.support.process import REPOSITORY, ProxyCommand
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
@@ -95,6 +97,36 @@ def test_text_is_escaped() -> None:
     assert next(each.text for each in ElementTree.fromstring(text).iter(f"{_SVG}text")) == "a < b & c"
 
 
+def _labels(panel: svg.Panel) -> list[str]:
+    """What stands at the axes."""
+    texts = ElementTree.fromstring(svg.draw([panel])).iter(f"{_SVG}text")
+    return [each.text or "" for each in texts if not each.attrib["class"]]
+
+
+def test_sizes_of_bytes_are_told_in_their_own_multiples() -> None:
+    points = tuple((float(x), 0.1 * (x or 1)) for x in (0, 1 << 10, 1 << 20, 1 << 24))
+    labels = _labels(svg.Panel("Bodies", "bytes", "CPU s", "linear", points, 1024))
+    assert sorted(labels[-4:]) == ["0", "16Mi", "1Ki", "1Mi"]
+
+
+@pytest.mark.parametrize(
+    ("costs", "labels"),
+    [
+        ((0.06, 0.08), ["0.05", "0.1", "0.2"]),
+        ((0.02, 300.0), ["0.1", "1", "10", "100"]),
+        ((0.2, 0.9), ["0.2", "0.5", "1"]),
+    ],
+)
+def test_a_flat_curve_has_a_scale_too(costs: tuple[float, float], labels: list[str]) -> None:
+    points = ((10.0, costs[0]), (100.0, costs[1]))
+    assert _labels(svg.Panel("t", "x", "y", "flat", points))[:-2] == labels
+
+
+def test_labels_that_have_no_room_are_left_out() -> None:
+    points = tuple((float(x), 1.0) for x in (100, 101, 102, 1000))
+    assert _labels(svg.Panel("t", "x", "y", "flat", points))[-2:] == ["100", "1k"]
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(0, "0"), (0.05, "0.05"), (10, "10"), (100, "100"), (1000, "1k"), (1 << 24, "16.8M")]
 )
@@ -110,3 +142,43 @@ def test_numbers_of_bytes(value: float, text: str) -> None:
 def test_the_page_shows_the_stored_curves() -> None:
     page = (REPOSITORY / "docs" / "performance.md").read_text(encoding="utf-8")
     assert table(results.read(REPOSITORY / "docs" / "performance.json")) in page
+
+
+@pytest.fixture
+def backendless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "Backend", lambda directory: nullcontext())
+    monkeypatch.setattr(curves.ours, "variants", lambda tell: ({"pure": ProxyCommand("pure", [])}, ""))
+
+
+@pytest.mark.usefixtures("backendless")
+def test_a_curve_that_fails_does_not_lose_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def point(key: str, point: int, *_: object) -> dict[str, list[float]]:
+        if (key, point) == (curve_report.CLUSTERS, 1000):
+            raise RuntimeError("it does not start")
+        return {"cost": [0.1], "scrape": [0.1]}
+
+    monkeypatch.setattr(curves, "measure_point", point)
+    page = tmp_path / "page.md"
+    assert curves.main(["--output", str(page)]) == 1
+    lost = f"curve:{curve_report.CLUSTERS}"
+    stored = results.read(tmp_path / "page.json")
+    assert list(stored) == sorted(
+        f"curve:{key}" for key, curve in CURVES.items() if curve.points and key not in lost
+    )
+    assert page.read_text().count("not yet measured") == 1
+    assert (
+        len(ElementTree.fromstring((tmp_path / "page.svg").read_text()).findall(f"{_SVG}g"))
+        == len(CURVES) - 1
+    )
+    assert "failed, and left as they were: clusters" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("backendless")
+def test_what_there_is_no_time_for_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 100_000, 100))
+    monkeypatch.setattr(curves, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(curves, "measure_point", lambda *_: {"cost": [0.1]})
+    assert curves.main(["--output", str(tmp_path / "page.md"), "--only", "connections|headers"]) == 1
+    assert list(results.read(tmp_path / "page.json")) == ["curve:connections"]

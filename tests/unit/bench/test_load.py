@@ -6,11 +6,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.bench import bulk, load, pace
 from tests.bench.curves import read_stub_status
+from tests.bench.drain import Drain
 
 _WRK = """Running 1s test @ http://127.0.0.1:1/
   1 threads and 16 connections
@@ -164,3 +166,23 @@ def test_a_backend_that_closes_is_a_failure() -> None:
         with pytest.raises(OSError, match="closed"):
             bulk.receive(listening.getsockname()[1], 1, 5.0)
         thread.join()
+
+
+# the reader of a log
+
+
+def test_every_line_of_a_pipe_is_counted(tmp_path: Path) -> None:
+    """Of more than a pipe holds, by writers that come and go; what is there when the reader is to end is counted, too."""
+    path = tmp_path / "log.pipe"
+    drain = Drain(path)
+    for _ in range(2):
+        with path.open("ab") as writer:
+            writer.write(b"x" * 999 + b"\n" + b"\n" * 200_000)
+    assert drain.end() == 400_002
+
+
+def test_a_reader_that_has_failed_is_told(tmp_path: Path) -> None:
+    drain = Drain(tmp_path / "log.pipe")
+    drain.kill()
+    with pytest.raises(RuntimeError, match="ready"):
+        drain.end()

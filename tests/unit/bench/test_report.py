@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.bench import __main__ as program
 from tests.bench import results, rows
-from tests.bench.report import NOT_MEASURED, spread, tables, verdict, write
-from tests.bench.results import Result
+from tests.bench.cells import NOT_COMPILED, NOT_MEASURED, spread, verdict
+from tests.bench.measure import turns
+from tests.bench.ours import Programs
+from tests.bench.report import tables, write
+from tests.bench.report_workers import scaling
+from tests.bench.results import Result, Samples
+from tests.bench.telemetry_world import parts_of
+from tests.bench.workers import HEAVY, LIGHT, LOADS, MACHINE, busy_seconds
 from tests.support.process import REPOSITORY
 
 _COSTS = {"cost": [0.1, 0.2, 0.3], "rate": [10.0, 12.0, 11.0]}
 _OURS = {"cost": [0.25, 0.15, 0.2], "rate": [9.0]}
+
+
+_PURE = {"cost": [0.4], "rate": [4.0]}
+_NAMES = ("envoy", "sidecar", "pure")
 
 
 def _line(text: str, start: str) -> list[str]:
@@ -21,11 +32,44 @@ def _line(text: str, start: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def _telemetry() -> Samples:
+    costs = {"none": 0.1, "stats": 0.11, "access_log": 0.12, "tracing": 0.105, "full": 0.12, "custom": 0.17}
+    found: Samples = {
+        f"{name}:{part}": {"cost": [costs[part] * factor], "rate": [5.0]}
+        for name, factor in (("envoy", 1), ("sidecar", 1), ("pure", 2))
+        for part in parts_of(name)
+    }
+    return {**found, "envoy:log": {"lines_ratio": [1.0003]}, "sidecar:log": {"lines_ratio": [0.995]}}
+
+
+def _workers(*, load_cores: float) -> Samples:
+    """Client and backend take `load_cores` each while one worker does 10,000 requests per second."""
+    found: Samples = {}
+    for name in _NAMES:
+        for load in LOADS:
+            for concurrency, rate, cost in ((1, 10.0, 0.1), (2, 15.0, 0.11)):
+                cores = {"client_cores": [load_cores], "backend_cores": [load_cores]}
+                found[f"{name}:{load}:{concurrency}"] = {
+                    "cost": [cost],
+                    "rate": [rate],
+                    "proxy_cores": [rate * cost],
+                    "elsewhere_cores": [0.0],
+                    **cores,
+                }
+    return {**found, MACHINE: {"gain": [1.9], "cores": [2]}}
+
+
 def _all() -> dict[str, Result]:
     found = {
         row.key: Result(
             "today",
-            {"envoy": _COSTS, "sidecar": _OURS, "haproxy": _OURS, "direct": {"cost": [], "rate": [50.0]}},
+            {
+                "envoy": _COSTS,
+                "sidecar": _OURS,
+                "pure": _PURE,
+                "haproxy": _OURS,
+                "direct": {"cost": [], "rate": [50.0]},
+            },
         )
         for row in rows.ROWS
     }
@@ -36,17 +80,23 @@ def _all() -> dict[str, Result]:
             "direct": {"p50_ms": [0.1], "p90_ms": [0.2], "p99_ms": [0.3]},
             "envoy": {**sides, "p50_ms": [0.5], "p90_ms": [1.2], "p99_ms": [2.3]},
             "sidecar": {**sides, "p50_ms": [0.6], "p90_ms": [1.2], "p99_ms": [3.4]},
+            "pure": {
+                "client_cost": [0.2],
+                "server_cost": [0.3],
+                "p50_ms": [0.9],
+                "p90_ms": [2.2],
+                "p99_ms": [6.3],
+            },
         },
     )
-    found[rows.TELEMETRY] = Result("today", dict.fromkeys(("off", "full", "custom"), _OURS))
-    found[rows.START] = Result(
-        "today", {name: {"small_s": [0.3], "large_s": [0.5]} for name in ("envoy", "sidecar")}
-    )
+    found[rows.TELEMETRY] = Result("today", _telemetry())
+    found[rows.WORKERS] = Result("today", _workers(load_cores=0.2))
+    found[rows.START] = Result("today", {name: {"small_s": [0.3], "large_s": [0.5]} for name in _NAMES})
     found[rows.POD] = Result(
         "today",
         {
             name: {"idle_bytes": [67_000_000], "idle_cpu_ratio": [0.01], "connection_bytes": [2048.0]}
-            for name in ("envoy", "sidecar")
+            for name in _NAMES
         },
     )
     found[rows.MEMORY] = Result(
@@ -54,12 +104,23 @@ def _all() -> dict[str, Result]:
         {
             "envoy": {"peak_bytes": [67_000_000], "after_bytes": [67_000_000]},
             "sidecar": {"peak_bytes": [134_000_000], "after_bytes": [68_000_000]},
+            "pure": {"peak_bytes": [100_000_000], "after_bytes": [50_000_000]},
         },
     )
     found[rows.TLS_CONNECTIONS] = Result(
-        "yesterday", {name: {"connection_bytes": [61440.0]} for name in ("envoy", "sidecar")}
+        "yesterday", {name: {"connection_bytes": [61440.0]} for name in _NAMES}
     )
     return found
+
+
+def _without_compiled(found: dict[str, Result]) -> dict[str, Result]:
+    return {
+        key: Result(
+            result.setting,
+            {name: each for name, each in result.samples.items() if not name.startswith("sidecar")},
+        )
+        for key, result in found.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -84,34 +145,116 @@ def test_every_row_has_its_ratio_and_target() -> None:
     assert NOT_MEASURED not in text
     cells = _line(text, rows.ROWS[0].title)
     assert cells[1:4] == ["1000 requests", "0.200 (0.100 to 0.300)", "0.200 (0.150 to 0.250)"]
-    assert cells[4:] == ["0.200 (0.150 to 0.250)", "-", "1.00 (target 1.2: met)"]
+    assert cells[4:] == ["0.400", "0.200 (0.150 to 0.250)", "-", "1.00 (target 1.2: met)", "2.00"]
     for row in rows.ROWS:
-        assert _line(text, row.title)[-1].startswith("1.00")
+        assert _line(text, row.title)[-2].startswith("1.00")
+        assert _line(text, row.title)[-1] == "2.00"
 
 
 def test_rates_are_per_second_of_the_unit() -> None:
     _, _, text = tables(_all()).partition("What goes through in a second")
-    assert _line(text, rows.ROWS[0].title)[1:] == ["requests", "11,000", "9,000", "9,000", "-", "50,000"]
-    assert _line(text, "TCP bulk, plaintext")[1:] == ["GiB", "11.00", "9.00", "9.00", "-", "50.00"]
+    assert _line(text, rows.ROWS[0].title)[1:] == [
+        "requests",
+        "11,000",
+        "9,000",
+        "4,000",
+        "9,000",
+        "-",
+        "50,000",
+    ]
+    assert _line(text, "TCP bulk, plaintext")[1:] == ["GiB", "11.00", "9.00", "4.00", "9.00", "-", "50.00"]
 
 
 def test_latencies_of_a_pair_are_above_direct() -> None:
     text = tables(_all())
-    assert _line(text, "p50 added, ms")[1:] == ["0.40 (0.40 to 0.40)", "0.50 (0.50 to 0.50)"]
-    assert _line(text, "p90 added, ms")[2] == "1.00 (1.00 to 1.00) (target 3.3 ms: met)"
-    assert _line(text, "p99 added, ms")[2] == "3.10 (3.10 to 3.10) (target 1.5 times Envoy's)"
+    assert _line(text, "p50 added, ms")[1:] == ["0.40", "0.50", "0.80", "1.25", "2.00"]
+    assert _line(text, "p90 added, ms")[2] == "1.00 (target 3.3 ms: met)"
+    assert _line(text, "p99 added, ms")[2] == "3.10 (target 1.5 times Envoy's)"
+    assert _line(text, "CPU s per 1000 requests, server's side")[1:] == [
+        "0.100",
+        "0.100",
+        "0.300",
+        "1.00",
+        "3.00",
+    ]
+
+
+def test_telemetry_is_told_in_parts() -> None:
+    text = tables(_all())
+    assert _line(text, "none")[1:] == ["0.100", "0.100", "0.200", *["1.00"] * 4, "2.00"]
+    assert _line(text, "metadata exchange and Istio's metrics")[1:] == [
+        *("-", "0.110", "0.220"),
+        *("-", "1.10", "1.10"),
+        *("1.10", "2.20"),
+    ]
+    assert _line(text, "all of these")[4:] == [
+        "1.20",
+        "1.20 (target 1.25: met)",
+        "1.20",
+        "1.20 (target 1.2: met)",
+        "2.40",
+    ]
+    assert _line(text, "all, and ten more labels in CEL")[5] == "1.70 (target 1.6)"
+    assert "the reader has got: Envoy 100.0%, sidecar 99.5%." in text
+
+
+def test_scaling_is_judged_by_what_the_machine_leaves() -> None:
+    """Of 0.2 s CPU per 1000 requests the proxy takes 0.1 and the others 0.04: 2 cores do 14,286 where one worker did 10,000."""
+    found = scaling(_all(), "sidecar", HEAVY)
+    assert found is not None
+    assert found == pytest.approx((1.5, 2 / 0.14 / 10, 2 * 0.1 / 0.11))
+    text = tables(_all())
+    assert "Two processes that only count do 1.90 times what one does." in text
+    lines = [line for line in text.splitlines() if line.startswith("| all telemetry | sidecar |")]
+    assert "| 1.50 (target 1.7: not to be seen here) | 1.43 | 1.82 (target 1.7: met) |" in lines[0]
+
+
+def test_a_machine_that_leaves_enough_is_no_excuse() -> None:
+    results = {rows.WORKERS: Result("today", _workers(load_cores=0.05))}
+    found = scaling(results, "sidecar", LIGHT)
+    assert found is not None
+    assert found.at_most == pytest.approx(2 / 0.11 / 10)
+    text = tables(results)
+    assert "| no telemetry | sidecar | 10,000 | 15,000 | 1.50 (target 1.7) | 1.82 | 1.82 |" in text
+
+
+def test_busy_is_all_but_idle_and_waiting() -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    stat = f"cpu  {ticks} {2 * ticks} {3 * ticks} 99999 88888 {4 * ticks} {5 * ticks} {6 * ticks} 0 0\ncpu0 1 1 1 1\n"
+    assert busy_seconds(stat) == pytest.approx(21.0)
+
+
+def test_without_a_compiler_the_tables_say_so() -> None:
+    text = tables(_without_compiled(_all()))
+    assert NOT_MEASURED not in text
+    assert _line(text, rows.ROWS[0].title)[3] == NOT_COMPILED
+    assert _line(text, rows.ROWS[0].title)[7:] == [f"{NOT_COMPILED} (target 1.2)", "2.00"]
+    assert _line(text, "p90 added, ms")[2] == f"{NOT_COMPILED} (target 3.3 ms)"
+    assert _line(text, "all of these")[2] == NOT_COMPILED
+    assert _line(text, "resident memory when idle, MiB")[2] == NOT_COMPILED
+    assert ": met)" not in text
+    said = results.setting(repetitions=1, seconds=1, connections=1, not_compiled="gcc is missing")
+    assert said.endswith("; only pure, nothing was compiled: gcc is missing")
 
 
 def test_facts_and_their_targets() -> None:
     text = tables(_all())
-    assert _line(text, "from exec to ready with 50 listeners, s")[1:] == ["0.50", "0.50 (target 0.6: met)"]
-    assert _line(text, "memory after 100,000 requests, idle, MiB")[1:] == ["64", "65 (target Envoy's)"]
+    assert _line(text, "from exec to ready with 50 listeners, s")[1:] == [
+        "0.50",
+        "0.50 (target 0.6: met)",
+        "0.50",
+    ]
+    assert _line(text, "memory after 100,000 requests, idle, MiB")[1:] == ["64", "65 (target Envoy's)", "48"]
     assert _line(text, "memory per idle mutual TLS connection, of 5,000, KiB")[2] == "60.0 (target 60: met)"
 
 
 def test_what_was_not_measured_is_told_with_its_target() -> None:
     text = tables({})
-    assert _line(text, rows.ROWS[0].title)[2:] == [*[NOT_MEASURED] * 4, f"{NOT_MEASURED} (target 1.2)"]
+    assert _line(text, rows.ROWS[0].title)[2:] == [
+        *[NOT_MEASURED] * 5,
+        f"{NOT_MEASURED} (target 1.2)",
+        NOT_MEASURED,
+    ]
     assert _line(text, "p90 added, ms")[2] == f"{NOT_MEASURED} (target 3.3 ms)"
     assert ": met)" not in text
     assert "Measured on" not in text
@@ -144,16 +287,19 @@ def test_the_page_shows_the_stored_results() -> None:
     assert tables(results.read(REPOSITORY / "docs" / "performance.json")) in page
 
 
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> dict[str, program.Job]:
+    """In place of what would be measured."""
+    found: dict[str, program.Job] = {}
+    monkeypatch.setattr(program, "_jobs", lambda *_: found.items())
+    monkeypatch.setattr(program.ours, "programs", lambda tell: Programs({}))
+    return found
+
+
 def test_only_what_is_chosen_is_measured_and_the_rest_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, jobs: dict[str, program.Job]
 ) -> None:
-    asked = []
-
-    def measure(options: object, directory: Path) -> list[tuple[str, results.Samples]]:
-        asked.append(options)
-        return [("http", {"envoy": _COSTS, "sidecar": _OURS})]
-
-    monkeypatch.setattr(program, "_measure", measure)
+    jobs["http"] = lambda: {"envoy": _COSTS, "sidecar": _OURS}
     output = tmp_path / "page.md"
     results.write(tmp_path / "page.json", {"tcp": Result("long ago", {"envoy": _COSTS, "sidecar": _COSTS})})
     assert program.main(["--only", "http", "--output", str(output)]) == 0
@@ -163,6 +309,31 @@ def test_only_what_is_chosen_is_measured_and_the_rest_stays(
     assert "Measured on long ago (tcp)." in output.read_text()
 
 
+def test_a_row_that_fails_does_not_lose_the_others(
+    tmp_path: Path, jobs: dict[str, program.Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> Samples:
+        raise RuntimeError("nobody answers")
+
+    jobs["http"] = fail
+    jobs["tcp"] = lambda: {"envoy": _COSTS}
+    results.write(tmp_path / "page.json", {"http": Result("long ago", {"envoy": _COSTS})})
+    assert program.main(["--output", str(tmp_path / "page.md")]) == 1
+    stored = results.read(tmp_path / "page.json")
+    assert stored["http"].setting == "long ago"
+    assert stored["tcp"].samples == {"envoy": _COSTS}
+    said = capsys.readouterr().err
+    assert "nobody answers" in said
+    assert "failed, and left as they were: http" in said
+
+
 def test_patterns_choose() -> None:
     assert rows.chosen(["http", "h2", "tcp"], "^h") == ["http", "h2"]
     assert rows.chosen(["http", "h2"], None) == ["http", "h2"]
+
+
+def test_competitors_take_turns_as_often_as_they_are_worth() -> None:
+    names = ["envoy", "sidecar", "pure", "haproxy", "direct"]
+    assert list(turns(names, 3)) == [*names, "pure", "sidecar", "envoy", "envoy", "sidecar"]
+    assert list(turns(names, 1)) == names
+    assert list(turns(["pure:full", "envoy:full"], 2)) == ["pure:full", "envoy:full", "envoy:full"]

@@ -49,6 +49,22 @@ def test_memory_and_cpu_of_a_process(tmp_path: Path) -> None:
     child.terminate()
 
 
+def test_descendants_are_all_that_were_started_below(tmp_path: Path) -> None:
+    inner = "import subprocess, sys; subprocess.run(['cat'], stdin=sys.stdin)"
+    code = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {inner!r}], stdin=subprocess.PIPE)\n"
+        "print('up', flush=True)\nchild.wait()"
+    )
+    child = _sleeper(tmp_path, code)
+    found = wait_until(
+        lambda: child.descendants() if len(child.descendants()) == 2 else None, timeout_s=10, what="both"
+    )
+    assert Path(f"/proc/{found[1]}/stat").read_text().split()[3] == str(found[0])
+    child.kill()
+    assert child.descendants() == []
+
+
 def test_a_proxy_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) -> None:
     command = ProxyCommand("broken", [sys.executable, "-c", "raise SystemExit('bad configuration')"])
     with pytest.raises(RuntimeError, match="ended with 1 before it was ready:\nbad configuration"):

@@ -1,0 +1,175 @@
+"""The tables of what telemetry costs and of what a second worker gains."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tests.bench import rows
+from tests.bench.cells import NAMES, Results, absent, cell, median, ratio, scaled, spread, table
+from tests.bench.results import key_of
+from tests.bench.rows import ENVOY, PURE, ROWS, SIDECAR
+from tests.bench.telemetry import LOG
+from tests.bench.telemetry_world import (
+    ACCESS_LOG,
+    CUSTOM,
+    FULL,
+    NONE,
+    PARTS,
+    STATS,
+    TRACING,
+    parts_of,
+)
+from tests.bench.workers import CONCURRENCIES, HEAVY, LIGHT, MACHINE
+
+_MEASURED = (ENVOY, SIDECAR, PURE)
+
+_PARTS = {
+    NONE: "none",
+    STATS: "metadata exchange and Istio's metrics",
+    ACCESS_LOG: "JSON access log",
+    TRACING: "1 % of requests traced",
+    FULL: "all of these",
+    CUSTOM: "all, and ten more labels in CEL",
+}
+_LOADS = {
+    LIGHT: "no telemetry",
+    HEAVY: "all telemetry",
+}
+
+
+def telemetry(results: Results) -> list[str]:
+    """Cost of each part; the targets are of the compiled variant."""
+    costs, rates = [], []
+    for part in PARTS:
+        able = [name for name in _MEASURED if part in parts_of(name)]
+        costs.append([_PARTS[part], *(_costs_of(results, part, name, able) for name in _MEASURED)])
+        for name in _MEASURED:
+            target = rows.TARGET_TELEMETRY_RATIO.get(part) if name == SIDECAR else None
+            costs[-1].append(_to_none(results, part, name, target) if name in able else "-")
+        for name in (SIDECAR, PURE):
+            target = ROWS[0].target if name == SIDECAR and part == FULL else None
+            costs[-1].append(
+                ratio(results, rows.TELEMETRY, (key_of(name, part), key_of(ENVOY, NONE)), target)
+            )
+        rates.append([_PARTS[part], *(_rates_of(results, part, name, able) for name in _MEASURED)])
+    names = [NAMES[name] for name in _MEASURED]
+    title = (
+        "What telemetry costs (HTTP/1.1 plaintext, one proxy of each kind, its listeners in turns; CPU s per 1000 requests). The "
+        "log goes to a pipe that a process reads, as `/dev/stdout` of a container does. Envoy has the same log and tracing, and none of "
+        "Istio's filters:"
+    )
+    head = ["telemetry", *names, *(f"{name} to none" for name in names)]
+    head += [f"{NAMES[name]} to Envoy's none" for name in (SIDECAR, PURE)]
+    lines = [title, "", *table(head, *costs), "", *_lines_read(results), "Requests per second:", ""]
+    return [*lines, *table(["telemetry", *names], *rates)]
+
+
+def _costs_of(results: Results, part: str, name: str, able: list[str]) -> str:
+    return cell(results, rows.TELEMETRY, key_of(name, part), "cost", spread) if name in able else "-"
+
+
+def _rates_of(results: Results, part: str, name: str, able: list[str]) -> str:
+    if name not in able:
+        return "-"
+    return cell(results, rows.TELEMETRY, key_of(name, part), "rate", scaled(1000, ",.0f"))
+
+
+def _to_none(results: Results, part: str, name: str, target: float | None) -> str:
+    return ratio(results, rows.TELEMETRY, (key_of(name, part), key_of(name, NONE)), target)
+
+
+def _lines_read(results: Results) -> list[str]:
+    """Nobody is cheap because he leaves lines out."""
+    found = {name: median(results, rows.TELEMETRY, key_of(name, LOG), "lines_ratio") for name in _MEASURED}
+    shares = [f"{NAMES[name]} {min(share, 1.0):.1%}" for name, share in found.items() if share is not None]
+    return [f"Of the lines of the log the reader has got: {', '.join(shares)}.", ""] if shares else []
+
+
+class Scaling(NamedTuple):
+    """Of two workers to one."""
+
+    measured: float
+    """Of requests per second."""
+    at_most: float
+    """What would have been measured if the workers were in nobody's way: the rest of the machine took its part of the cores."""
+    by_cpu: float
+    """What two workers do with two cores of their own, from the CPU time that a request takes with two workers and with one."""
+
+
+def scaling(results: Results, name: str, load: str) -> Scaling | None:
+    """None when it was not measured."""
+    one, two = (key_of(name, load, str(concurrency)) for concurrency in CONCURRENCIES)
+    found = [
+        median(results, rows.WORKERS, *each)
+        for each in (
+            (one, "rate"),
+            (two, "rate"),
+            (one, "cost"),
+            (two, "cost"),
+            (one, "client_cores"),
+            (one, "backend_cores"),
+            (two, "elsewhere_cores"),
+            (MACHINE, "cores"),
+        )
+    ]
+    numbers = [value for value in found if value is not None]
+    if len(numbers) < len(found):
+        return None
+    rate, rate_of_two, cost, cost_of_two, client, backend, elsewhere, cores = numbers
+    most = (cores - elsewhere) / (cost + (client + backend) / rate)
+    return Scaling(rate_of_two / rate, min(most / rate, 2.0), 2 * cost / cost_of_two)
+
+
+def workers(results: Results) -> list[str]:
+    lines = [
+        [title, NAMES[name], *_workers_line(results, load, name)]
+        for load, title in _LOADS.items()
+        for name in _MEASURED
+    ]
+    gain = median(results, rows.WORKERS, MACHINE, "gain")
+    machine = f" Two processes that only count do {gain:.2f} times what one does." if gain else ""
+    text = (
+        "Two workers and one (`--concurrency`), HTTP/1.1 plaintext, four times the connections of the other rows; the client, the backend "
+        "and the reader of the log are on the same cores. `at most here` is the gain that is left to two workers when these have "
+        "taken what they take for each request; `on free cores` is what the CPU time of a request says: two workers with a core for "
+        f"each.{machine}"
+    )
+    head = ["load", "proxy", "per second, 1 worker", "2 workers", "gain", "at most here", "on free cores"]
+    head += ["CPU s per 1000, 1 worker", "2 workers"]
+    head += ["cores taken with 2: proxy", "client", "backend", "anything else"]
+    return [text, "", *table(head, *lines)]
+
+
+def _workers_line(results: Results, load: str, name: str) -> list[str]:
+    one, two = (key_of(name, load, str(concurrency)) for concurrency in CONCURRENCIES)
+
+    def show(key: str, number: str, scale: float, form: str) -> str:
+        return cell(results, rows.WORKERS, key, number, scaled(scale, form))
+
+    cores = [show(two, f"{who}_cores", 1, ".2f") for who in ("proxy", "client", "backend", "elsewhere")]
+    return [
+        show(one, "rate", 1000, ",.0f"),
+        show(two, "rate", 1000, ",.0f"),
+        *_gains(results, load, name),
+        show(one, "cost", 1, ".3f"),
+        show(two, "cost", 1, ".3f"),
+        *cores,
+    ]
+
+
+def _gains(results: Results, load: str, name: str) -> list[str]:
+    found = scaling(results, name, load)
+    if found is None:
+        return [absent(results, rows.WORKERS, key_of(name, load, "2"))] * 3
+    cells = [f"{value:.2f}" for value in found]
+    if name != SIDECAR:
+        return cells
+    if found.measured >= rows.TARGET_SCALING:
+        said = ": met"
+    else:
+        said = ": not to be seen here" if found.at_most < rows.TARGET_SCALING else ""
+    cells[0] += f" (target {rows.TARGET_SCALING:g}{said})"
+    if found.at_most < rows.TARGET_SCALING:
+        met = ": met" if found.by_cpu >= rows.TARGET_SCALING else ""
+        cells[2] += f" (target {rows.TARGET_SCALING:g}{met})"
+    return cells
