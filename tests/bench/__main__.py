@@ -96,8 +96,9 @@ def _jobs(options: argparse.Namespace, directory: Path, commands: ours.Commands)
             yield key, jobs[key]
 
 
-def _measure(options: argparse.Namespace, stored: Path) -> list[str]:
-    """Into the file `stored`; the rows that failed."""
+def _measure(options: argparse.Namespace) -> list[str]:
+    """Into the files, each row when it is done: an interruption loses only what is under way. The rows that failed."""
+    stored = options.output.with_suffix(".json")
     found = results.read(stored)
     programs = ours.programs(_tell)
     how = results.setting(
@@ -106,10 +107,11 @@ def _measure(options: argparse.Namespace, stored: Path) -> list[str]:
         connections=options.connections,
         not_compiled=programs.not_compiled,
     )
+    began = time.monotonic()
     failed = []
     with tempfile.TemporaryDirectory() as name:
         for key, job in _jobs(options, Path(name), programs.commands):
-            _tell(f"{key} ...")
+            _tell(f"{key} ... (after {time.monotonic() - began:.0f} s)")
             try:
                 samples = job()
             except Exception:  # one row is not worth the others
@@ -117,22 +119,20 @@ def _measure(options: argparse.Namespace, stored: Path) -> list[str]:
                 failed.append(key)
                 continue
             found[key] = results.Result(how, samples)
-            results.write(stored, found)  # an interruption loses only what is under way
+            results.write(stored, found)
+            write(options.output, tables(results.read(stored)))  # rounded as they are kept
     return failed
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
-    stored = options.output.with_suffix(".json")
     began = time.monotonic()
     try:
-        failed = _measure(options, stored)
+        failed = _measure(options)
     except pytest.skip.Exception as missing:
         print(missing, file=sys.stderr)
         return 1
-    text = tables(results.read(stored))  # rounded as they are kept
-    print(f"\n{text}")
-    write(options.output, text)
+    print(f"\n{tables(results.read(options.output.with_suffix('.json')))}")
     _tell(f"\nafter {time.monotonic() - began:.0f} s")
     if failed:
         print(f"failed, and left as they were: {', '.join(failed)}", file=sys.stderr)

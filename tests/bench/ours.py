@@ -75,9 +75,10 @@ def verify(proxy: Proxy) -> None:
                 for pid in [proxy.pid, *proxy.descendants()]:
                     check(name, loaded(Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")))
                 return
-            except RuntimeError:
-                # a spare worker starts when the proxy is ready already, and may not have loaded anything yet
-                if name == PURE or time.monotonic() > deadline_s:
+            except (RuntimeError, OSError) as error:
+                # a spare worker starts when the proxy is ready already, and may not have loaded anything yet; others end
+                wrong = isinstance(error, RuntimeError) and name == PURE
+                if wrong or time.monotonic() > deadline_s:
                     raise
             time.sleep(0.02)
     except BaseException:

@@ -128,6 +128,8 @@ def workers(results: Results) -> list[str]:
     ]
     gain = median(results, rows.WORKERS, MACHINE, "gain")
     machine = f" Two processes that only count do {gain:.2f} times what one does." if gain else ""
+    share = median(results, rows.WORKERS, MACHINE, "lines_ratio")
+    machine += f" Of the lines of any log the reader has got at least {min(share, 1.0):.1%}." if share else ""
     text = (
         "Two workers and one (`--concurrency`), HTTP/1.1 plaintext, four times the connections of the other rows; the client, the backend "
         "and the reader of the log are on the same cores. `at most here` is the gain that is left to two workers when these have "

@@ -106,7 +106,7 @@ def _chain(part: str, log: Json, tracing: Json, *, istio: bool) -> Json:
     )
 
 
-@dataclass
+@dataclass(eq=False)
 class Stage:
     """A proxy with its listeners and the reader of its log."""
 

@@ -53,8 +53,8 @@ def measure_workers(
     """Competitor, load and concurrency to its measurements.
 
     `cost` (all processes of the proxy) and `rate` as in the other rows, and the number of cores that were busy with the proxy
-    (`proxy_cores`), the client, the backend with the reader of the log, and anything else. `MACHINE`: its `cores`, and the `gain` of
-    two processes to one.
+    (`proxy_cores`), the client, the backend with the reader of the log, and anything else. `MACHINE`: its `cores`, the `gain` of
+    two processes to one, and the lowest `lines_ratio` (as of telemetry) of all proxies.
     """
     results: Samples = {}
     connections *= _TIMES_CONNECTIONS
@@ -73,8 +73,13 @@ def measure_workers(
             for number, value in found.items():
                 results.setdefault(key, defaultdict(list))[number].append(value)
             tell(f"workers {key:16} " + ", ".join(f"{number} {value:.3f}" for number, value in found.items()))
+        lines = [stage.end() for stage in dict.fromkeys(stage for stage, _ in places.values())]
     tell("workers: processes that have nothing to do with each other")
-    results[MACHINE] = {"gain": [_gain() for _ in range(repetitions)], "cores": [os.cpu_count() or 1]}
+    results[MACHINE] = {
+        "gain": [_gain() for _ in range(repetitions)],
+        "cores": [os.cpu_count() or 1],
+        "lines_ratio": [min(lines)],
+    }
     return results
 
 

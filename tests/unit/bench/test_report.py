@@ -56,7 +56,7 @@ def _workers(*, load_cores: float) -> Samples:
                     "elsewhere_cores": [0.0],
                     **cores,
                 }
-    return {**found, MACHINE: {"gain": [1.9], "cores": [2]}}
+    return {**found, MACHINE: {"gain": [1.9], "cores": [2], "lines_ratio": [0.98]}}
 
 
 def _all() -> dict[str, Result]:
@@ -205,6 +205,7 @@ def test_scaling_is_judged_by_what_the_machine_leaves() -> None:
     assert found == pytest.approx((1.5, 2 / 0.14 / 10, 2 * 0.1 / 0.11))
     text = tables(_all())
     assert "Two processes that only count do 1.90 times what one does." in text
+    assert "the reader has got at least 98.0%." in text
     lines = [line for line in text.splitlines() if line.startswith("| all telemetry | sidecar |")]
     assert "| 1.50 (target 1.7: not to be seen here) | 1.43 | 1.82 (target 1.7: met) |" in lines[0]
 
