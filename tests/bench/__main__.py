@@ -72,6 +72,9 @@ def _jobs(options: argparse.Namespace, directory: Path, commands: ours.Commands)
         half = {"repetitions": repetitions, "seconds": seconds / 2, **load}
         jobs: dict[str, Job] = {
             rows.TELEMETRY: partial(measure_telemetry, commands, directory, **half),
+            rows.TELEMETRY_PACED: partial(
+                measure_telemetry, commands, directory, per_second=rows.PACED_PER_SECOND, **half
+            ),
             rows.WORKERS: partial(measure_workers, commands, directory, **half),
             rows.PAIR: partial(
                 measure_pair,

@@ -94,12 +94,18 @@ def h2load(
     connections: int,
     path: str = "/",
     options: Sequence[str] = (),
+    headers: Sequence[str] = (),
     http1: bool = False,
+    per_second: int = 0,
 ) -> Answered:
-    """For `seconds`, or until `requests` are answered; the answers."""
+    """For `seconds`, or until `requests` are answered; the answers. `per_second` 0: as fast as it goes."""
     command = [require_program("h2load", "nghttp2-client"), "-c", str(connections)]
     command += ["--h1"] if http1 else ["-m", str(STREAMS)]
     command += ["-n", str(requests)] if requests else ["-D", f"{max(round(seconds * 1000), 1)}ms"]
+    if per_second:
+        command.append(f"--rps={per_second // connections}")
+    for header in headers:
+        command += ["-H", header]
     return read_h2load(_run([*command, *options, f"http://127.0.0.1:{port}{path}"], seconds))
 
 

@@ -39,43 +39,57 @@ _LOADS = {
 
 def telemetry(results: Results) -> list[str]:
     """Cost of each part; the targets are of the compiled variant."""
-    costs, rates = [], []
-    for part in PARTS:
-        able = [name for name in _MEASURED if part in parts_of(name)]
-        costs.append([_PARTS[part], *(_costs_of(results, part, name, able) for name in _MEASURED)])
-        for name in _MEASURED:
-            target = rows.TARGET_TELEMETRY_RATIO.get(part) if name == SIDECAR else None
-            costs[-1].append(_to_none(results, part, name, target) if name in able else "-")
-        for name in (SIDECAR, PURE):
-            target = ROWS[0].target if name == SIDECAR and part == FULL else None
-            costs[-1].append(
-                ratio(results, rows.TELEMETRY, (key_of(name, part), key_of(ENVOY, NONE)), target)
-            )
-        rates.append([_PARTS[part], *(_rates_of(results, part, name, able) for name in _MEASURED)])
-    names = [NAMES[name] for name in _MEASURED]
     title = (
         "What telemetry costs (HTTP/1.1 plaintext, one proxy of each kind, its listeners in turns; CPU s per 1000 requests). The "
         "log goes to a pipe that a process reads, as `/dev/stdout` of a container does. Envoy has the same log and tracing, and none of "
-        "Istio's filters:"
+        f"Istio's filters. At one rate for all, {rows.PACED_PER_SECOND:,} requests per second:"
     )
+    fast = "As fast as it goes, where whoever is slower has to wake client and backend more often:"
+    names = [NAMES[name] for name in _MEASURED]
+    rates = [
+        [_PARTS[part], *(_cell_of(results, rows.TELEMETRY, part, name, "rate") for name in _MEASURED)]
+        for part in PARTS
+    ]
+    return [
+        title,
+        "",
+        *_telemetry_costs(results, rows.TELEMETRY_PACED),
+        "",
+        fast,
+        "",
+        *_telemetry_costs(results, rows.TELEMETRY),
+        "",
+        *_lines_read(results),
+        "Requests per second:",
+        "",
+        *table(["telemetry", *names], *rates),
+    ]
+
+
+def _telemetry_costs(results: Results, key: str) -> list[str]:
+    """Of one of the two loads."""
+    costs = []
+    for part in PARTS:
+        costs.append([_PARTS[part], *(_cell_of(results, key, part, name, "cost") for name in _MEASURED)])
+        for name in _MEASURED:
+            target = rows.TARGET_TELEMETRY_RATIO.get(part) if name == SIDECAR else None
+            found = ratio(results, key, (key_of(name, part), key_of(name, NONE)), target)
+            costs[-1].append(found if part in parts_of(name) else "-")
+        for name in (SIDECAR, PURE):
+            target = ROWS[0].target if name == SIDECAR and part == FULL else None
+            costs[-1].append(ratio(results, key, (key_of(name, part), key_of(ENVOY, NONE)), target))
+    names = [NAMES[name] for name in _MEASURED]
     head = ["telemetry", *names, *(f"{name} to none" for name in names)]
     head += [f"{NAMES[name]} to Envoy's none" for name in (SIDECAR, PURE)]
-    lines = [title, "", *table(head, *costs), "", *_lines_read(results), "Requests per second:", ""]
-    return [*lines, *table(["telemetry", *names], *rates)]
+    return table(head, *costs)
 
 
-def _costs_of(results: Results, part: str, name: str, able: list[str]) -> str:
-    return cell(results, rows.TELEMETRY, key_of(name, part), "cost", spread) if name in able else "-"
-
-
-def _rates_of(results: Results, part: str, name: str, able: list[str]) -> str:
-    if name not in able:
+def _cell_of(results: Results, key: str, part: str, name: str, number: str) -> str:
+    if part not in parts_of(name):
         return "-"
-    return cell(results, rows.TELEMETRY, key_of(name, part), "rate", scaled(1000, ",.0f"))
-
-
-def _to_none(results: Results, part: str, name: str, target: float | None) -> str:
-    return ratio(results, rows.TELEMETRY, (key_of(name, part), key_of(name, NONE)), target)
+    return cell(
+        results, key, key_of(name, part), number, spread if number == "cost" else scaled(1000, ",.0f")
+    )
 
 
 def _lines_read(results: Results) -> list[str]:

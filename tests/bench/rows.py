@@ -50,17 +50,20 @@ SECURED = {"mtls": "http/1.1", "h2_mtls": "h2", "grpc_mtls": "h2", "tcp_bulk_mtl
 
 #: Everything else that `--only` chooses, in the order in which it runs.
 TELEMETRY = "telemetry"
+TELEMETRY_PACED = "telemetry_paced"
 WORKERS = "workers"
 PAIR = "pair"
 POD = "pod"
 MEMORY = "memory"
 TLS_CONNECTIONS = "tls_connections"
 START = "start"
-OTHERS = (TELEMETRY, WORKERS, PAIR, POD, MEMORY, TLS_CONNECTIONS, START)
+OTHERS = (TELEMETRY, TELEMETRY_PACED, WORKERS, PAIR, POD, MEMORY, TLS_CONNECTIONS, START)
 
 #: Targets of what is no row of CPU cost.
 TARGET_TELEMETRY_RATIO = {"full": 1.25, "custom": 1.6}
 """To the same proxy without telemetry."""
+#: Below what the slowest of the measured proxies can do with all telemetry.
+PACED_PER_SECOND = 4000
 TARGET_SCALING = 1.7
 TARGET_PAIR_P99_RATIO = 1.5
 TARGET_PAIR_P90_MS = 3.3

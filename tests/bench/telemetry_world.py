@@ -117,9 +117,20 @@ class Stage:
     logged_requests: int = 0
     """Answers to requests that are to be in the log."""
 
-    def load(self, part: str, seconds: float, connections: int) -> load.Answered:
-        """As fast as it goes over HTTP/1.1."""
-        answered = load.wrk(self.ports[part], seconds, connections, self.headers)
+    def load(self, part: str, seconds: float, connections: int, per_second: int = 0) -> load.Answered:
+        """Over HTTP/1.1. `per_second` 0: as fast as it goes."""
+        port = self.ports[part]
+        if per_second:
+            answered = load.h2load(
+                port,
+                seconds=seconds,
+                connections=connections,
+                headers=self.headers,
+                http1=True,
+                per_second=per_second,
+            )
+        else:
+            answered = load.wrk(port, seconds, connections, self.headers)
         if part in LOGGED:
             self.logged_requests += int(answered.count)
         return answered

@@ -90,6 +90,7 @@ def _all() -> dict[str, Result]:
         },
     )
     found[rows.TELEMETRY] = Result("today", _telemetry())
+    found[rows.TELEMETRY_PACED] = Result("today", {**_telemetry(), "sidecar:tracing": {"cost": [0.104]}})
     found[rows.WORKERS] = Result("today", _workers(load_cores=0.2))
     found[rows.START] = Result("today", {name: {"small_s": [0.3], "large_s": [0.5]} for name in _NAMES})
     found[rows.POD] = Result(
@@ -195,6 +196,9 @@ def test_telemetry_is_told_in_parts() -> None:
         "2.40",
     ]
     assert _line(text, "all, and ten more labels in CEL")[5] == "1.70 (target 1.6)"
+    lines = [line for line in text.splitlines() if line.startswith("| 1 % of requests traced |")]
+    assert ["| 0.104 |" in line for line in lines] == [True, False, False]  # paced, fast, rates
+    assert "At one rate for all, 4,000 requests per second:" in text
     assert "the reader has got: Envoy 100.0%, sidecar 99.5%." in text
 
 
