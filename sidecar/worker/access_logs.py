@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from config.model.access_log import AccessLogSpec, FileAccessLogSpec, FilteredAccessLogSpec
-from sidecar.telemetry.access_log.file import FileAccessLogger, LogFile
+from sidecar.telemetry.access_log.file import FileAccessLogger, LogFile, close_files
 from sidecar.telemetry.access_log.filters import FilterCompiler, FilteredAccessLogger
 from sidecar.telemetry.access_log.log_format import compile_log_format
 from stats.families import FileAccessLogStats, FilesystemStats
 
 if TYPE_CHECKING:
+    import asyncio
+
     from config.model.core import Node
     from sidecar.stream_info import StreamInfo
     from sidecar.telemetry.access_log.api import AccessLogger
@@ -35,6 +37,7 @@ class AccessLogs:
     def __init__(
         self,
         scope: Scope,
+        loop: asyncio.AbstractEventLoop,
         timers: Timers,
         filters: FilterCompiler,
         node: Node,
@@ -52,6 +55,7 @@ class AccessLogs:
         self._scope = scope
         self._stats = FilesystemStats(scope.scope("filesystem"))
         self._file_stats: FileAccessLogStats | None = None  # made with the first file
+        self._loop = loop
         self._timers = timers
         self._flush_interval_s = flush_interval_s
         self._flush_at_bytes = flush_at_bytes
@@ -72,7 +76,7 @@ class AccessLogs:
             if self._file_stats is None:
                 self._file_stats = FileAccessLogStats(self._scope.scope("access_logs.file_access_log"))
             file = self._files[spec.path] = LogFile(
-                spec.path, self._flush_at_bytes, beside_others=self._beside_others
+                spec.path, self._loop, self._flush_at_bytes, beside_others=self._beside_others
             )
             self._counted[spec.path] = _Counts.of(file)
         return FileAccessLogger(file, render)
@@ -127,10 +131,7 @@ class AccessLogs:
         """Write what waits."""
         if self._timer is not None:
             self._timer.cancel()
-        for file in self._files.values():
-            file.finish()
-        for file in self._files.values():
-            file.close()
+        close_files(self._files.values())
         self.refresh()
         self._files.clear()
         self._timer = None

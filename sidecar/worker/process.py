@@ -168,6 +168,7 @@ class Process:
         self.listener_manager_stats = ListenerManagerStats(scope.scope("listener_manager"))
         self.access_logs = AccessLogs(
             scope,
+            loop,
             self.timers,
             FilterCompiler(self.bootstrap.runtime, self.random, self.bootstrap.node),
             self.bootstrap.node,

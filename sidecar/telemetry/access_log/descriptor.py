@@ -16,51 +16,58 @@ _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
 class Descriptor:
     """`write` takes a part and says how much; BlockingIOError: nothing now, `wait` for it. Both raise OSError.
 
-    `is_shared`: a standard stream that others write to through the same open file, which has its offset and flags; it cannot be
-    opened anew.
+    `waits`: a system call may take its time all the same, which is for a thread. `is_shared`: a standard stream that others write to
+    through the same open file, which has its offset and flags; it cannot be opened anew.
     """
 
-    __slots__ = ("_number", "_owned", "is_shared", "write")
+    __slots__ = ("_may_block", "_owned", "is_pipe", "is_shared", "number", "waits", "write")
 
-    def __init__(self, path: str) -> None:
-        """Raises OSError."""
+    def __init__(self, path: str, beside_others: bool = False) -> None:
+        """Raises OSError. `beside_others`: other processes of ours write to the same open file."""
         standard = _STANDARD_STREAMS.get(path)
         self.write: Callable[[memoryview], int]
+        self._may_block = False
         if standard is None:
-            self._number = os.open(path, _FLAGS | os.O_CREAT, 0o644)
+            self.number = os.open(path, _FLAGS | os.O_CREAT, 0o644)
             self._owned, self.is_shared = True, False
-            self.write = _plain(self._number)
-            return
+            self.write = _plain(self.number)
+        else:
+            self._open_standard(standard)
+        mode = os.fstat(self.number).st_mode
+        self.is_pipe = stat.S_ISFIFO(mode)
+        # a disk is always ready, and takes its time (open(2), O_NONBLOCK)
+        self.waits = stat.S_ISREG(mode) or stat.S_ISBLK(mode)
+        if self._may_block and (beside_others or not self.is_pipe):
+            self.waits = True  # only a pipe says what it takes for certain, and only until others write to it
+
+    def _open_standard(self, standard: int) -> None:
         mode = os.fstat(standard).st_mode
         if stat.S_ISREG(mode) or stat.S_ISSOCK(mode):
-            self._number, self._owned, self.is_shared = standard, False, True
+            self.number, self._owned, self.is_shared = standard, False, True
             self.write = _sending(standard) if stat.S_ISSOCK(mode) else _plain(standard)
             return
         self._owned = True
         try:
             # an open file of its own: to make the shared one non-blocking would change it for other programs too
-            self._number = os.open(f"/proc/self/fd/{standard}", _FLAGS)
+            self.number = os.open(f"/proc/self/fd/{standard}", _FLAGS)
             self.is_shared = False
-            self.write = _plain(self._number)
+            self.write = _plain(self.number)
         except OSError:
             # it belongs to another user: it may be written to, but not opened
-            self._number = os.dup(standard)
+            self.number = os.dup(standard)
             self.is_shared = True
-            self.write = _polling(self._number)
-
-    @property
-    def is_pipe(self) -> bool:
-        return stat.S_ISFIFO(os.fstat(self._number).st_mode)
+            self._may_block = True
+            self.write = _polling(self.number)
 
     def wait(self, timeout_s: float) -> None:
         """Until it takes something again, or has failed; `timeout_s` at most."""
-        _poll(self._number, timeout_s)
+        _poll(self.number, timeout_s)
 
     def close(self) -> None:
         """Harmless when it is closed."""
         if self._owned:
             self._owned = False
-            os.close(self._number)
+            os.close(self.number)
 
 
 def _poll(number: int, timeout_s: float) -> bool:

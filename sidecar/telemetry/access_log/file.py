@@ -1,35 +1,46 @@
-"""Access log entries to a file or standard stream: gathered on the loop, written by a thread, never blocking traffic."""
+"""Access log entries to a file or standard stream: gathered and written without ever holding traffic up."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import time
+from collections.abc import Collection
 from typing import Final
 
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.file_writer import FileWriter
+from sidecar.telemetry.access_log.entry_writer import EntryWriter
 from sidecar.telemetry.access_log.format import Renderer
+from sidecar.telemetry.access_log.loop_driver import LoopDriver, settle
+from sidecar.telemetry.access_log.thread_driver import ThreadDriver
 
 logger = logging.getLogger(__name__)
 
-#: Handed to the thread at once when this much waits (Envoy's default buffer for a file).
+#: Written at once when this much waits (Envoy's default buffer for a file).
 FLUSH_AT_BYTES: Final = 64 * 1024
 #: What may wait for a disk or reader that does not keep up; beyond it, entries are dropped and counted.
 MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
+#: How long the end waits for what is not written yet. Not final, because tests have less time.
+CLOSE_S = 1.0
 
 
 class LogFile:
     """One path, shared by all loggers that write there. Opened for appending; raises OSError if that fails.
 
-    An entry is kept or dropped whole. `entries` counts those taken, `waiting_bytes` is what is not written yet, here or with the thread.
+    An entry is kept or dropped whole. `entries` counts those taken, `waiting_bytes` is what is not written yet. The loop itself
+    writes where the kernel never makes it wait; what lies on a disk is written by a thread.
     """
 
     __slots__ = (
         "_closed",
-        "_finished",
+        "_driver",
+        "_finish_by_s",
         "_flush_at_bytes",
         "_full",
         "_handed_bytes",
         "_lines",
+        "_process",
         "_refused",
         "_taken_bytes",
         "entries",
@@ -38,18 +49,30 @@ class LogFile:
     )
 
     def __init__(
-        self, path: str, flush_at_bytes: int = FLUSH_AT_BYTES, *, beside_others: bool = False
+        self,
+        path: str,
+        loop: asyncio.AbstractEventLoop,
+        flush_at_bytes: int = FLUSH_AT_BYTES,
+        *,
+        beside_others: bool = False,
     ) -> None:
         """`beside_others`: other processes write there, too; lines stay whole."""
         self.path: Final = path
-        self.writer: Final = FileWriter(path, beside_others)
+        self.writer: Final = EntryWriter(path, beside_others)
+        self._driver: LoopDriver | ThreadDriver
+        if self.writer.descriptor.waits:
+            self._driver = ThreadDriver(self.writer)
+        else:
+            self._driver = LoopDriver(self.writer, loop, self._on_disk)
+        self._process = os.getpid()
         self._flush_at_bytes: Final = flush_at_bytes
         self._lines: list[bytes] = []
         self._taken_bytes = 0
         self._handed_bytes = 0
         self._refused = 0
         self._full = False
-        self._finished = self._closed = False
+        self._finish_by_s: float | None = None
+        self._closed = False
         self.entries = 0
 
     @property
@@ -84,32 +107,73 @@ class LogFile:
         if self._full and self.waiting_bytes <= MAX_WAITING_BYTES // 2:
             self._full = False
             logger.info("access log %s keeps up again, %d entries are lost", self.path, self.dropped)
-        size = self._taken_bytes - self._handed_bytes
-        if not self._lines or not self.writer.hand_over(self._lines, size):
+        if not self._lines or self._closed:
             return False
+        self._look_for_fork()
+        self.writer.add(self._lines, self._taken_bytes - self._handed_bytes)
         self._lines = []
         self._handed_bytes = self._taken_bytes
-        return True
+        return self._driver.wake()
 
     def reopen(self) -> None:
         """Open the path anew, after log rotation: what was logged until now still goes to the old file."""
+        if self._closed:
+            return
         self.flush()
-        self.writer.reopen()
-
-    def finish(self) -> None:
-        """Nothing more will be logged. `close` is to follow; files that end together wait together."""
-        if not self._finished:
-            self._finished = True
-            self.flush()
-            self._refused += len(self._lines)
-            self.writer.finish()
+        self._look_for_fork()
+        self.writer.add_reopening()
+        self._driver.wake()
 
     def close(self) -> None:
-        """Wait for what is not written yet, a second at most; what is lost then is counted and logged."""
-        self.finish()
-        if not self._closed:
-            self._closed = True
-            self._refused += self.writer.join()
+        """As `close_files`, of this one."""
+        close_files((self,))
+
+    def _look_for_fork(self) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self.writer.forget()
+            self._driver.forked()
+
+    def _on_disk(self) -> None:
+        """Reopening has found a file where there was none."""
+        self._driver = driver = ThreadDriver(self.writer)
+        if self._finish_by_s is not None:
+            driver.finish(self._finish_by_s)
+        else:
+            driver.wake()
+
+    def finish(self, by_s: float) -> LoopDriver | None:
+        """Of `close_files`: nothing more will be logged, and `by_s` the end is over. Who has to be waited for here."""
+        if self._closed:
+            return None
+        self.flush()
+        self._look_for_fork()
+        self._finish_by_s = by_s
+        driver = self._driver
+        if isinstance(driver, LoopDriver):
+            driver.finish()
+            return driver
+        driver.finish(by_s)
+        return None
+
+    def join(self) -> None:
+        """Of `close_files`: the end, after all have written."""
+        if self._closed:
+            return
+        self._closed = True
+        if isinstance(self._driver, ThreadDriver):
+            self._refused += self._driver.join()
+        else:
+            self.writer.close()
+
+
+def close_files(files: Collection[LogFile]) -> None:
+    """Wait for what is not written yet, for all together a second at most; what is lost then is counted and logged."""
+    by_s = time.monotonic() + CLOSE_S
+    on_loop = [driver for file in files if (driver := file.finish(by_s)) is not None]
+    settle(on_loop, by_s)
+    for file in files:
+        file.join()
 
 
 class FileAccessLogger:

@@ -27,6 +27,7 @@ class World:
         self.store = Store()
         self.logs = AccessLogs(
             self.store.root,
+            self.loop.as_loop(),
             Timers(self.loop.as_loop()),
             FilterCompiler({}, random.Random(1), Node()),
             Node(),

@@ -5,25 +5,77 @@ import errno
 import fcntl
 import logging
 import os
+import pty
 import select
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from config.model.core import SocketAddress
 from sidecar.stream_info import ConnectionInfo, StreamInfo
-from sidecar.telemetry.access_log import file_writer
+from sidecar.telemetry.access_log import file as file_module
 from sidecar.telemetry.access_log.file import (
     FLUSH_AT_BYTES,
     MAX_WAITING_BYTES,
     FileAccessLogger,
     LogFile,
+    close_files,
 )
 from sidecar.telemetry.access_log.format import compile_format
+from sidecar.telemetry.access_log.loop_driver import LoopDriver
+from sidecar.telemetry.access_log.thread_driver import ThreadDriver
 from tests.support.process import wait_until
+
+
+class Files:
+    """Opens log files and has the loop that writes some of them; it turns while a test waits here."""
+
+    def __init__(self) -> None:
+        self.loop = uvloop.new_event_loop()
+        #: write everything by threads
+        self.by_threads = False
+
+    def open(self, path: str | Path, **options: Any) -> LogFile:
+        file = LogFile(str(path), self.loop, **options)
+        if self.by_threads:
+            file._driver = ThreadDriver(file.writer)
+        return file
+
+    def turn(self) -> None:
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+
+    def wait_until(self, probe: Callable[[], bool], what: str, interval_s: float = 0.005) -> None:
+        def turned() -> bool:
+            self.turn()
+            return probe()
+
+        wait_until(turned, timeout_s=10, what=what, interval_s=interval_s)
+
+    def settle(self, file: LogFile) -> None:
+        """Until all that it was given is written, or lost."""
+        file.flush()
+        self.wait_until(lambda: not file.waiting_bytes, "everything settled")
+
+
+@pytest.fixture
+def files() -> Iterator[Files]:
+    files = Files()
+    yield files
+    files.loop.close()
+
+
+@pytest.fixture(params=["loop", "thread"])
+def both(request: pytest.FixtureRequest, files: Files) -> Files:
+    """Either driver."""
+    files.by_threads = request.param == "thread"
+    return files
 
 
 @pytest.fixture
@@ -32,8 +84,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def file(path: Path) -> Iterator[LogFile]:
-    file = LogFile(str(path))
+def file(path: Path, files: Files) -> Iterator[LogFile]:
+    file = files.open(path)
     yield file
     file.close()
 
@@ -47,18 +99,12 @@ def standard_output() -> Iterator[int]:
     os.close(saved)
 
 
-def settle(file: LogFile) -> None:
-    """Until the thread has written, or lost, all that it was given."""
-    file.flush()
-    wait_until(lambda: not file.waiting_bytes, timeout_s=5, what="everything settled")
-
-
-def test_entries_wait_for_the_flush(path: Path, file: LogFile) -> None:
+def test_entries_wait_for_the_flush(path: Path, file: LogFile, files: Files) -> None:
     file.write(b"one\n")
     file.write(b"two\n")
     assert (path.read_bytes(), file.waiting_bytes) == (b"", 8)
     assert file.flush()
-    settle(file)
+    files.settle(file)
     assert path.read_bytes() == b"one\ntwo\n"
     assert (file.entries, file.writer.flushes, file.dropped) == (2, 1, 0)
     assert not file.flush()
@@ -72,9 +118,9 @@ def test_much_is_written_at_once(path: Path, file: LogFile) -> None:
     wait_until(lambda: path.stat().st_size == FLUSH_AT_BYTES, timeout_s=5, what="all of it")
 
 
-def test_what_was_there_stays(path: Path) -> None:
+def test_what_was_there_stays(path: Path, files: Files) -> None:
     path.write_bytes(b"old\n")
-    file = LogFile(str(path))
+    file = files.open(path)
     file.write(b"new\n")
     file.close()
     assert path.read_bytes() == b"old\nnew\n"
@@ -92,17 +138,17 @@ def test_reopen_after_rotation(path: Path, file: LogFile) -> None:
 
 
 def test_failed_reopen_keeps_the_old_file_and_says_so_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, files: Files
 ) -> None:
     directory = tmp_path / "logs"
     directory.mkdir()
-    file = LogFile(str(directory / "access.log"))
+    file = files.open(directory / "access.log")
     moved = tmp_path / "moved"
     directory.rename(moved)
     file.reopen()
     for _ in range(3):
         file.write(b"still\n")
-        settle(file)
+        files.settle(file)
     file.close()
     assert (moved / "access.log").read_bytes() == b"still\n" * 3
     assert file.writer.reopen_failures == 1
@@ -111,9 +157,38 @@ def test_failed_reopen_keeps_the_old_file_and_says_so_once(
     ]
 
 
-def test_path_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_path_that_cannot_be_opened(tmp_path: Path, files: Files) -> None:
     with pytest.raises(OSError):
-        LogFile(str(tmp_path / "no" / "such" / "directory"))
+        files.open(tmp_path / "no" / "such" / "directory")
+
+
+class Reader:
+    """Reads in a thread all that comes, until it has been asked for enough."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._received = bytearray()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Reader:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended = True
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        while not self._ended:
+            if poll.poll(10):
+                self._received += os.read(self._descriptor, 1 << 20)
+
+    def read(self, size: int) -> bytes:
+        wait_until(lambda: len(self._received) >= size, timeout_s=5, what=f"{size} bytes")
+        return bytes(self._received)
 
 
 def fill(file: LogFile, line: bytes, dropped: int = 1) -> int:
@@ -124,23 +199,27 @@ def fill(file: LogFile, line: bytes, dropped: int = 1) -> int:
 
 
 class Pipe:
-    """Descriptor 1 leads into it. `read_all` reads until so many bytes are there, without any help of the loop."""
+    """Descriptor 1 leads into it. `read_all` reads until so many bytes are there, with no help but turns of the loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Files) -> None:
+        self.files = files
         self.read_end, self.write_end = os.pipe()
 
-    def open_file(self) -> LogFile:
+    def open_file(self, **options: Any) -> LogFile:
         """To be called in the test: pytest sets the descriptor itself before it."""
         os.dup2(self.write_end, 1)
-        return LogFile("/dev/stdout")
+        return self.files.open("/dev/stdout", **options)
 
     def read_all(self, size: int) -> bytes:
         received = bytearray()
         poll = select.poll()
         poll.register(self.read_end, select.POLLIN)
+        deadline_s = time.monotonic() + 5
         while len(received) < size:
-            assert poll.poll(5000), f"only {len(received)} bytes came"
-            received += os.read(self.read_end, 1 << 20)
+            self.files.turn()
+            if poll.poll(10):
+                received += os.read(self.read_end, 1 << 20)
+            assert time.monotonic() < deadline_s, f"only {len(received)} bytes came"
         return bytes(received)
 
     def has(self, line: bytes, times: int) -> bool:
@@ -154,14 +233,14 @@ class Pipe:
 
 
 @pytest.fixture
-def pipe(standard_output: int) -> Iterator[Pipe]:
-    pipe = Pipe()
+def pipe(standard_output: int, both: Files) -> Iterator[Pipe]:
+    pipe = Pipe(both)
     yield pipe
     pipe.close()
 
 
 def test_full_pipe_never_blocks_and_what_is_dropped_is_counted(
-    pipe: Pipe, caplog: pytest.LogCaptureFixture
+    pipe: Pipe, caplog: pytest.LogCaptureFixture, files: Files
 ) -> None:
     caplog.set_level(logging.INFO)
     file = pipe.open_file()
@@ -170,7 +249,7 @@ def test_full_pipe_never_blocks_and_what_is_dropped_is_counted(
     assert file.waiting_bytes <= MAX_WAITING_BYTES
     file.flush()
     assert pipe.has(line, taken)
-    settle(file)
+    files.settle(file)
     file.flush()
     assert (file.dropped, file.writer.write_failures) == (2, 0)
     assert os.get_blocking(pipe.write_end)  # the program's own standard output is as it was
@@ -191,17 +270,16 @@ def test_a_pipe_is_written_as_its_reader_reads(pipe: Pipe) -> None:
     assert pipe.has(line, 400)
     for _ in range(100):
         file.write(line)
-    closing = threading.Thread(target=file.close)
-    closing.start()
-    assert pipe.has(line, 100)
-    closing.join(5)
+    with Reader(pipe.read_end) as reader:
+        file.close()
+        assert reader.read(100 * len(line)) == line * 100
     assert file.dropped == 0
 
 
 def test_the_end_does_not_wait_for_ever_and_counts_what_is_left(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_writer, "CLOSE_S", 0.05)
+    monkeypatch.setattr(file_module, "CLOSE_S", 0.05)
     file = pipe.open_file()
     line = b"v" * 65535 + b"\n"
     for _ in range(10):
@@ -212,13 +290,15 @@ def test_the_end_does_not_wait_for_ever_and_counts_what_is_left(
     assert file.dropped == 10 - whole > 0
 
 
-def test_reader_that_is_gone_costs_the_entries_only(pipe: Pipe, caplog: pytest.LogCaptureFixture) -> None:
+def test_reader_that_is_gone_costs_the_entries_only(
+    pipe: Pipe, caplog: pytest.LogCaptureFixture, files: Files
+) -> None:
     file = pipe.open_file()
     os.close(pipe.read_end)
     for _ in range(2):
         file.write(b"one\n")
         file.write(b"two\n")
-        settle(file)
+        files.settle(file)
     assert (file.writer.write_failures, file.dropped, file.waiting_bytes) == (2, 4, 0)
     file.close()
     assert [record.getMessage() for record in caplog.records] == [
@@ -226,32 +306,31 @@ def test_reader_that_is_gone_costs_the_entries_only(pipe: Pipe, caplog: pytest.L
     ]
 
 
-def test_the_next_reader_of_a_pipe_finds_entries_on_lines_of_their_own(tmp_path: Path) -> None:
+def test_the_next_reader_of_a_pipe_finds_entries_on_lines_of_their_own(tmp_path: Path, both: Files) -> None:
     """What was written of an entry may still be in the pipe when another reader comes."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
-    file = LogFile(str(fifo))
+    file = both.open(fifo)
     file.write(b"x" * 9999 + b"\n")
     file.flush()
-    wait_until(lambda: file.writer.flushes == 1, timeout_s=5, what="the beginning written")
+    both.wait_until(lambda: file.writer.flushes == 1, "the beginning written")
     os.close(reader)
-    settle(file)
-    with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as next_reader:
-        os.set_blocking(next_reader.fileno(), True)
+    both.settle(file)
+    next_reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with Reader(next_reader) as reading:
         file.write(b"next\n")
-        closing = threading.Thread(target=file.close)
-        closing.start()
-        entries = next_reader.read().split(b"\n")
-        closing.join(5)
+        file.close()
+        entries = reading.read(len(b"x" * 9999 + b"\nnext\n")).split(b"\n")
+    os.close(next_reader)
     assert entries[1:] == [b"next", b""]
     assert set(entries[0]) == {ord("x")}
     assert file.dropped == 0
 
 
 def test_an_entry_that_is_partly_written_is_finished_first(
-    path: Path, file: LogFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: Path, file: LogFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, files: Files
 ) -> None:
     caplog.set_level(logging.INFO)
     room = 15  # on the disk
@@ -268,13 +347,13 @@ def test_an_entry_that_is_partly_written_is_finished_first(
     monkeypatch.setattr(os, "write", short_write)
     for number in range(4):
         file.write(b"entry %d.\n" % number)
-    settle(file)
+    files.settle(file)
     file.write(b"in between\n")
-    settle(file)
+    files.settle(file)
     assert (path.read_bytes(), file.dropped) == (b"entry 0.\nentry ", 3)
     room = 1000
     file.write(b"later\n")
-    settle(file)
+    files.settle(file)
     assert path.read_bytes() == b"entry 0.\nentry 1.\nlater\n"
     assert [record.getMessage() for record in caplog.records] == [
         f"cannot write access log {path}, entries are dropped: No space left on device",
@@ -283,7 +362,7 @@ def test_an_entry_that_is_partly_written_is_finished_first(
 
 
 def test_a_new_file_does_not_begin_with_the_rest_of_an_entry(
-    path: Path, file: LogFile, monkeypatch: pytest.MonkeyPatch
+    path: Path, file: LogFile, monkeypatch: pytest.MonkeyPatch, files: Files
 ) -> None:
     write, full = os.write, True
 
@@ -294,7 +373,7 @@ def test_a_new_file_does_not_begin_with_the_rest_of_an_entry(
 
     monkeypatch.setattr(os, "write", short_write)
     file.write(b"old entry\n")
-    settle(file)
+    files.settle(file)
     path.rename(path.with_suffix(".1"))
     path.write_bytes(b"-")  # the disk is full for the old file all the same
     file.reopen()
@@ -305,11 +384,11 @@ def test_a_new_file_does_not_begin_with_the_rest_of_an_entry(
     assert path.read_bytes() == b"-new entry\n"
 
 
-def test_a_full_device_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    file = LogFile("/dev/full")
+def test_a_full_device_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture, both: Files) -> None:
+    file = both.open("/dev/full")
     for _ in range(3):
         file.write(b"one\n")
-        settle(file)
+        both.settle(file)
     file.close()
     assert (file.writer.write_failures, file.dropped) == (3, 3)
     assert len(caplog.records) == 1
@@ -351,7 +430,7 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end(
 ) -> None:
     go_on = threading.Event()
     write = os.write
-    monkeypatch.setattr(file_writer, "CLOSE_S", 0.05)
+    monkeypatch.setattr(file_module, "CLOSE_S", 0.05)
     monkeypatch.setattr(os, "write", lambda descriptor, data: (go_on.wait(5), write(descriptor, data))[1])
     file.write(b"one\n")
     file.close()
@@ -380,10 +459,10 @@ def test_without_a_thread_entries_wait(
 @pytest.mark.filterwarnings(
     "ignore:.*fork:DeprecationWarning"
 )  # of a process with threads, from Python 3.12 on
-def test_a_child_writes_its_own_entries(path: Path, file: LogFile) -> None:
+def test_a_child_writes_its_own_entries(path: Path, file: LogFile, files: Files) -> None:
     """A fork has no threads: the child begins one of its own, and does not repeat what the parent has."""
     file.write(b"parent\n")
-    settle(file)
+    files.settle(file)
     child = os.fork()
     if not child:
         file.write(b"child\n")
@@ -395,11 +474,12 @@ def test_a_child_writes_its_own_entries(path: Path, file: LogFile) -> None:
     assert path.read_bytes() == b"parent\nchild\nparent\n"
 
 
+def refuse(*arguments: object) -> int:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
 def test_standard_output_of_another_user(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot be opened anew: it is written through the open file that we have, which stays as it is."""
-
-    def refuse(*arguments: object) -> int:
-        raise PermissionError(errno.EACCES, "Permission denied")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
@@ -420,27 +500,35 @@ def test_standard_output_of_another_user(pipe: Pipe, monkeypatch: pytest.MonkeyP
     assert (pipe.read_all(6), file.dropped) == (b"after\n", 0)
 
 
-def test_standard_output_may_be_a_socket(standard_output: int) -> None:
+def test_standard_output_may_be_a_socket(standard_output: int, both: Files) -> None:
     ours, theirs = socket.socketpair()
     os.dup2(theirs.fileno(), standard_output)
-    file = LogFile("/dev/stdout")
+    file = both.open("/dev/stdout")
     with ours, theirs:
         taken = fill(file, b"z" * 8191 + b"\n")
         file.flush()
-        ours.settimeout(5)
+        ours.setblocking(False)
         received = 0
-        while received < taken * 8192:
-            received += len(ours.recv(1 << 20))
+
+        def all_there() -> bool:
+            nonlocal received
+            with contextlib.suppress(BlockingIOError):
+                received += len(ours.recv(1 << 20))
+            return received >= taken * 8192
+
+        both.wait_until(all_there, "all lines", interval_s=0)
         assert os.get_blocking(theirs.fileno())
         file.close()
 
 
-def test_standard_output_may_be_a_file_shared_with_others(path: Path, standard_output: int) -> None:
+def test_standard_output_may_be_a_file_shared_with_others(
+    path: Path, standard_output: int, files: Files
+) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, standard_output)
-    file = LogFile("/dev/stdout")
+    file = files.open("/dev/stdout")
     file.write(b"log\n")
-    settle(file)
+    files.settle(file)
     os.write(standard_output, b"program\n")
     file.write(b"log\n")
     file.reopen()
@@ -449,7 +537,7 @@ def test_standard_output_may_be_a_file_shared_with_others(path: Path, standard_o
     os.close(descriptor)
 
 
-def test_loggers_share_a_file_in_order(path: Path, file: LogFile) -> None:
+def test_loggers_share_a_file_in_order(path: Path, file: LogFile, files: Files) -> None:
     info = StreamInfo(ConnectionInfo(SocketAddress("1.1.1.1", 1), SocketAddress("2.2.2.2", 2)), 0.0, 1)
     info.response_code = 200
     first = FileAccessLogger(file, compile_format("a %RESPONSE_CODE%\n"))
@@ -459,34 +547,241 @@ def test_loggers_share_a_file_in_order(path: Path, file: LogFile) -> None:
     info.response_code = 500
     first.log(info)
     second.flush()
-    settle(file)
+    files.settle(file)
     assert path.read_bytes() == b"a 200\nb 1.1.1.1:1\na 500\n"
 
 
-def test_lines_of_several_writers_of_a_pipe_stay_whole(tmp_path: Path) -> None:
+def test_lines_of_several_writers_of_a_pipe_stay_whole(tmp_path: Path, both: Files) -> None:
     """Each of them has more to write than the pipe takes at once."""
     fifo = tmp_path / "pipe"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    files = [LogFile(str(fifo), beside_others=True) for _ in range(2)]
+    logs = [both.open(fifo, beside_others=True) for _ in range(2)]
     expected = []
     for number in range(5000):
-        for name, file in zip((b"a", b"b"), files, strict=True):
+        for name, file in zip((b"a", b"b"), logs, strict=True):
             line = b"%s %d %s\n" % (name, number, name * (number % 90))
             file.write(line)
             expected.append(line)
-    for file in files:
-        file.finish()
-    received = bytearray()
-
-    def all_there() -> bool:
-        with contextlib.suppress(BlockingIOError):
-            received.extend(os.read(reader, 1 << 16))
-        return len(received) == sum(map(len, expected))
-
-    wait_until(all_there, timeout_s=10, what="all lines", interval_s=0)
-    for file in files:
-        file.close()
+    with Reader(reader) as reading:
+        close_files(logs)
+        received = reading.read(sum(map(len, expected)))
     os.close(reader)
     assert sorted(received.splitlines(keepends=True)) == sorted(expected)
-    assert [file.dropped for file in files] == [0, 0]
+    assert [file.dropped for file in logs] == [0, 0]
+
+
+def test_who_writes_what(tmp_path: Path, standard_output: int, files: Files) -> None:
+    """Only a disk needs a thread."""
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    terminal, its_other_end = pty.openpty()
+    for path, expected in (
+        (fifo, LoopDriver),
+        (os.ttyname(its_other_end), LoopDriver),
+        ("/dev/null", LoopDriver),
+        (tmp_path / "log", ThreadDriver),
+    ):
+        file = files.open(path)
+        assert type(file._driver) is expected, path
+        file.write(b"entry\n")
+        threads = threading.active_count()
+        files.settle(file)
+        assert threading.active_count() == threads + (expected is ThreadDriver)
+        file.close()
+        assert file.dropped == 0
+    assert os.read(reader, 100) == b"entry\n"
+    assert os.read(terminal, 100) == b"entry\r\n"
+    for descriptor in (reader, terminal, its_other_end):
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_foreign_pipe_that_others_write_to_is_not_for_the_loop(
+    standard_output: int, files: Files, monkeypatch: pytest.MonkeyPatch, others: bool
+) -> None:
+    """Nobody can say how much it takes: that may be gone before it is written."""
+    pipe = Pipe(files)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        file = pipe.open_file(beside_others=others)
+    assert type(file._driver) is (ThreadDriver if others else LoopDriver)
+    file.close()
+    pipe.close()
+
+
+def test_a_stopped_reader_is_not_written_to_in_vain(
+    tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes while the loop waits for room causes no system call; many small orders become few."""
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    file = files.open(fifo)
+    file.write(b"x" * 99_999 + b"\n")
+    file.flush()
+    calls: list[int] = []
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda number, data: (calls.append(len(data)), write(number, data))[1])
+    for _ in range(1000):
+        file.write(b"short\n")
+        file.flush()
+        files.turn()
+    assert calls == []
+    with Reader(reader) as reading:
+        files.settle(file)
+        assert reading.read(106_000) == b"x" * 99_999 + b"\n" + b"short\n" * 1000
+    assert len(calls) < 40
+    file.close()
+    os.close(reader)
+
+
+def test_one_reader_that_has_stopped_takes_no_time_of_others_at_the_end(
+    tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_module, "CLOSE_S", 0.3)
+    paths = [tmp_path / name for name in ("stopped", "read")]
+    readers = []
+    for fifo in paths:
+        os.mkfifo(fifo)
+        readers.append(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
+    stopped, read = (files.open(fifo) for fifo in paths)
+    for file in (stopped, read):
+        for _ in range(20):
+            file.write(b"e" * 9999 + b"\n")
+    with Reader(readers[1]) as reading:
+        close_files((stopped, read))
+        assert reading.read(200_000) == (b"e" * 9999 + b"\n") * 20
+    assert read.dropped == 0
+    assert stopped.dropped == 20 - os.read(readers[0], 1 << 20).count(b"\n") > 0
+    for reader in readers:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_a_pipe_may_become_a_file(tmp_path: Path, files: Files, blocked: bool) -> None:
+    """After what its reader still gets, a thread writes it."""
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    file = files.open(path)
+    old = b"o" * (99_999 if blocked else 9) + b"\n"
+    file.write(old)
+    file.flush()
+    path.unlink()
+    file.reopen()
+    file.write(b"new\n")
+    file.flush()
+    assert path.exists() is not blocked
+    with Reader(reader) as reading:
+        files.settle(file)
+        assert reading.read(len(old)) == old
+    assert path.read_bytes() == b"new\n"
+    file.reopen()
+    file.write(b"later\n")
+    file.close()
+    assert (path.read_bytes(), file.dropped) == (b"new\nlater\n", 0)
+    os.close(reader)
+
+
+def test_a_pipe_that_becomes_a_file_at_the_end(tmp_path: Path, files: Files) -> None:
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    file = files.open(path)
+    file.write(b"o" * 99_999 + b"\n")
+    file.flush()
+    path.unlink()
+    file.reopen()
+    file.write(b"new\n")
+    with Reader(reader) as reading:
+        file.close()
+        assert len(reading.read(100_000)) == 100_000
+    assert (path.read_bytes(), file.dropped) == (b"new\n", 0)
+    os.close(reader)
+
+
+def test_a_file_may_become_a_pipe(path: Path, file: LogFile, files: Files) -> None:
+    file.write(b"old\n")
+    files.settle(file)
+    path.unlink()
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    file.reopen()
+    for _ in range(30):
+        file.write(b"n" * 9999 + b"\n")
+    with Reader(reader) as reading:
+        file.close()
+        assert reading.read(300_000) == (b"n" * 9999 + b"\n") * 30
+    assert file.dropped == 0
+    os.close(reader)
+
+
+def test_reopening_a_pipe_goes_on_with_the_new_one(tmp_path: Path, both: Files) -> None:
+    path = tmp_path / "log"
+    readers = []
+    lines = [b"o" * 99_999 + b"\n", b"n" * 99_999 + b"\n"]
+    os.mkfifo(path)
+    readers.append(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    file = both.open(path)
+    file.write(lines[0])
+    file.flush()
+    path.unlink()
+    os.mkfifo(path)
+    readers.append(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    file.reopen()
+    file.write(lines[1])
+    with Reader(readers[0]) as old, Reader(readers[1]) as new:
+        both.settle(file)
+        assert [old.read(100_000), new.read(100_000)] == lines
+    file.close()
+    assert file.dropped == 0
+    for reader in readers:
+        os.close(reader)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_leaves_alone_what_waits_for_its_parents_reader(tmp_path: Path, files: Files) -> None:
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    file = files.open(fifo)
+    parents = b"p" * 99_999 + b"\n"
+    file.write(parents)
+    file.flush()
+    child = os.fork()
+    if not child:
+        file.write(b"child\n")
+        file.flush()
+        os._exit(0 if file.waiting_bytes == 6 and file.dropped == 0 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    with Reader(reader) as reading:
+        files.settle(file)
+        assert reading.read(len(parents)) == parents
+    file.close()
+    os.close(reader)
+
+
+def test_a_device_that_cannot_be_waited_for_is_tried_again(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """epoll refuses /dev/null, which is never full: here it is."""
+    full = True
+    write = os.write
+
+    def full_write(descriptor: int, data: bytes) -> int:
+        if full:
+            raise BlockingIOError
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full_write)
+    file = files.open("/dev/null")
+    file.write(b"one\n")
+    file.flush()
+    assert file.waiting_bytes == 4
+    full = False
+    file.write(b"two\n")
+    file.flush()
+    assert (file.waiting_bytes, file.dropped) == (0, 0)
+    file.close()
