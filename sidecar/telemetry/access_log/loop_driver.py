@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import select
 import time
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from sidecar.telemetry.access_log.entry_writer import EntryWriter
+
+
+class Loop(Protocol):
+    """Of an event loop. uvloop does not say what `remove_reader` did, where asyncio's type promises it."""
+
+    def add_reader(self, fd: int, callback: Callable[[], None], /) -> object: ...
+    def remove_reader(self, fd: int, /) -> object: ...
 
 
 class LoopDriver:
     """What does not go at once goes when the loop says that there is room."""
 
-    def __init__(
-        self, writer: EntryWriter, loop: asyncio.AbstractEventLoop, on_disk: Callable[[], None]
-    ) -> None:
+    def __init__(self, writer: EntryWriter, loop: Loop, on_disk: Callable[[], None]) -> None:
         """`on_disk` is called when the path has become a file: others are to write it."""
         self.writer = writer
-        self._loop: asyncio.AbstractEventLoop | None = loop
+        self._loop: Loop | None = loop
         self._on_disk = on_disk
         #: In between, because uvloop makes a descriptor that it is given non-blocking: a shared one for other programs, too.
         self._room: select.epoll | None = None
