@@ -1,4 +1,4 @@
-"""CEL expressions: text or `cel.expr.Expr` -> a tree of frozen dataclasses, and back to what the CEL library loads.
+"""CEL expressions: text or `cel.expr.Expr` -> a tree of frozen structs, and back to what the CEL library loads.
 
 The grammar is the library's (`cel-expr-python`, the C++ implementation that Envoy uses). It is loaded when the first
 expression is met: most configurations have none.
@@ -6,15 +6,16 @@ expression is met: most configurations have none.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
 import re2
 from cel.expr import syntax_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
+from msgspec import structs
 
 from config.model.expression import (
     Call,
@@ -114,9 +115,8 @@ def _kinds_in(value: object, kinds: tuple[type[Node], ...]) -> Iterator[Node]:
     if isinstance(value, tuple):
         for each in value:
             yield from _kinds_in(each, kinds)
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from _kinds_in(getattr(value, field.name), kinds)
+    elif isinstance(value, msgspec.Struct):
+        yield from _kinds_in(structs.astuple(value), kinds)
 
 
 def _check_regex(pattern: object) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+import msgspec
 
 from config.model.access_log_filter import AccessLogFilterSpec
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from config.model.tracing import CustomTag
 
 
-@dataclass(frozen=True, slots=True)
-class TextFormat:
+class TextFormat(msgspec.Struct, frozen=True):
     """A format string, with its newline if it is to have one. `omit_empty`: nothing, not `-`, stands for what is missing.
 
     `extensions` are the types of the formatters whose operators it may use.
@@ -23,8 +23,7 @@ class TextFormat:
     extensions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class JsonFormat:
+class JsonFormat(msgspec.Struct, frozen=True):
     """A table of format strings, constants, tables and lists: one JSON object a line. `omit_empty`: no null, no empty object."""
 
     fields: Mapping[str, object]
@@ -35,8 +34,7 @@ class JsonFormat:
 LogFormat: TypeAlias = TextFormat | JsonFormat
 
 
-@dataclass(frozen=True, slots=True)
-class FileAccessLogSpec:
+class FileAccessLogSpec(msgspec.Struct, frozen=True):
     """`envoy.extensions.access_loggers.file.v3.FileAccessLog`; also the stdout and stderr loggers (as `/dev/stdout`).
 
     `format` None: Envoy's default.
@@ -46,8 +44,7 @@ class FileAccessLogSpec:
     format: LogFormat | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AccessLogOptions:
+class AccessLogOptions(msgspec.Struct, frozen=True):
     """`access_log_options` of the connection manager and of the TCP proxy: entries before the one at the end.
 
     `at_start`: of a new request, of an upstream connection. `at_tunnel`: of a tunnel that was granted. `flush_interval_s`: again and
@@ -62,8 +59,7 @@ class AccessLogOptions:
 LOGGED_AT_THE_END: Final = AccessLogOptions()
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcAccessLogSpec:
+class GrpcAccessLogSpec(msgspec.Struct, frozen=True):
     """`HttpGrpcAccessLogConfig` (`http`) or `TcpGrpcAccessLogConfig`: entries for Envoy's access log service.
 
     An entry waits until there are `buffer_bytes` of them, at most `flush_interval_s`. `filter_state` are the keys of objects that
@@ -82,8 +78,7 @@ class GrpcAccessLogSpec:
     custom_tags: tuple[CustomTag, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTelemetryAccessLogSpec:
+class OpenTelemetryAccessLogSpec(msgspec.Struct, frozen=True):
     """`OpenTelemetryAccessLogConfig`: log records for an OpenTelemetry collector, by gRPC or HTTP.
 
     `body` and the values of `attributes` are format strings, lists and mappings; `resource` are constant ones. `builtin_labels`: the
@@ -95,8 +90,8 @@ class OpenTelemetryAccessLogSpec:
     flush_interval_s: float = 1.0
     buffer_bytes: int = 16384
     body: object = None
-    attributes: Mapping[str, object] = field(default_factory=dict)
-    resource: Mapping[str, object] = field(default_factory=dict)
+    attributes: Mapping[str, object] = msgspec.field(default_factory=dict)
+    resource: Mapping[str, object] = msgspec.field(default_factory=dict)
     builtin_labels: bool = True
     stat_prefix: str = ""
     extensions: tuple[str, ...] = ()
@@ -106,8 +101,7 @@ class OpenTelemetryAccessLogSpec:
 AccessLogSinkSpec: TypeAlias = FileAccessLogSpec | GrpcAccessLogSpec | OpenTelemetryAccessLogSpec
 
 
-@dataclass(frozen=True, slots=True)
-class FilteredAccessLogSpec:
+class FilteredAccessLogSpec(msgspec.Struct, frozen=True):
     """A log that gets the entries which `filter` lets through."""
 
     log: AccessLogSinkSpec

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from config.model.expression import Node
 from config.model.matching import HeaderMatcher, StringMatcher
@@ -17,8 +18,7 @@ class ComparisonOp(enum.Enum):
     NE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     """`ComparisonFilter`: the value of `runtime_key` if it is set, else `value`, stands on the right."""
 
     op: ComparisonOp
@@ -26,32 +26,27 @@ class Comparison:
     runtime_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusCodeFilter:
+class StatusCodeFilter(msgspec.Struct, frozen=True):
     """A stream without a response has the code 0."""
 
     comparison: Comparison
 
 
-@dataclass(frozen=True, slots=True)
-class DurationFilter:
+class DurationFilter(msgspec.Struct, frozen=True):
     """In milliseconds."""
 
     comparison: Comparison
 
 
-@dataclass(frozen=True, slots=True)
-class NotHealthCheckFilter:
+class NotHealthCheckFilter(msgspec.Struct, frozen=True):
     """Entries of requests that the health check filter did not recognise as checks."""
 
 
-@dataclass(frozen=True, slots=True)
-class TraceableFilter:
+class TraceableFilter(msgspec.Struct, frozen=True):
     """Entries of requests that are traced."""
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeFilter:
+class RuntimeFilter(msgspec.Struct, frozen=True):
     """A share of the entries, `ratio` from 0.0 to 1.0 with steps of 1 / `denominator`.
 
     `runtime_key` may set another numerator, of 100. The request id decides, so that all proxies on the way log the same requests,
@@ -64,30 +59,26 @@ class RuntimeFilter:
     independent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderFilter:
+class HeaderFilter(msgspec.Struct, frozen=True):
     """On the request's headers."""
 
     header: HeaderMatcher
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseFlagFilter:
+class ResponseFlagFilter(msgspec.Struct, frozen=True):
     """Any of the flags (their short names); any flag at all if there are none."""
 
     flags: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcStatusFilter:
+class GrpcStatusFilter(msgspec.Struct, frozen=True):
     """The gRPC status is one of `statuses`, or none of them if `exclude`."""
 
     statuses: tuple[int, ...]
     exclude: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ValueMatcher:
+class ValueMatcher(msgspec.Struct, frozen=True):
     """`envoy.type.matcher.v3.ValueMatcher`: exactly one field is set (`null` by True)."""
 
     null: bool = False
@@ -100,8 +91,7 @@ class ValueMatcher:
     any_of: tuple[ValueMatcher, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataFilter:
+class MetadataFilter(msgspec.Struct, frozen=True):
     """On the dynamic metadata; `default` is the verdict where the path leads nowhere."""
 
     namespace: str
@@ -111,28 +101,24 @@ class MetadataFilter:
     default: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class LogTypeFilter:
+class LogTypeFilter(msgspec.Struct, frozen=True):
     """The type of the entry (`DownstreamEnd`, ...) is one of `types`, or none of them if `exclude`."""
 
     types: tuple[str, ...]
     exclude: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ExpressionFilter:
+class ExpressionFilter(msgspec.Struct, frozen=True):
     """`envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter`: entries for which the CEL expression is true."""
 
     expression: Node
 
 
-@dataclass(frozen=True, slots=True)
-class AndFilter:
+class AndFilter(msgspec.Struct, frozen=True):
     filters: tuple[AccessLogFilterSpec, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OrFilter:
+class OrFilter(msgspec.Struct, frozen=True):
     filters: tuple[AccessLogFilterSpec, ...]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from config.model.access_log import AccessLogSpec
 from config.model.cluster import ClusterSpec
@@ -16,14 +17,12 @@ from config.model.tls import Secret
 from config.model.workload_discovery import WorkloadDiscoverySpec
 
 
-@dataclass(frozen=True, slots=True)
-class AdminSpec:
+class AdminSpec(msgspec.Struct, frozen=True):
     address: Address | None = None
     access_log: tuple[AccessLogSpec, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TagSpecifier:
+class TagSpecifier(msgspec.Struct, frozen=True):
     """Exactly one of `regex` (group 1 is cut out of the name, group 2, else 1, is the value) and `fixed_value`.
 
     With neither, `tag_name` is one of Envoy's default tags, whose built-in rule is used.
@@ -34,14 +33,12 @@ class TagSpecifier:
     fixed_value: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HistogramBuckets:
+class HistogramBuckets(msgspec.Struct, frozen=True):
     match: StringMatcher
     buckets: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StatsMatcher:
+class StatsMatcher(msgspec.Struct, frozen=True):
     """Which stats exist. `inclusion` None and `exclusion` None: all; `reject_all`: none."""
 
     reject_all: bool = False
@@ -49,24 +46,21 @@ class StatsMatcher:
     exclusion: tuple[StringMatcher, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StatsSpec:
+class StatsSpec(msgspec.Struct, frozen=True):
     use_all_default_tags: bool = True
     tags: tuple[TagSpecifier, ...] = ()
     matcher: StatsMatcher = StatsMatcher()
     histogram_buckets: tuple[HistogramBuckets, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ApplicationLogFormat:
+class ApplicationLogFormat(msgspec.Struct, frozen=True):
     """spdlog pattern of the program's own log: text, or the fields of a JSON object in order. Both None: the default."""
 
     text: str | None = None
     json: tuple[tuple[str, str], ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
+class Bootstrap(msgspec.Struct, frozen=True):
     """Everything in force at start. `runtime` is the static layers merged, later layers winning (flattened dotted keys)."""
 
     node: Node = Node()
@@ -80,7 +74,7 @@ class Bootstrap:
     stats_flush_interval_s: float = 5.0
     stats_flush_on_admin: bool = False
     stats_eviction_interval_s: float | None = None
-    runtime: Mapping[str, object] = field(default_factory=dict)
+    runtime: Mapping[str, object] = msgspec.field(default_factory=dict)
     global_max_downstream_connections: int | None = None
     log_format: ApplicationLogFormat = ApplicationLogFormat()
     workload_discovery: WorkloadDiscoverySpec | None = None

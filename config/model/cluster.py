@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from config.model.core import EMPTY_METADATA, Address, Metadata, RoutingPriority
 from config.model.endpoint import ClusterLoadAssignment
@@ -37,16 +38,14 @@ class DnsLookupFamily(enum.Enum):
     ALL = 4
 
 
-@dataclass(frozen=True, slots=True)
-class RawBufferSpec:
+class RawBufferSpec(msgspec.Struct, frozen=True):
     """Plaintext: no transport socket configured, or `envoy.transport_sockets.raw_buffer`."""
 
 
 UpstreamTransportSocketSpec: TypeAlias = RawBufferSpec | UpstreamTlsContext
 
 
-@dataclass(frozen=True, slots=True)
-class TransportSocketMatch:
+class TransportSocketMatch(msgspec.Struct, frozen=True):
     """First match wins: every key of `match` must equal the endpoint metadata `envoy.transport_socket_match`."""
 
     name: str
@@ -54,8 +53,7 @@ class TransportSocketMatch:
     transport_socket: UpstreamTransportSocketSpec
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitBreakerThresholds:
+class CircuitBreakerThresholds(msgspec.Struct, frozen=True):
     """Limits of one priority; the defaults are Envoy's (1024, 1024, 1024, 3)."""
 
     max_connections: int = 1024
@@ -74,8 +72,7 @@ class UpstreamHttpProtocol(enum.Enum):
     __hash__ = object.__hash__  # that of Enum is Python, and this one finds the pool of each request
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamHttpOptions:
+class UpstreamHttpOptions(msgspec.Struct, frozen=True):
     """`HttpProtocolOptions` of a cluster, and the deprecated cluster-level fields that mean the same."""
 
     protocol: UpstreamHttpProtocol = UpstreamHttpProtocol.HTTP1
@@ -90,8 +87,7 @@ class UpstreamHttpOptions:
     http2: Http2Options = Http2Options()
 
 
-@dataclass(frozen=True, slots=True)
-class TcpKeepalive:
+class TcpKeepalive(msgspec.Struct, frozen=True):
     """0 leaves the kernel's value."""
 
     probes: int = 0
@@ -99,8 +95,7 @@ class TcpKeepalive:
     interval_s: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterSpec:
+class ClusterSpec(msgspec.Struct, frozen=True):
     """One cluster. `stat_name` is `alt_stat_name`, or the name; colons in it are written as `_` in stat names.
 
     A priority that `circuit_breakers` does not name has the default thresholds.

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+import msgspec
+
 #: A google.protobuf.Struct as plain values: str, float, bool, None, list of these, dict of str to these.
 Struct: TypeAlias = Mapping[str, object]
 
@@ -38,8 +40,7 @@ class SocketAddress:
 _WILDCARDS: Final = ("0.0.0.0", "::")
 
 
-@dataclass(frozen=True, slots=True)
-class PipeAddress:
+class PipeAddress(msgspec.Struct, frozen=True):
     """A Unix domain socket. A leading `@` means the abstract namespace."""
 
     path: str
@@ -53,8 +54,7 @@ class PipeAddress:
         return self.path
 
 
-@dataclass(frozen=True, slots=True)
-class InternalAddress:
+class InternalAddress(msgspec.Struct, frozen=True):
     """An `envoy_internal_address`: a listener inside this process."""
 
     server_listener_name: str
@@ -82,18 +82,16 @@ class RoutingPriority(enum.Enum):
     HIGH = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Locality:
+class Locality(msgspec.Struct, frozen=True):
     region: str = ""
     zone: str = ""
     sub_zone: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(msgspec.Struct, frozen=True):
     """`filter_metadata` of a cluster, host, route or listener: namespace -> struct. Typed metadata is not kept."""
 
-    filter_metadata: Mapping[str, Struct] = field(default_factory=dict)
+    filter_metadata: Mapping[str, Struct] = msgspec.field(default_factory=dict)
 
     def namespace(self, name: str) -> Struct:
         return self.filter_metadata.get(name, EMPTY_STRUCT)
@@ -102,18 +100,16 @@ class Metadata:
 EMPTY_METADATA: Final = Metadata()
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """Who this proxy is (`envoy.config.core.v3.Node`)."""
 
     id: str = ""
     cluster: str = ""
-    metadata: Struct = field(default_factory=dict)
+    metadata: Struct = msgspec.field(default_factory=dict)
     locality: Locality = Locality()
 
 
-@dataclass(frozen=True, slots=True)
-class DataSource:
+class DataSource(msgspec.Struct, frozen=True):
     """Bytes given inline, or the name of a file or environment variable that holds them. Exactly one is set.
 
     `config` does no I/O: whoever uses the source reads `filename` or `environment_variable`.
@@ -124,16 +120,14 @@ class DataSource:
     environment_variable: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CidrRange:
+class CidrRange(msgspec.Struct, frozen=True):
     """`address_prefix` in canonical textual form and its length in bits."""
 
     address_prefix: str
     prefix_len: int
 
 
-@dataclass(frozen=True, slots=True)
-class Percent:
+class Percent(msgspec.Struct, frozen=True):
     """A chance: `ratio` from 0.0 to 1.0."""
 
     ratio: float
@@ -148,8 +142,7 @@ class HeaderAppendAction(enum.Enum):
     OVERWRITE_IF_EXISTS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderValueOption:
+class HeaderValueOption(msgspec.Struct, frozen=True):
     """One header to add. `value` is a format string (`%DOWNSTREAM_REMOTE_ADDRESS%` and so on). `key` is lower case."""
 
     key: str
@@ -158,8 +151,7 @@ class HeaderValueOption:
     keep_empty_value: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderMutations:
+class HeaderMutations(msgspec.Struct, frozen=True):
     """`*_headers_to_add` and `*_headers_to_remove` of one level (route, virtual host, route configuration, cluster weight)."""
 
     request_add: tuple[HeaderValueOption, ...] = ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from config.model.core import EMPTY_METADATA, Address, Locality, Metadata
 
@@ -17,8 +18,7 @@ class HealthStatus(enum.Enum):
     DEGRADED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class LbEndpoint:
+class LbEndpoint(msgspec.Struct, frozen=True):
     """One endpoint. `hostname` is used for DNS, auto host rewrite and `auto_host_sni`; `weight` is at least 1."""
 
     address: Address
@@ -28,8 +28,7 @@ class LbEndpoint:
     metadata: Metadata = EMPTY_METADATA
 
 
-@dataclass(frozen=True, slots=True)
-class LocalityLbEndpoints:
+class LocalityLbEndpoints(msgspec.Struct, frozen=True):
     """`priority` 0 is tried first."""
 
     endpoints: tuple[LbEndpoint, ...]
@@ -37,7 +36,6 @@ class LocalityLbEndpoints:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterLoadAssignment:
+class ClusterLoadAssignment(msgspec.Struct, frozen=True):
     cluster_name: str
     localities: tuple[LocalityLbEndpoints, ...] = ()

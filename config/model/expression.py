@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+
+class Constant(msgspec.Struct, frozen=True):
     """A literal. `is_unsigned` tells `1u` from `1`."""
 
     value: bool | int | float | str | bytes | None
     is_unsigned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Identifier:
+class Identifier(msgspec.Struct, frozen=True):
     """A name that the context gives a value to: `request`. A leading `.` means the outermost scope."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Select:
+class Select(msgspec.Struct, frozen=True):
     """`operand.field`, or with `is_test` the macro `has(operand.field)`."""
 
     operand: Node
@@ -30,8 +28,7 @@ class Select:
     is_test: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A function or an operator; `target` is what a method is called on."""
 
     function: str
@@ -39,28 +36,24 @@ class Call:
     target: Node | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(msgspec.Struct, frozen=True):
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MapOf:
+class MapOf(msgspec.Struct, frozen=True):
     """A map literal."""
 
     entries: tuple[tuple[Node, Node], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A protobuf message literal: `google.protobuf.Duration{seconds: 1}`."""
 
     message_name: str
     fields: tuple[tuple[str, Node], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Comprehension:
+class Comprehension(msgspec.Struct, frozen=True):
     """What `all`, `exists`, `map` and `filter` expand to: a fold of `iter_range` into `accu_var`."""
 
     iter_var: str

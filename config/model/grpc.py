@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcStatsSpec:
+class GrpcStatsSpec(msgspec.Struct, frozen=True):
     """`grpc_stats.v3.FilterConfig`.
 
     `stats_for_all_methods`: every method has counters of its own; else those of `allowlist` (service, method) have, and all
@@ -20,6 +19,5 @@ class GrpcStatsSpec:
     replace_dots_in_grpc_service_name: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcWebSpec:
+class GrpcWebSpec(msgspec.Struct, frozen=True):
     """`grpc_web.v3.GrpcWeb`."""

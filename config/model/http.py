@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from config.model.access_log import LOGGED_AT_THE_END, AccessLogOptions, AccessLogSpec
 from config.model.core import CidrRange
@@ -37,8 +38,7 @@ class ForwardClientCertDetails(enum.Enum):
     ALWAYS_FORWARD_ONLY = 4
 
 
-@dataclass(frozen=True, slots=True)
-class SetCurrentClientCertDetails:
+class SetCurrentClientCertDetails(msgspec.Struct, frozen=True):
     subject: bool = False
     cert: bool = False
     chain: bool = False
@@ -59,8 +59,7 @@ class HeadersWithUnderscoresAction(enum.Enum):
     DROP_HEADER = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Http1Options:
+class Http1Options(msgspec.Struct, frozen=True):
     """`Http1ProtocolOptions` of a listener."""
 
     allow_absolute_url: bool = True
@@ -69,24 +68,21 @@ class Http1Options:
     enable_trailers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UpgradeConfig:
+class UpgradeConfig(msgspec.Struct, frozen=True):
     """`upgrade_type` is lower case (`websocket`, `connect`)."""
 
     upgrade_type: str
     enabled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class RequestIdSpec:
+class RequestIdSpec(msgspec.Struct, frozen=True):
     """`UuidRequestIdConfig`: whether the verdict of tracing stands in the request id, and whether the id has a say in it."""
 
     pack_trace_reason: bool = True
     use_request_id_for_trace_sampling: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class RouterSpec:
+class RouterSpec(msgspec.Struct, frozen=True):
     """`envoy.extensions.filters.http.router.v3.Router`. `start_child_span`: each attempt has a span of its own."""
 
     start_child_span: bool = False
@@ -99,8 +95,7 @@ HttpFilterSpec: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HttpFilterConfig:
+class HttpFilterConfig(msgspec.Struct, frozen=True):
     """A filter in its chain: the configured name (used by per-route configuration) and its spec.
 
     `disabled`: off, except on routes that name it.
@@ -111,8 +106,7 @@ class HttpFilterConfig:
     disabled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HttpConnectionManagerSpec:
+class HttpConnectionManagerSpec(msgspec.Struct, frozen=True):
     """`HttpConnectionManager`. Timeouts: None means off.
 
     Defaults are Envoy's: connection idle 1 h, stream idle 5 min, request and request headers off, drain 5 s, delayed close 1 s.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class KeepaliveSpec:
+class KeepaliveSpec(msgspec.Struct, frozen=True):
     """`KeepaliveSettings`: PINGs to find out whether the peer is there. `interval_s` 0: none by the clock.
 
     `interval_jitter` is a ratio; `idle_interval_s` 0: none before a new stream.
@@ -18,8 +17,7 @@ class KeepaliveSpec:
     idle_interval_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Http2Options:
+class Http2Options(msgspec.Struct, frozen=True):
     """The defaults are Envoy's. Sizes in bytes."""
 
     max_concurrent_streams: int = 1024

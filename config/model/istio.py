@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class MetadataExchangeSpec:
+
+class MetadataExchangeSpec(msgspec.Struct, frozen=True):
     """`envoy.tcp.metadataexchange.config.MetadataExchange`; as a listener's network filter or a cluster's upstream filter."""
 
     protocol: str
@@ -16,21 +16,18 @@ class MetadataExchangeSpec:
     additional_labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class IstioHeadersMethod:
+class IstioHeadersMethod(msgspec.Struct, frozen=True):
     skip_external_clusters: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WorkloadDiscoveryMethod:
+class WorkloadDiscoveryMethod(msgspec.Struct, frozen=True):
     pass
 
 
 PeerMethod: TypeAlias = IstioHeadersMethod | WorkloadDiscoveryMethod
 
 
-@dataclass(frozen=True, slots=True)
-class PeerMetadataSpec:
+class PeerMetadataSpec(msgspec.Struct, frozen=True):
     """`io.istio.http.peer_metadata.Config` (an HTTP filter). Unset and unknown methods are left out."""
 
     downstream_discovery: tuple[PeerMethod, ...] = ()
@@ -51,8 +48,7 @@ class MetricType(enum.Enum):
     HISTOGRAM = 2
 
 
-@dataclass(frozen=True, slots=True)
-class MetricConfig:
+class MetricConfig(msgspec.Struct, frozen=True):
     """One entry of `metrics`: `dimensions` (label -> CEL text), sorted by label; `match` (CEL text), "" always holds."""
 
     name: str = ""
@@ -62,15 +58,13 @@ class MetricConfig:
     match: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MetricDefinition:
+class MetricDefinition(msgspec.Struct, frozen=True):
     name: str
     value: str = ""
     type: MetricType = MetricType.COUNTER
 
 
-@dataclass(frozen=True, slots=True)
-class IstioStatsSpec:
+class IstioStatsSpec(msgspec.Struct, frozen=True):
     """`stats.PluginConfig`; the same type serves as an HTTP filter and as a network filter. 0 s: no periodic reports, no rotation."""
 
     disable_host_header_fallback: bool = False
@@ -88,8 +82,7 @@ class AlpnUpstreamProtocol(enum.Enum):
     HTTP2 = 2
 
 
-@dataclass(frozen=True, slots=True)
-class AlpnOverrideSpec:
+class AlpnOverrideSpec(msgspec.Struct, frozen=True):
     """`istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig`: upstream protocol -> ALPN list; the first entry wins."""
 
     overrides: tuple[tuple[AlpnUpstreamProtocol, tuple[str, ...]], ...] = ()

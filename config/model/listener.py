@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from config.model.access_log import AccessLogSpec
 from config.model.core import Address, CidrRange, TrafficDirection
@@ -13,31 +14,26 @@ from config.model.network import NetworkFilterSpec
 from config.model.tls import DownstreamTlsContext
 
 
-@dataclass(frozen=True, slots=True)
-class TlsInspectorSpec:
+class TlsInspectorSpec(msgspec.Struct, frozen=True):
     """`initial_read_buffer_size` is tuning and ignored."""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpInspectorSpec:
+class HttpInspectorSpec(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class OriginalDstSpec:
+class OriginalDstSpec(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyProtocolSpec:
+class ProxyProtocolSpec(msgspec.Struct, frozen=True):
     allow_requests_without_proxy_protocol: bool = False
 
 
 ListenerFilterSpec: TypeAlias = TlsInspectorSpec | HttpInspectorSpec | OriginalDstSpec | ProxyProtocolSpec
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerFilterConfig:
+class ListenerFilterConfig(msgspec.Struct, frozen=True):
     """A listener filter; it is skipped for connections that `filter_disabled` matches."""
 
     name: str
@@ -51,8 +47,7 @@ class SourceType(enum.Enum):
     EXTERNAL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class FilterChainMatch:
+class FilterChainMatch(msgspec.Struct, frozen=True):
     """`FilterChainMatch`. Empty: no criterion. `server_names` are lower case, `*.suffix` allowed."""
 
     destination_port: int | None = None
@@ -66,8 +61,7 @@ class FilterChainMatch:
     source_ports: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FilterChainSpec:
+class FilterChainSpec(msgspec.Struct, frozen=True):
     """One filter chain. `tls` None: plaintext. `transport_socket_connect_timeout_s` None: the proxy's own limit of 10 s."""
 
     match: FilterChainMatch
@@ -77,8 +71,7 @@ class FilterChainSpec:
     transport_socket_connect_timeout_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerSpec:
+class ListenerSpec(msgspec.Struct, frozen=True):
     """One listener. `listener_filters_timeout_s` None: wait for ever (`0s`); Envoy's default is 15 s."""
 
     name: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 
 class StringMatchKind(enum.Enum):
@@ -15,8 +16,7 @@ class StringMatchKind(enum.Enum):
     REGEX = enum.auto()  # RE2, must match the whole value
 
 
-@dataclass(frozen=True, slots=True)
-class StringMatcher:
+class StringMatcher(msgspec.Struct, frozen=True):
     """`envoy.type.matcher.v3.StringMatcher`. `ignore_case` has no effect on REGEX."""
 
     kind: StringMatchKind
@@ -24,8 +24,7 @@ class StringMatcher:
     ignore_case: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderMatcher:
+class HeaderMatcher(msgspec.Struct, frozen=True):
     """`envoy.config.route.v3.HeaderMatcher`. Exactly one of `string`, `present`, `range` is set.
 
     `name` is lower case; `:method`, `:path`, `:authority` and `:scheme` name the pseudo-headers. Each line of a
@@ -41,8 +40,7 @@ class HeaderMatcher:
     treat_missing_as_empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class QueryParameterMatcher:
+class QueryParameterMatcher(msgspec.Struct, frozen=True):
     """`string` or presence (`present`); the first parameter of that name is judged."""
 
     name: str
@@ -57,39 +55,33 @@ class SanType(enum.Enum):
     IP_ADDRESS = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class SanMatcher:
+class SanMatcher(msgspec.Struct, frozen=True):
     """`SubjectAltNameMatcher`. The deprecated `match_subject_alt_names` gives one matcher for each SAN type."""
 
     san_type: SanType
     matcher: StringMatcher
 
 
-@dataclass(frozen=True, slots=True)
-class PortRange:
+class PortRange(msgspec.Struct, frozen=True):
     """[start, end) of destination ports."""
 
     start: int
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class AnyMatch:
+class AnyMatch(msgspec.Struct, frozen=True):
     """Matches every connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotMatch:
+class NotMatch(msgspec.Struct, frozen=True):
     rule: ListenerFilterPredicate
 
 
-@dataclass(frozen=True, slots=True)
-class AndMatch:
+class AndMatch(msgspec.Struct, frozen=True):
     rules: tuple[ListenerFilterPredicate, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OrMatch:
+class OrMatch(msgspec.Struct, frozen=True):
     rules: tuple[ListenerFilterPredicate, ...]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from config.model.matching import StringMatcher
 
@@ -16,13 +17,11 @@ class MetadataSource(enum.Enum):
     ROUTE = 1
 
 
-@dataclass(frozen=True, slots=True)
-class NullValue:
+class NullValue(msgspec.Struct, frozen=True):
     """Matches null, not what is missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class NumberValue:
+class NumberValue(msgspec.Struct, frozen=True):
     """A number in [start, end), or exactly `exact`."""
 
     exact: float | None = None
@@ -30,32 +29,27 @@ class NumberValue:
     end: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class StringValue:
+class StringValue(msgspec.Struct, frozen=True):
     string: StringMatcher
 
 
-@dataclass(frozen=True, slots=True)
-class BoolValue:
+class BoolValue(msgspec.Struct, frozen=True):
     value: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PresentValue:
+class PresentValue(msgspec.Struct, frozen=True):
     """Matches any value that is there, and with `present` False nothing (Envoy)."""
 
     present: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ListValue:
+class ListValue(msgspec.Struct, frozen=True):
     """A list with an item that matches."""
 
     one_of: ValueMatcher
 
 
-@dataclass(frozen=True, slots=True)
-class OrValue:
+class OrValue(msgspec.Struct, frozen=True):
     values: tuple[ValueMatcher, ...]
 
 
@@ -64,8 +58,7 @@ ValueMatcher: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataMatcher:
+class MetadataMatcher(msgspec.Struct, frozen=True):
     """`filter_name` is the namespace, `path` the keys in it."""
 
     filter_name: str

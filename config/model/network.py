@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from config.model.access_log import LOGGED_AT_THE_END, AccessLogOptions, AccessLogSpec
 from config.model.core import NO_MUTATIONS, DataSource, HeaderMutations, Metadata
@@ -11,15 +12,13 @@ from config.model.http import HttpConnectionManagerSpec
 from config.model.istio import IstioStatsSpec, MetadataExchangeSpec
 
 
-@dataclass(frozen=True, slots=True)
-class WeightedTcpCluster:
+class WeightedTcpCluster(msgspec.Struct, frozen=True):
     name: str
     weight: int
     metadata_match: Metadata | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelingConfig:
+class TunnelingConfig(msgspec.Struct, frozen=True):
     """`TcpProxy.TunnelingConfig`: TCP through a CONNECT, or a POST to `post_path`. `hostname` is a format string."""
 
     hostname: str
@@ -28,8 +27,7 @@ class TunnelingConfig:
     mutations: HeaderMutations = NO_MUTATIONS
 
 
-@dataclass(frozen=True, slots=True)
-class TcpProxySpec:
+class TcpProxySpec(msgspec.Struct, frozen=True):
     """`TcpProxy`. Either `cluster` or `weighted_clusters` is set. `idle_timeout_s` None: never (Envoy's default is 1 h)."""
 
     stat_prefix: str
@@ -43,15 +41,13 @@ class TcpProxySpec:
     access_log_options: AccessLogOptions = LOGGED_AT_THE_END
 
 
-@dataclass(frozen=True, slots=True)
-class DirectResponseNetworkSpec:
+class DirectResponseNetworkSpec(msgspec.Struct, frozen=True):
     """`envoy.filters.network.direct_response`: write the bytes, then close."""
 
     response: DataSource
 
 
-@dataclass(frozen=True, slots=True)
-class EchoSpec:
+class EchoSpec(msgspec.Struct, frozen=True):
     """`envoy.filters.network.echo`: send back what comes."""
 
 

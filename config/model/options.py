@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 DEFAULT_LOG_FORMAT: Final = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
 
@@ -20,8 +21,7 @@ class DrainStrategy(enum.Enum):
     IMMEDIATE = "immediate"
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """The parsed command line. `warnings` are to be logged once the log is up."""
 
     config_path: str = ""

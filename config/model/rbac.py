@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from config.model.core import CidrRange
 from config.model.expression import Node
@@ -27,70 +28,58 @@ class IpOf(enum.Enum):
     REMOTE = enum.auto()  # the client found behind trusted proxies
 
 
-@dataclass(frozen=True, slots=True)
-class AnyRule:
+class AnyRule(msgspec.Struct, frozen=True):
     """Matches everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class AndRules:
+class AndRules(msgspec.Struct, frozen=True):
     members: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OrRules:
+class OrRules(msgspec.Struct, frozen=True):
     members: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NotRule:
+class NotRule(msgspec.Struct, frozen=True):
     member: Rule
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderRule:
+class HeaderRule(msgspec.Struct, frozen=True):
     header: HeaderMatcher
 
 
-@dataclass(frozen=True, slots=True)
-class UrlPathRule:
+class UrlPathRule(msgspec.Struct, frozen=True):
     """Judges the path without query and fragment."""
 
     path: StringMatcher
 
 
-@dataclass(frozen=True, slots=True)
-class IpRule:
+class IpRule(msgspec.Struct, frozen=True):
     ip_of: IpOf
     cidr: CidrRange
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationPortRule:
+class DestinationPortRule(msgspec.Struct, frozen=True):
     ports: PortRange
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataRule:
+class MetadataRule(msgspec.Struct, frozen=True):
     metadata: MetadataMatcher
 
 
-@dataclass(frozen=True, slots=True)
-class ServerNameRule:
+class ServerNameRule(msgspec.Struct, frozen=True):
     """The SNI."""
 
     server_name: StringMatcher
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticatedRule:
+class AuthenticatedRule(msgspec.Struct, frozen=True):
     """The peer of a TLS connection: one of its URI SANs, DNS SANs, or its subject. None: anybody."""
 
     principal_name: StringMatcher | None
 
 
-@dataclass(frozen=True, slots=True)
-class FilterStateRule:
+class FilterStateRule(msgspec.Struct, frozen=True):
     key: str
     string: StringMatcher
 
@@ -112,8 +101,7 @@ Rule: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RbacPolicy:
+class RbacPolicy(msgspec.Struct, frozen=True):
     """Matches when a permission, a principal and the condition (None: none) do."""
 
     name: str
@@ -122,16 +110,14 @@ class RbacPolicy:
     condition: Node | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RbacRules:
+class RbacRules(msgspec.Struct, frozen=True):
     """`policies` in the order of their names, which is the order in which they are asked."""
 
     action: RbacAction
     policies: tuple[RbacPolicy, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RbacSpec:
+class RbacSpec(msgspec.Struct, frozen=True):
     """`envoy.extensions.filters.http.rbac.v3.RBAC`, and what its network namesake has in common with it. None: no rules."""
 
     rules: RbacRules | None = None

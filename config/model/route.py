@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import msgspec
 
 from config.model.core import (
     EMPTY_METADATA,
@@ -21,8 +22,7 @@ from config.model.rbac import RbacSpec
 from config.model.tracing import Decorator, RouteTracing
 
 
-@dataclass(frozen=True, slots=True)
-class FilterOverride:
+class FilterOverride(msgspec.Struct, frozen=True):
     """What a route says of one HTTP filter: off, or (unless None) with another configuration."""
 
     disabled: bool = False
@@ -41,8 +41,7 @@ class PathMatchKind(enum.Enum):
     CONNECT = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class RouteMatch:
+class RouteMatch(msgspec.Struct, frozen=True):
     kind: PathMatchKind
     path: str = ""
     case_sensitive: bool = True
@@ -52,24 +51,21 @@ class RouteMatch:
     grpc: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RegexRewrite:
+class RegexRewrite(msgspec.Struct, frozen=True):
     pattern: str
     substitution: str  # RE2 form: \1
 
 
-@dataclass(frozen=True, slots=True)
-class WeightedCluster:
+class WeightedCluster(msgspec.Struct, frozen=True):
     name: str
     weight: int
     mutations: HeaderMutations = NO_MUTATIONS
     host_rewrite_literal: str = ""
     metadata_match: Metadata | None = None
-    filter_overrides: FilterOverrides = field(default_factory=dict)
+    filter_overrides: FilterOverrides = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """Only what a static sidecar needs now: conditions (`reset-before-request`, `connect-failure`, ...) and the count."""
 
     retry_on: tuple[str, ...] = ()
@@ -78,15 +74,13 @@ class RetryPolicy:
     retriable_status_codes: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectConfig:
+class ConnectConfig(msgspec.Struct, frozen=True):
     """CONNECT ends here and goes on as TCP; `allow_post`: a POST may stand in for it."""
 
     allow_post: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RouteAction:
+class RouteAction(msgspec.Struct, frozen=True):
     """`RouteAction`. One of `cluster`, `cluster_header`, `weighted_clusters` is set.
 
     `timeout_s` None: no timeout (`0s`); absent in the message means 15 s. `idle_timeout_s` None: the connection manager's
@@ -113,7 +107,7 @@ class RouteAction:
     append_x_forwarded_host: bool = False
     priority: RoutingPriority = RoutingPriority.DEFAULT
     retry_policy: RetryPolicy | None = None
-    upgrade_configs: Mapping[str, bool] = field(default_factory=dict)
+    upgrade_configs: Mapping[str, bool] = msgspec.field(default_factory=dict)
     connect_config: ConnectConfig | None = None
     metadata_match: Metadata | None = None
 
@@ -126,8 +120,7 @@ class RedirectCode(enum.Enum):
     PERMANENT_REDIRECT = 308
 
 
-@dataclass(frozen=True, slots=True)
-class RedirectAction:
+class RedirectAction(msgspec.Struct, frozen=True):
     """`RedirectAction`. Empty strings and None: that part of the URL stays."""
 
     https_redirect: bool = False
@@ -141,22 +134,19 @@ class RedirectAction:
     strip_query: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DirectResponseAction:
+class DirectResponseAction(msgspec.Struct, frozen=True):
     status: int
     body: DataSource | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NonForwardingAction:
+class NonForwardingAction(msgspec.Struct, frozen=True):
     pass
 
 
 RouteActionSpec: TypeAlias = RouteAction | RedirectAction | DirectResponseAction | NonForwardingAction
 
 
-@dataclass(frozen=True, slots=True)
-class RouteSpec:
+class RouteSpec(msgspec.Struct, frozen=True):
     match: RouteMatch
     action: RouteActionSpec
     name: str = ""
@@ -165,7 +155,7 @@ class RouteSpec:
     stat_prefix: str = ""
     decorator: Decorator | None = None
     tracing: RouteTracing | None = None
-    filter_overrides: FilterOverrides = field(default_factory=dict)
+    filter_overrides: FilterOverrides = msgspec.field(default_factory=dict)
 
 
 class TlsRequirement(enum.Enum):
@@ -174,8 +164,7 @@ class TlsRequirement(enum.Enum):
     ALL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class VirtualHost:
+class VirtualHost(msgspec.Struct, frozen=True):
     """`domains`: exact names, `*.suffix`, `prefix.*` or `*`; lower-cased by the translator."""
 
     name: str
@@ -186,15 +175,14 @@ class VirtualHost:
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False
     retry_policy: RetryPolicy | None = None
-    filter_overrides: FilterOverrides = field(default_factory=dict)
+    filter_overrides: FilterOverrides = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class RouteConfiguration:
+class RouteConfiguration(msgspec.Struct, frozen=True):
     name: str = ""
     virtual_hosts: tuple[VirtualHost, ...] = ()
     mutations: HeaderMutations = NO_MUTATIONS
     most_specific_header_mutations_wins: bool = False
     internal_only_headers: tuple[str, ...] = ()
     ignore_port_in_host_matching: bool = False
-    filter_overrides: FilterOverrides = field(default_factory=dict)
+    filter_overrides: FilterOverrides = msgspec.field(default_factory=dict)

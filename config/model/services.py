@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcServiceSpec:
+class GrpcServiceSpec(msgspec.Struct, frozen=True):
     """`GrpcService` with `envoy_grpc`: a cluster that speaks HTTP/2.
 
     `authority` "": the name of the cluster. `timeout_s` None: calls may take for ever. `max_receive_message_length` in bytes, None:
@@ -21,8 +20,7 @@ class GrpcServiceSpec:
     skip_envoy_headers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HttpServiceSpec:
+class HttpServiceSpec(msgspec.Struct, frozen=True):
     """`HttpService`: a cluster and where in it. `authority` and `path` come from the URI, `headers` are added to each request."""
 
     cluster_name: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from config.model.core import Address
 
@@ -16,8 +17,7 @@ class StatsdTags(enum.Enum):
     GRAPHITE = "graphite"  # name;tag=value:1|c
 
 
-@dataclass(frozen=True, slots=True)
-class StatsdSinkSpec:
+class StatsdSinkSpec(msgspec.Struct, frozen=True):
     """Datagrams to `address`, or lines over TCP to a cluster. `max_bytes_per_datagram` 0: one line in each."""
 
     address: Address | None

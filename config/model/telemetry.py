@@ -6,7 +6,8 @@ They stand in one object of the node's metadata, `SIDECAR_TELEMETRY`; `config.pr
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 
 class HistogramPreset(enum.Enum):
@@ -16,8 +17,7 @@ class HistogramPreset(enum.Enum):
     MIXER = "mixer"  # those of Istio's first telemetry, in milliseconds and bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TelemetryOptions:
+class TelemetryOptions(msgspec.Struct, frozen=True):
     """Every opt-in. Off, none of them changes a label or a series.
 
     - `gateway_destination_reporter`: a gateway also reports its callers, as their destination, and exchanges metadata with

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from config.model.core import DataSource
 from config.model.matching import SanMatcher
@@ -17,8 +18,7 @@ class TlsVersion(enum.Enum):
     TLSV1_3 = 4
 
 
-@dataclass(frozen=True, slots=True)
-class TlsParameters:
+class TlsParameters(msgspec.Struct, frozen=True):
     """`cipher_suites` hold BoringSSL (OpenSSL) names for TLS 1.2 and below, in order; empty: the defaults."""
 
     minimum: TlsVersion = TlsVersion.AUTO
@@ -27,8 +27,7 @@ class TlsParameters:
     ecdh_curves: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TlsCertificate:
+class TlsCertificate(msgspec.Struct, frozen=True):
     """A certificate chain (PEM, leaf first) and its private key (PEM)."""
 
     certificate_chain: DataSource
@@ -41,8 +40,7 @@ class TrustChainVerification(enum.Enum):
     ACCEPT_UNTRUSTED = 1
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateValidation:
+class CertificateValidation(msgspec.Struct, frozen=True):
     """`CertificateValidationContext`. Without `trusted_ca` nothing is verified; an empty SAN list accepts any name."""
 
     trusted_ca: DataSource | None = None
@@ -54,8 +52,7 @@ class CertificateValidation:
     trust_chain_verification: TrustChainVerification = TrustChainVerification.VERIFY_TRUST_CHAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(msgspec.Struct, frozen=True):
     """A named secret; exactly one of the two is set."""
 
     name: str
@@ -63,8 +60,7 @@ class Secret:
     validation: CertificateValidation | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CommonTlsContext:
+class CommonTlsContext(msgspec.Struct, frozen=True):
     """What both directions share.
 
     `certificates` are given in place; `certificate_secret` names a static secret instead ("" if none). `validation` is the
@@ -84,16 +80,14 @@ class CommonTlsContext:
     validation_secret_by_sds: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DownstreamTlsContext:
+class DownstreamTlsContext(msgspec.Struct, frozen=True):
     common: CommonTlsContext
     require_client_certificate: bool = False
     require_sni: bool = False
     disable_stateless_session_resumption: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamTlsContext:
+class UpstreamTlsContext(msgspec.Struct, frozen=True):
     """`sni` may be empty. With `auto_host_sni` the endpoint's hostname is the SNI."""
 
     common: CommonTlsContext

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
 
 
-@dataclass(frozen=True, slots=True)
-class LiteralTag:
+class LiteralTag(msgspec.Struct, frozen=True):
     tag: str
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class EnvironmentTag:
+class EnvironmentTag(msgspec.Struct, frozen=True):
     """An environment variable of the proxy, read at start."""
 
     tag: str
@@ -24,8 +23,7 @@ class EnvironmentTag:
     default_value: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeaderTag:
+class RequestHeaderTag(msgspec.Struct, frozen=True):
     """The first value of a request header; `name` is lower case."""
 
     tag: str
@@ -40,8 +38,7 @@ class MetadataSource(enum.Enum):
     HOST = "host"
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataTag:
+class MetadataTag(msgspec.Struct, frozen=True):
     """What stands under `path` in the metadata namespace `key`."""
 
     tag: str
@@ -51,8 +48,7 @@ class MetadataTag:
     default_value: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FormatTag:
+class FormatTag(msgspec.Struct, frozen=True):
     """A format string (`%PROTOCOL%`)."""
 
     tag: str
@@ -71,8 +67,7 @@ class OtelSampler(enum.Enum):
     PARENT_BASED = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTelemetrySpec:
+class OpenTelemetrySpec(msgspec.Struct, frozen=True):
     """`OpenTelemetryConfig`. One of the services is set, or none: then spans go nowhere, as in Envoy.
 
     `attributes` are those of the resource by configuration; `from_environment` adds `OTEL_RESOURCE_ATTRIBUTES`.
@@ -93,8 +88,7 @@ class TraceContextOption(enum.Enum):
     USE_B3_WITH_W3C_PROPAGATION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class ZipkinSpec:
+class ZipkinSpec(msgspec.Struct, frozen=True):
     """`ZipkinConfig`, version 2 of the API as JSON. `split_spans`: every hop has spans of its own for both directions."""
 
     collector: HttpServiceSpec
@@ -107,8 +101,7 @@ class ZipkinSpec:
 TracerSpec: TypeAlias = OpenTelemetrySpec | ZipkinSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(msgspec.Struct, frozen=True):
     """Chances from 0.0 to 1.0: of a request with `x-client-trace-id`, of any other, and of those that would be traced."""
 
     client: float = 1.0
@@ -116,8 +109,7 @@ class Sampling:
     overall: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class TracingSpec:
+class TracingSpec(msgspec.Struct, frozen=True):
     """`HttpConnectionManager.Tracing`. `provider` None: decisions are made and counted, but there are no spans.
 
     `operation` and `upstream_operation` are format strings for the names of spans, "" the built-in names.
@@ -133,8 +125,7 @@ class TracingSpec:
     upstream_operation: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RouteTracing:
+class RouteTracing(msgspec.Struct, frozen=True):
     """`route.v3.Tracing`: replaces the sampling of the connection manager; its tags come first, its operations if there are any."""
 
     sampling: Sampling = Sampling()
@@ -143,8 +134,7 @@ class RouteTracing:
     upstream_operation: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decorator:
+class Decorator(msgspec.Struct, frozen=True):
     """The name of a route's spans. `propagate`: the other side is told, to name its span as well."""
 
     operation: str

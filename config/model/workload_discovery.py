@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class WorkloadDiscoverySpec:
+class WorkloadDiscoverySpec(msgspec.Struct, frozen=True):
     """`istio.workload.BootstrapExtension` with a `path_config_source`: a file of workloads, read again when it changes."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoveredWorkload:
+class DiscoveredWorkload(msgspec.Struct, frozen=True):
     """What is told of one workload, the fields named as in `istio.workload.Workload`; "" is not known.
 
     `uid` is its own among all. `addresses` are 4 or 16 bytes each. `workload_type` is `pod`, `deployment`, `job` or

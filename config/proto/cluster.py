@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec import structs
 
 from config.model.cluster import (
     CircuitBreakerThresholds,
@@ -331,7 +332,7 @@ def _translate_http_options(msg: Any, at: Path) -> UpstreamHttpOptions:
         options = _deprecated_http_options(msg, at)
     requests = wrapped_int(msg, "max_requests_per_connection", 0)
     if requests and not options.max_requests_per_connection:
-        options = replace(options, max_requests_per_connection=requests)
+        options = structs.replace(options, max_requests_per_connection=requests)
     return options
 
 

@@ -6,12 +6,13 @@ may be an object or, as environments have it, its JSON text.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Final, TypeGuard
+
+from msgspec import structs
 
 from config.model.bootstrap import HistogramBuckets
 from config.model.matching import StringMatcher, StringMatchKind
@@ -89,7 +90,7 @@ def translate_telemetry_options(metadata: Mapping[str, object], at: Path) -> Tel
             found[name] = read(value)
         except (ValueError, TypeError, KeyError):
             options_at.field(key).warning(f"must be {expected}: the default is used")
-    return dataclasses.replace(NO_OPTIONS, **found)  # type: ignore[arg-type]
+    return structs.replace(NO_OPTIONS, **found)
 
 
 def translate_histogram_annotation(metadata: Mapping[str, object], at: Path) -> tuple[HistogramBuckets, ...]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import uvloop
+from msgspec import structs
 
 from config.bootstrap import ParsedBootstrap, ParseOptions, Source, parse_bootstrap
 from config.errors import ConfigErrors
@@ -82,13 +83,13 @@ def load(options: Options, given: Sequence[Source] = ()) -> ParsedBootstrap:
     how = ParseOptions(options.allow_unknown_static_fields, format_problems, review_istio_stats)
     parsed = parse_bootstrap(sources, how)
     node = _override(parsed.bootstrap.node, options)
-    return dataclasses.replace(parsed, bootstrap=dataclasses.replace(parsed.bootstrap, node=node))
+    return dataclasses.replace(parsed, bootstrap=structs.replace(parsed.bootstrap, node=node))
 
 
 def _override(node: Node, options: Options) -> Node:
     """`--service-node`, `--service-cluster` and `--service-zone` count more than the bootstrap, as in Envoy."""
-    locality = dataclasses.replace(node.locality, zone=options.service_zone or node.locality.zone)
-    return dataclasses.replace(
+    locality = structs.replace(node.locality, zone=options.service_zone or node.locality.zone)
+    return structs.replace(
         node,
         id=options.service_node or node.id,
         cluster=options.service_cluster or node.cluster,

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import os
 import sys
 from collections.abc import Iterator
 from typing import Final
+
+from msgspec import structs
 
 from config.errors import ConfigErrors
 from config.model.workload_discovery import DiscoveredWorkload
@@ -118,7 +119,7 @@ def _one_line(errors: ConfigErrors) -> str:
 
 
 def _row(workload: DiscoveredWorkload) -> list[object]:
-    uid, name, addresses, *rest = dataclasses.astuple(workload)
+    uid, name, addresses, *rest = structs.astuple(workload)
     return [uid, name, [each.hex() for each in addresses], *rest]
 
 

@@ -13,8 +13,10 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from msgspec import structs
 
 from config.model.core import DataSource
 from config.model.tls import (
@@ -107,7 +109,7 @@ def resolve_validation(common: CommonTlsContext, secrets: Secrets) -> Certificat
     if over is None:  # never go on with a weaker check
         raise TlsConfigError([f"secret {common.validation_secret}: there is no such validation context"])
     untrusted = TrustChainVerification.ACCEPT_UNTRUSTED
-    return replace(
+    return structs.replace(
         base,
         trusted_ca=over.trusted_ca or base.trusted_ca,
         match_sans=base.match_sans + over.match_sans,

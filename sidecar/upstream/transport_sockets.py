@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import structs
 
 from config.model.cluster import ClusterSpec, RawBufferSpec, UpstreamTransportSocketSpec
 from config.model.core import Metadata
@@ -126,7 +127,7 @@ class TransportSocketMatcher:
                 return RAW_SOCKETS
             SslSocketFactoryStats(scope.scope("client_ssl_socket_factory"))
             if spec.http_options.auto_san_validation:  # with auto_sni the SNI is the host of the request
-                socket_spec = replace(socket_spec, auto_sni_san_validation=True)
+                socket_spec = structs.replace(socket_spec, auto_sni_san_validation=True)
             context, ssl_scope = tls.client(socket_spec), scope.scope("ssl")
             context.publish(ssl_scope)
             return TlsSocketFactory(context, TlsStats(ssl_scope))

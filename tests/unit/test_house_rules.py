@@ -19,7 +19,7 @@ LONG_FUNCTIONS = {"sidecar/main/admin/lifecycle.py:endpoints", "sidecar/main/adm
 
 #: Where what has no test file of its own is tested. A directory stands for all that is in it.
 TESTED_ELSEWHERE = {
-    "config/model/": "tests/unit/config/proto",  # dataclasses: what the translators make
+    "config/model/": "tests/unit/config/proto",  # structs: what the translators make
     "config/proto/access_log.py": "tests/unit/config/proto/test_network.py",
     "config/proto/core.py": "tests/unit/config/proto/test_cluster.py",
     "config/proto/endpoint.py": "tests/unit/config/proto/test_cluster.py",

@@ -6,9 +6,10 @@ Propagation puts our own in. What was found is for metrics and logs only, never 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+from msgspec import structs
 
 from config.model.core import Address, SocketAddress
 from config.model.istio import (
@@ -124,7 +125,7 @@ def _with_callers(spec: PeerMetadataSpec) -> PeerMetadataSpec:
     """A gateway's exchange, with its callers as well: as inbound, and no headers leave for who is not of the mesh."""
     if spec.downstream_discovery:
         return spec  # somebody has said how
-    return dataclasses.replace(
+    return structs.replace(
         spec,
         downstream_discovery=(IstioHeadersMethod(), WorkloadDiscoveryMethod()),
         downstream_propagation=(IstioHeadersMethod(),),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
+
+from msgspec import structs
 
 from config.model.tracing import OpenTelemetrySpec, OtelSampler
 from protocols.http import names
@@ -150,7 +151,7 @@ class OtlpExporter(Exporter):
 def _prepared(service: GrpcServiceSpec | None) -> GrpcServiceSpec | None:
     if service is None:
         return None
-    return dataclasses.replace(
+    return structs.replace(
         service,
         initial_metadata=(("user-agent", _USER_AGENT), *service.initial_metadata),
         timeout_s=service.timeout_s or DEFAULT_TIMEOUT_S,

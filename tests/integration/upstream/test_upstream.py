@@ -8,12 +8,12 @@ import ssl
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from msgspec import structs
 
 from config.model.cluster import ClusterSpec, RawBufferSpec, TcpKeepalive, TransportSocketMatch
 from config.model.core import DataSource, Metadata, PipeAddress, SocketAddress
@@ -328,7 +328,7 @@ class TestTls:
             ),
             alpn_protocols=("istio",),
         )
-        return replace(UpstreamTlsContext(common, sni="server.test"), **fields)
+        return structs.replace(UpstreamTlsContext(common, sni="server.test"), **fields)
 
     def test_mutual(self, run: Run, tmp_path: Path) -> None:
         mesh = Mesh(tmp_path)

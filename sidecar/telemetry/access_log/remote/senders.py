@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
+
+from msgspec import structs
 
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from protocols.grpc.status import GrpcStatus
@@ -177,7 +178,7 @@ class CallSender(_BatchSender):
         stats: RemoteAccessLogStats,
     ) -> None:
         super().__init__(client, service.cluster_name, message, stats)
-        self._service = dataclasses.replace(service, timeout_s=service.timeout_s or DEFAULT_TIMEOUT_S)
+        self._service = structs.replace(service, timeout_s=service.timeout_s or DEFAULT_TIMEOUT_S)
         self._path = path
 
     def _ask(self, message: bytes, batch: _Batch) -> None:

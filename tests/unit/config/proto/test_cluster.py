@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from config.model.cluster import (
     CircuitBreakerThresholds,
@@ -290,4 +289,4 @@ def test_load_balancing_policy(policy: str, fields: str, expected: tuple[LbPolic
 def test_equal_messages_give_equal_specs() -> None:
     flow = f"{{name: d, load_assignment: {{cluster_name: d, {ENDPOINTS}}}}}"
     assert translate(flow) == translate(flow)
-    assert replace(translate(flow), connect_timeout_s=1.0) != translate(flow)
+    assert structs.replace(translate(flow), connect_timeout_s=1.0) != translate(flow)

@@ -10,7 +10,6 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from msgspec import structs
 
 from config.model.core import DataSource
 from config.model.matching import SanMatcher, SanType, StringMatcher, StringMatchKind
@@ -295,8 +295,8 @@ def hash_of(leaf: Leaf) -> str:
         (CertificateValidation(verify_certificate_hash=(hash_of(SERVER).upper(),)), True),
         (CertificateValidation(verify_certificate_hash=(hash_of(CLIENT), hash_of(SERVER))), True),
         (CertificateValidation(verify_certificate_hash=(hash_of(CLIENT),)), False),
-        (replace(trust(), verify_certificate_hash=(hash_of(CLIENT),)), False),
-        (replace(trust(), verify_certificate_hash=(hash_of(SERVER),)), True),
+        (structs.replace(trust(), verify_certificate_hash=(hash_of(CLIENT),)), False),
+        (structs.replace(trust(), verify_certificate_hash=(hash_of(SERVER),)), True),
     ],
 )
 def test_pins(validation: CertificateValidation, accepted: bool) -> None:
@@ -307,7 +307,7 @@ def test_pins(validation: CertificateValidation, accepted: bool) -> None:
 
 
 def test_accept_untrusted() -> None:
-    validation = replace(
+    validation = structs.replace(
         trust(ca=Authority("x").certificate_pem),
         trust_chain_verification=TrustChainVerification.ACCEPT_UNTRUSTED,
     )
@@ -329,7 +329,7 @@ def test_revoked() -> None:
 
     client = client_of(common(CLIENT, trust()))
     for revoked, accepted in (((CLIENT,), False), ((SERVER,), True)):
-        validation = replace(trust(ANY_MESH_URI), crl=inline(crl(*revoked)))
+        validation = structs.replace(trust(ANY_MESH_URI), crl=inline(crl(*revoked)))
         server = server_of(common(SERVER, validation))
         assert (talk(server.new_session(), client.new_session())[0] == b"request") is accepted
 
@@ -448,7 +448,7 @@ def test_a_tls_1_2_ticket_is_judged_again(tmp_path: Path) -> None:
 def test_equal_specs_share_a_context() -> None:
     contexts = TlsContexts({}, compile_san_matchers)
     spec = DownstreamTlsContext(common(SERVER, trust()), require_client_certificate=True)
-    assert contexts.server(spec) is contexts.server(replace(spec))
+    assert contexts.server(spec) is contexts.server(structs.replace(spec))
     assert contexts.client(UpstreamTlsContext(common(CLIENT))) is contexts.client(
         UpstreamTlsContext(common(CLIENT))
     )
@@ -540,8 +540,11 @@ NOT_DER = b"-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n"
         (common(SERVER, alpn=("",)), "alpn_protocols"),
         (common(SERVER, alpn=("x" * 256,)), "alpn_protocols"),
         (common(SERVER, CertificateValidation(match_sans=(ANY_MESH_URI,))), "insecure without trusted_ca"),
-        (common(SERVER, replace(trust(), allow_expired_certificate=True)), "allow_expired_certificate"),
-        (common(SERVER, replace(trust(), crl=inline(b"x"))), "holds no PEM CRL"),
+        (
+            common(SERVER, structs.replace(trust(), allow_expired_certificate=True)),
+            "allow_expired_certificate",
+        ),
+        (common(SERVER, structs.replace(trust(), crl=inline(b"x"))), "holds no PEM CRL"),
         (
             common(SERVER, trust(SanMatcher(SanType.URI, StringMatcher(StringMatchKind.REGEX, "(")))),
             "match_typed_subject_alt_names: invalid regular expression",
@@ -580,7 +583,7 @@ def test_an_encrypted_key() -> None:
 
 def test_two_certificates_of_different_kinds() -> None:
     rsa = MESH.issue([spiffe("server")], key_kind="rsa2048")
-    spec = replace(common(SERVER), certificates=(certificate_of(SERVER), certificate_of(rsa)))
+    spec = structs.replace(common(SERVER), certificates=(certificate_of(SERVER), certificate_of(rsa)))
     server = server_of(spec, required=False)
     params = TlsParameters(cipher_suites=("ECDHE-RSA-AES128-GCM-SHA256",))
     session = client_of(common(None, trust(), params=params)).new_session()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec import structs
 
 from config.model.cluster import ClusterSpec, RawBufferSpec, TransportSocketMatch, UpstreamHttpOptions
 from config.model.core import EMPTY_METADATA, DataSource, Metadata
@@ -65,7 +65,7 @@ class TestMatcher:
         )
         scope, tls = Store().scope("cluster.c"), contexts()
         TransportSocketMatcher(spec, scope, tls, ClusterStats(scope).default_total_match_count)
-        assert list(tls) == [tls.client(replace(socket, auto_sni_san_validation=True))]
+        assert list(tls) == [tls.client(structs.replace(socket, auto_sni_san_validation=True))]
 
     def test_tls_stats_exist_from_the_start(self) -> None:
         store = Store()

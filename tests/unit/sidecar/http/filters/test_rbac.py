@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from msgspec import structs
 
 from config.model.core import HeaderMutations, HeaderValueOption
 from config.model.http import RouterSpec
@@ -36,7 +36,7 @@ def rules(action: RbacAction, *policies: RbacPolicy) -> RbacRules:
 def floor_of(spec: RbacSpec, override: FilterOverride | None = None) -> HttpFloor:
     """The filter's name is `0`; `override` is for `/route`."""
     overrides = {"0": override} if override is not None else {}
-    own = dataclasses.replace(route("/route", "web"), filter_overrides=overrides)
+    own = structs.replace(route("/route", "web"), filter_overrides=overrides)
     return HttpFloor([own, route("/", "web")], filters=[spec, RouterSpec()])
 
 
@@ -177,7 +177,7 @@ def test_grpc_clients_are_told_in_their_way() -> None:
 
 def test_header_rules_of_a_direct_response_are_for_that_alone() -> None:
     added = HeaderMutations(response_add=(HeaderValueOption("x-by", "route"),))
-    direct = dataclasses.replace(route_to("/", DirectResponseAction(200)), mutations=added)
+    direct = structs.replace(route_to("/", DirectResponseAction(200)), mutations=added)
     floor = HttpFloor([direct], filters=[RbacSpec(rules(RbacAction.DENY, policy("p", "/no"))), RouterSpec()])
     answers = []
     for path in ("/no", "/yes"):

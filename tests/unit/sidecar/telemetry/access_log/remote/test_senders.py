@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 import pytest
+from msgspec import structs
 
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from protocols.http.headers import Headers
@@ -158,7 +158,7 @@ class TestCalls:
         client = RecordingClient()
         for service, timeout_s in (
             (SERVICE, DEFAULT_TIMEOUT_S),
-            (dataclasses.replace(SERVICE, timeout_s=2.5), 2.5),
+            (structs.replace(SERVICE, timeout_s=2.5), 2.5),
         ):
             CallSender(client, service, b"/path", b",".join, new_stats()).send([b"a"])
             assert client.calls[-1].timeout_s == timeout_s
