@@ -8,9 +8,9 @@ to the same list of problems, so a user sees all of them at once, each with its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from google.protobuf.message import Message
 
 from config.errors import ConfigError, ConfigErrors, Position, Remark
@@ -29,8 +29,7 @@ from config.spelling import did_you_mean
 __all__ = ["ParseOptions", "ParsedBootstrap", "Source", "parse_bootstrap", "redact"]
 
 
-@dataclass(frozen=True, slots=True)
-class ParseOptions:
+class ParseOptions(msgspec.Struct, frozen=True):
     """How to judge a bootstrap.
 
     `allow_unknown_static_fields`: unknown fields are warnings (Envoy's `--allow-unknown-static-fields`).
@@ -44,8 +43,7 @@ class ParseOptions:
     review_istio_stats: Callable[[IstioStatsSpec], Iterable[Remark]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedBootstrap:
+class ParsedBootstrap(msgspec.Struct, frozen=True):
     """The model, the message it came from (`envoy.config.bootstrap.v3.Bootstrap`), what was ignored, and the texts."""
 
     bootstrap: Bootstrap
@@ -80,7 +78,10 @@ def _in_text_order(problems: list[ConfigError], sources: Sequence[Source]) -> li
     return sorted(problems, key=place)
 
 
-def parse_bootstrap(sources: Sequence[Source], options: ParseOptions = ParseOptions()) -> ParsedBootstrap:
+DEFAULTS: Final = ParseOptions()
+
+
+def parse_bootstrap(sources: Sequence[Source], options: ParseOptions = DEFAULTS) -> ParsedBootstrap:
     """Read, merge (later sources over earlier ones), check and translate.
 
     Messages merge, repeated fields append, scalars of a later source win. A source is the text of the file given by

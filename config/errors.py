@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True):
     """A place in a configuration text. `line` and `column` count from 1, columns in characters."""
 
     source: str
@@ -18,8 +18,7 @@ class Position:
         return f"{self.source}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigError:
+class ConfigError(msgspec.Struct, frozen=True):
     """One problem (a value, not an exception): an error, or a warning when it stands in a list of warnings.
 
     `path` is the field in Envoy's spelling (`static_resources.listeners[0].name`), "" for the whole text.
@@ -34,8 +33,7 @@ class ConfigError:
         return ": ".join([*where, self.reason])
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
+class Remark(msgspec.Struct, frozen=True):
     """What somebody who knows the meaning of a message's names has to say of one of its fields: a warning.
 
     `steps` lead from the message to the field (names, indices); `map_key`: to the entry of a map behind them.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import re2
 
 from stats.metrics import DEFAULT_BUCKETS
@@ -21,8 +21,7 @@ class NameMatchKind(enum.Enum):
     REGEX = "regex"  # RE2, must match the whole name
 
 
-@dataclass(frozen=True, slots=True)
-class NameMatch:
+class NameMatch(msgspec.Struct, frozen=True):
     """One string matcher. `ignore_case` has no effect on REGEX, as in Envoy."""
 
     kind: NameMatchKind

@@ -11,8 +11,9 @@ import enum
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
+
+import msgspec
 
 from stats.metrics import Counter, Gauge, Histogram, StatKey, Tags, TextReadout
 from stats.render import EVERYTHING, Selection, by_segments, in_batches, in_order
@@ -33,8 +34,7 @@ class HistogramMode(enum.Enum):
     NATIVE = "prometheusnative"  # protobuf only
 
 
-@dataclass(frozen=True, slots=True)
-class PageOptions:
+class PageOptions(msgspec.Struct, frozen=True):
     """What a page shows. `native_max_buckets`: a native histogram is coarsened until it has no more."""
 
     selection: Selection = EVERYTHING

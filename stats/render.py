@@ -11,9 +11,10 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from stats.matcher import compile_regex
 from stats.metrics import Counter, Gauge, Histogram, StatKey, TextReadout
@@ -35,8 +36,7 @@ SLICE_ROWS: Final = 200
 BATCH_STATS: Final = 250
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """`used_only`: only stats that were touched. `matches`: None, or a test of the full name (`compile_filter`)."""
 
     used_only: bool = False

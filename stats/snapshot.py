@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
+
+import msgspec
 
 from stats.metrics import Counter, Exemplar, Gauge, Histogram, StatKey, TextReadout
 
@@ -31,14 +32,13 @@ class StatsSource(Protocol):
     def text_readouts(self) -> Mapping[StatKey, TextReadout]: ...
 
 
-@dataclass(slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct):
     """Plain values, apart from any store; can be pickled."""
 
-    counters: dict[StatKey, Counter] = field(default_factory=dict)
-    gauges: dict[StatKey, Gauge] = field(default_factory=dict)
-    histograms: dict[StatKey, Histogram] = field(default_factory=dict)
-    text_readouts: dict[StatKey, TextReadout] = field(default_factory=dict)
+    counters: dict[StatKey, Counter] = msgspec.field(default_factory=dict)
+    gauges: dict[StatKey, Gauge] = msgspec.field(default_factory=dict)
+    histograms: dict[StatKey, Histogram] = msgspec.field(default_factory=dict)
+    text_readouts: dict[StatKey, TextReadout] = msgspec.field(default_factory=dict)
 
     def add(self, source: StatsSource) -> None:
         """Add the values of one more process.

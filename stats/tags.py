@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from stats.metrics import Tags
 
@@ -103,8 +104,7 @@ _SEGMENT_RULES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TagRule:
+class TagRule(msgspec.Struct, frozen=True):
     """A configured tag (`stats_tags`): a regex, a fixed value, or neither for one of the default tags by its full name."""
 
     tag_name: str
@@ -112,10 +112,10 @@ class TagRule:
     fixed_value: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(msgspec.Struct, frozen=True):
     tag: str
-    pattern: re.Pattern[str]
+    regex: str
+    flags: re.RegexFlag
     literal: str  # must be in every name that matches; "" if unknown
     first_segment: str  # "" : any
     except_value: str = ""
@@ -201,15 +201,19 @@ class TagProducer:
 
 
 def _finder(rule: _Rule) -> _Finder:
-    search = rule.pattern.search
-    groups = rule.pattern.groups
+    pattern: re.Pattern[str] | None = (
+        None  # most rules never meet a name that may fit, so none is compiled at the start
+    )
     except_value = rule.except_value
 
     def find(name: str, cuts: list[tuple[int, int]]) -> str | None:
-        match = search(name)
+        nonlocal pattern
+        if pattern is None:
+            pattern = re.compile(rule.regex, rule.flags)
+        match = pattern.search(name)
         if match is None:
             return None
-        value = match.group(2 if groups > 1 else 1) or ""
+        value = match.group(2 if pattern.groups > 1 else 1) or ""
         if except_value and value == except_value:
             return None
         start, end = match.span(1)
@@ -221,6 +225,9 @@ def _finder(rule: _Rule) -> _Finder:
 
 
 def _without(name: str, cuts: list[tuple[int, int]]) -> str:
+    if len(cuts) == 1:  # nearly always
+        start, end = cuts[0]
+        return name[:start] + name[end:]
     cuts.sort()
     parts = []
     at = 0
@@ -234,15 +241,18 @@ def _without(name: str, cuts: list[tuple[int, int]]) -> str:
 
 def _configured_rule(configured: TagRule) -> _Rule:
     try:
-        pattern = re.compile(_from_ecmascript(configured.regex), re.ASCII)
+        regex = _from_ecmascript(configured.regex)
+        pattern = re.compile(regex, re.ASCII)
     except re.error as error:
         raise ValueError(
             f"tag '{configured.tag_name}': invalid regex '{configured.regex}': {error}"
         ) from None
     if pattern.groups == 0:
         # Envoy accepts it, and it never finds a value.
-        pattern = re.compile(r"(?!)()")
-    return _Rule(configured.tag_name, pattern, literal_of(configured.regex), _first_segment(configured.regex))
+        regex = r"(?!)()"
+    return _Rule(
+        configured.tag_name, regex, re.ASCII, literal_of(configured.regex), _first_segment(configured.regex)
+    )
 
 
 _POSIX_CLASSES: Final = {
@@ -336,7 +346,8 @@ def _default_rules() -> tuple[_Rule, ...]:
     by_regex = [
         _Rule(
             tag if tag in _BARE_TAGS else f"envoy.{tag}",
-            re.compile(regex, re.ASCII),
+            regex,
+            re.ASCII,
             literal,
             _first_segment(regex),
             except_value,
@@ -364,7 +375,7 @@ def _segment_rule(line: str) -> _Rule:
     fixed = [segment for segment in segments[1:] if segment[0] not in "*<"]
     literal = f".{fixed[-1]}." if fixed else ""
     first = segments[0] if segments[0][0] != "<" else ""
-    return _Rule(tag, re.compile(text, re.ASCII | re.DOTALL), literal, first)
+    return _Rule(tag, text, re.ASCII | re.DOTALL, literal, first)
 
 
 DEFAULT_RULES: Final = _default_rules()

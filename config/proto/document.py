@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+import msgspec
 import yaml
 
 from config.errors import Position
@@ -52,16 +52,14 @@ class _Loader(_FASTEST):  # type: ignore[misc]  # whichever the installed librar
         pass
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A configuration text. `name` stands in error messages: the path of the file, or `--config-yaml`."""
 
     name: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """A text that could be read: its values, and its node tree for positions."""
 
     source: Source

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from google.protobuf.message import Message
 
 from config.proto.path import Path
@@ -23,8 +23,7 @@ class Policy(enum.Enum):
     REFUSED = "refused"  # an error when set
 
 
-@dataclass(frozen=True, slots=True)
-class FieldPolicy:
+class FieldPolicy(msgspec.Struct, frozen=True):
     policy: Policy
     note: str = ""
 

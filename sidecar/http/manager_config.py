@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
 
 from config.model.http import HeadersWithUnderscoresAction, HttpConnectionManagerSpec
 from protocols.http.codec import CodecSettings, UnderscorePolicy
@@ -107,7 +108,7 @@ class ManagerConfig:
             [
                 build_http_filter(
                     each.spec,
-                    dataclasses.replace(context, stat_prefix=spec.stat_prefix, filter_name=each.name),
+                    structs.replace(context, stat_prefix=spec.stat_prefix, filter_name=each.name),
                 )
                 for each in filters
             ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import signal
 import sys
@@ -83,7 +82,7 @@ def load(options: Options, given: Sequence[Source] = ()) -> ParsedBootstrap:
     how = ParseOptions(options.allow_unknown_static_fields, format_problems, review_istio_stats)
     parsed = parse_bootstrap(sources, how)
     node = _override(parsed.bootstrap.node, options)
-    return dataclasses.replace(parsed, bootstrap=structs.replace(parsed.bootstrap, node=node))
+    return structs.replace(parsed, bootstrap=structs.replace(parsed.bootstrap, node=node))
 
 
 def _override(node: Node, options: Options) -> Node:

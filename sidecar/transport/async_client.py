@@ -10,8 +10,9 @@ What is asked for may be one HTTP request, one gRPC call with one answer, or a g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
 
 from protocols.http.headers import Headers
 
@@ -31,8 +32,7 @@ def post_head(service: HttpServiceSpec, *fields: tuple[bytes, bytes]) -> Headers
     return headers
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFailure:
+class RequestFailure(msgspec.Struct, frozen=True):
     """Why there is no answer: the HTTP status that a client would have got in its place, and Envoy's details and text."""
 
     status: int

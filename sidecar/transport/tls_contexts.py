@@ -12,8 +12,9 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 from config.model.matching import SanMatcher, SanType, StringMatcher, StringMatchKind
 from config.model.tls import (
@@ -66,8 +67,7 @@ _SESSION_CHECK_INTERVAL: Final = 512
 _MAX_ALPN_VARIANTS: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateDetails:
+class CertificateDetails(msgspec.Struct, frozen=True):
     """One certificate as Envoy's `/certs` shows it. Times are POSIX seconds."""
 
     path: str
@@ -93,8 +93,7 @@ class CertificateDetails:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ContextCertificates:
+class ContextCertificates(msgspec.Struct, frozen=True):
     """What one context uses: its first CA, and the leaf of each of its own chains."""
 
     ca: tuple[CertificateDetails, ...]

@@ -13,9 +13,9 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import msgspec
 from msgspec import structs
 
 from config.model.core import DataSource
@@ -45,8 +45,7 @@ class TlsConfigError(Exception):
         self.problems = tuple(problems)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """A certificate chain and its key. `source` is the file name, or `<inline>` as Envoy's `/certs` says."""
 
     chain_pem: bytes
@@ -57,8 +56,7 @@ class Identity:
     leaf: PeerCertificate
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(msgspec.Struct, frozen=True):
     """A CA bundle, and the revocation lists that go with it."""
 
     bundle_pem: bytes
@@ -67,8 +65,7 @@ class Trust:
     first: PeerCertificate
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
+class Material(msgspec.Struct, frozen=True):
     identities: tuple[Identity, ...]
     trust: Trust | None
     validation: CertificateValidation

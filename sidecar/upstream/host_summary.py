@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+from msgspec import structs
 
 from config.model.core import Address, Locality
 from config.model.endpoint import HealthStatus
@@ -34,8 +36,7 @@ class ShownHost(Protocol):
     def priority(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class HostSummary:
+class HostSummary(msgspec.Struct, frozen=True):
     """A host at some time."""
 
     address: Address
@@ -58,7 +59,7 @@ class HostSummary:
 #: Name of a cluster -> its hosts.
 Summaries = Mapping[str, tuple[HostSummary, ...]]
 
-_FIELDS: Final = tuple(field.name for field in fields(HostSummary))
+_FIELDS: Final = HostSummary.__struct_fields__
 
 
 def summaries(clusters: ClusterManager) -> dict[str, tuple[HostSummary, ...]]:
@@ -83,6 +84,6 @@ def added_up(all_of_them: Iterable[Summaries]) -> dict[str, tuple[HostSummary, .
 
 
 def _sum(first: HostSummary, second: HostSummary) -> HostSummary:
-    return replace(
+    return structs.replace(
         first, **{name: getattr(first, name) + getattr(second, name) for name in (*COUNTERS, *GAUGES)}
     )

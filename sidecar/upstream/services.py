@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from config.model.core import DataSource, Node, TrafficDirection
 from config.model.telemetry import NO_OPTIONS, TelemetryOptions
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from stats.store import Scope
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(msgspec.Struct, frozen=True):
     """One for the process.
 
     `scope` is the root scope. `runtime` holds the merged static layers. `read` gives the bytes of a DataSource (file,
@@ -49,16 +49,15 @@ class Services:
     access_logger: Callable[[AccessLogSpec], AccessLogger]
     async_client: AsyncClient
     tracer: Callable[[TracerSpec], Tracer]
-    runtime: Mapping[str, object] = field(default_factory=dict)
+    runtime: Mapping[str, object] = msgspec.field(default_factory=dict)
     peer_lookup: Callable[[str], PeerMetadata | None] | None = None
     telemetry: TelemetryOptions = NO_OPTIONS
-    random: random.Random = field(default_factory=random.Random)
+    random: random.Random = msgspec.field(default_factory=random.Random)
     local_address: str = "127.0.0.1"
     failures: FailureLog | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FilterContext:
+class FilterContext(msgspec.Struct, frozen=True):
     """Where a filter is being built: the listener it belongs to, or the upstream side of a cluster (`listener_name` "")."""
 
     services: Services

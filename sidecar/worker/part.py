@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Part:
+
+class Part(msgspec.Struct, frozen=True):
     """`concurrency`: number of workers. `worker`: which of them this process is; None: main, which serves nobody itself."""
 
     concurrency: int = 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 from urllib.parse import unquote
 
+import msgspec
 import re2
 
 from protocols.http.headers import Headers
@@ -16,8 +16,7 @@ TEXT: Final = b"text/plain; charset=UTF-8"
 JSON: Final = b"application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class AdminRequest:
+class AdminRequest(msgspec.Struct, frozen=True):
     """`query`: decoded parameters, the last of each name; a parameter without `=` has the value ""."""
 
     method: str
@@ -35,8 +34,7 @@ class AdminRequest:
         return name in self.query
 
 
-@dataclass(frozen=True, slots=True)
-class AdminResponse:
+class AdminResponse(msgspec.Struct, frozen=True):
     """`body` is text, or pieces of it that are made while they are sent, so that traffic is served in between.
 
     An empty piece is a pause: nothing is sent, and traffic is served.
@@ -67,15 +65,14 @@ def json_response(value: object, status: int = 200) -> AdminResponse:
     return AdminResponse(json.dumps(value, indent=1, ensure_ascii=False) + "\n", status, JSON)
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """`parameters`: name -> help. `mutates`: only by POST."""
 
     path: str
     help: str
     handler: Callable[[AdminRequest], AdminResponse]
     mutates: bool = False
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def parse_target(method: bytes, target: bytes, headers: Headers | None = None) -> AdminRequest:

@@ -234,7 +234,7 @@ names = st.lists(
 def test_prefilters_change_nothing(name: str) -> None:
     tags: list[tuple[str, str]] = []
     for rule in DEFAULT_RULES:
-        match = rule.pattern.search(name)
+        match = re.search(rule.regex, name, rule.flags)
         if match is not None and match.group(2) != (rule.except_value or None):
             tags.append((rule.tag, match.group(2)))
     known = dict(reversed(tags))

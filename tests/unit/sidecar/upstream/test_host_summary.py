@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from config.model.core import Locality, SocketAddress
 from config.model.endpoint import HealthStatus

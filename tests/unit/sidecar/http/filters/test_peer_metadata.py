@@ -97,8 +97,22 @@ def test_flow(flow: dict[str, Any]) -> None:
 
 
 def certificate(uri: str) -> TlsInfo:
-    peer = PeerCertificate.__new__(PeerCertificate)
-    object.__setattr__(peer, "uri_sans", (uri,))
+    peer = PeerCertificate(
+        der=b"",
+        uri_sans=(uri,),
+        dns_sans=(),
+        email_sans=(),
+        ip_sans=(),
+        subject="",
+        issuer="",
+        sha256="",
+        spki_sha256="",
+        serial="",
+        not_before=0.0,
+        not_after=0.0,
+        is_ca=False,
+        edwards_key=False,
+    )
     return TlsInfo("TLSv1.3", "X", "http/1.1", peer=peer, peer_validated=True)
 
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from protocols.http.headers import Headers
 from sidecar.main.admin.api import AdminRequest, parse_target
@@ -69,7 +68,7 @@ def test_istios_agent_gets_text() -> None:
     timeout = {"x_prometheus_scrape_timeout_seconds": b"10"}
     assert page_format(asked(PROMETHEUS_2, b"localhost:15090", **timeout)) is PageFormat.TEXT
     assert page_format(asked(PROMETHEUS_NATIVE, b"localhost:15090", **timeout)) is PageFormat.TEXT
-    native = dataclasses.replace(
+    native = structs.replace(
         asked(PROMETHEUS_NATIVE, b"localhost:15090", **timeout),
         query={"histogram_buckets": "prometheusnative"},
     )
