@@ -20,13 +20,13 @@ class Descriptor:
     through the same open file, which has its offset and flags; it cannot be opened anew.
     """
 
-    __slots__ = ("_may_block", "_owned", "is_pipe", "is_shared", "number", "waits", "write")
+    __slots__ = ("_owned", "is_pipe", "is_shared", "number", "waits", "write")
 
-    def __init__(self, path: str, beside_others: bool = False) -> None:
-        """Raises OSError. `beside_others`: other processes of ours write to the same open file."""
+    def __init__(self, path: str) -> None:
+        """Raises OSError."""
         standard = _STANDARD_STREAMS.get(path)
         self.write: Callable[[memoryview], int]
-        self._may_block = False
+        self.waits = False
         if standard is None:
             self.number = os.open(path, _FLAGS | os.O_CREAT, 0o644)
             self._owned, self.is_shared = True, False
@@ -35,10 +35,8 @@ class Descriptor:
             self._open_standard(standard)
         mode = os.fstat(self.number).st_mode
         self.is_pipe = stat.S_ISFIFO(mode)
-        # a disk is always ready, and takes its time (open(2), O_NONBLOCK)
-        self.waits = stat.S_ISREG(mode) or stat.S_ISBLK(mode)
-        if self._may_block and (beside_others or not self.is_pipe):
-            self.waits = True  # only a pipe says what it takes for certain, and only until others write to it
+        if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
+            self.waits = True  # a disk is always ready, and takes its time (open(2), O_NONBLOCK)
 
     def _open_standard(self, standard: int) -> None:
         mode = os.fstat(standard).st_mode
@@ -56,8 +54,11 @@ class Descriptor:
             # it belongs to another user: it may be written to, but not opened
             self.number = os.dup(standard)
             self.is_shared = True
-            self._may_block = True
-            self.write = _polling(self.number)
+            if stat.S_ISFIFO(mode) and _pipes_need_not_block():
+                self.write = _at_once(self.number)
+            else:
+                self.write = _polling(self.number)
+                self.waits = True  # what is polled may be gone before it is written: others write there, too
 
     def wait(self, timeout_s: float) -> None:
         """Until it takes something again, or has failed; `timeout_s` at most."""
@@ -90,6 +91,23 @@ def _polling(number: int) -> Callable[[memoryview], int]:
         return os.write(number, data[: select.PIPE_BUF])
 
     return write
+
+
+def _at_once(number: int) -> Callable[[memoryview], int]:
+    """Of a pipe that may block, and is told with each write not to (pwritev2(2))."""
+    return lambda data: os.pwritev(number, [data], -1, os.RWF_NOWAIT)
+
+
+def _pipes_need_not_block() -> bool:
+    """Whether `_at_once` works here: Linux 6.5 and later, unless a sandbox does not know the call."""
+    reader, writer = os.pipe()
+    try:
+        return _at_once(writer)(memoryview(b"x")) == 1
+    except (OSError, AttributeError):
+        return False
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def _sending(number: int) -> Callable[[memoryview], int]:

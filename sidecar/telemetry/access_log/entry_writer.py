@@ -32,8 +32,10 @@ class EntryWriter:
         """
         self.path: Final = path
         self._beside_others: Final = beside_others
-        self.descriptor = Descriptor(path, beside_others)
-        self._orders: deque[list[bytes] | None] = deque()  # None: open the path anew
+        self.descriptor = Descriptor(path)
+        self._orders: deque[list[bytes] | None] = (
+            deque()
+        )  # empty: finish what is begun; None: open the path anew
         self._added_bytes = 0
         self._added_entries = 0
         self._reopenings_added = 0
@@ -70,7 +72,7 @@ class EntryWriter:
 
     def add_end(self) -> None:
         """Nothing more comes."""
-        self._orders.append([])  # finish an entry that is partly written
+        self._orders.append([])
 
     @property
     def waiting_entries(self) -> int:
@@ -143,7 +145,7 @@ class EntryWriter:
     def _with_more(self, entries: list[bytes]) -> list[bytes]:
         """Few system calls for many small orders: after a reader has stopped, all of them come at once."""
         size = sum(map(len, entries))
-        while size < _TOGETHER_BYTES and self._orders and (more := self._orders[0]) is not None:
+        while size < _TOGETHER_BYTES and self._orders and (more := self._orders[0]):
             self._orders.popleft()
             entries += more
             size += sum(map(len, more))
@@ -225,7 +227,7 @@ class EntryWriter:
         if self.descriptor.is_shared:
             return
         try:
-            descriptor = Descriptor(self.path, self._beside_others)
+            descriptor = Descriptor(self.path)
         except OSError as error:
             self.reopen_failures += 1
             logger.error("cannot reopen %s: %s", self.path, error.strerror)

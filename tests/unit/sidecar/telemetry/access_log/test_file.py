@@ -478,12 +478,32 @@ def refuse(*arguments: object) -> int:
     raise PermissionError(errno.EACCES, "Permission denied")
 
 
-def test_standard_output_of_another_user(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cannot be opened anew: it is written through the open file that we have, which stays as it is."""
-
+def open_foreign(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> LogFile:
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
-        file = pipe.open_file()
+        return pipe.open_file()
+
+
+def pipes_need_not_block() -> bool:
+    """Whether the kernel of this machine knows RWF_NOWAIT for pipes."""
+    reader, writer = os.pipe()
+    try:
+        return os.pwritev(writer, [b"x"], -1, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("old_kernel", [False, True])
+def test_standard_output_of_another_user(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, old_kernel: bool
+) -> None:
+    """It cannot be opened anew: it is written through the open file that we have, which stays as it is."""
+    if old_kernel:
+        monkeypatch.setattr(os, "pwritev", refuse)
+    file = open_foreign(pipe, monkeypatch)
     sizes: list[int] = []
     write = os.write
     monkeypatch.setattr(os, "write", lambda number, data: (sizes.append(len(data)), write(number, data))[1])
@@ -492,7 +512,10 @@ def test_standard_output_of_another_user(pipe: Pipe, monkeypatch: pytest.MonkeyP
         file.write(line)
     file.flush()
     assert pipe.has(line, 50)
-    assert max(sizes) == select.PIPE_BUF
+    assert (
+        max(sizes, default=select.PIPE_BUF) == select.PIPE_BUF
+    )  # each write may block, unless it is told not to
+    assert bool(sizes) is (old_kernel or not pipes_need_not_block())
     assert os.get_blocking(pipe.write_end)
     file.reopen()
     file.write(b"after\n")
@@ -597,18 +620,53 @@ def test_who_writes_what(tmp_path: Path, standard_output: int, files: Files) -> 
         os.close(descriptor)
 
 
-@pytest.mark.parametrize("others", [False, True])
-def test_a_foreign_pipe_that_others_write_to_is_not_for_the_loop(
-    standard_output: int, files: Files, monkeypatch: pytest.MonkeyPatch, others: bool
+def test_a_pipe_of_another_user_is_for_a_thread_on_an_old_kernel(
+    standard_output: int, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can say how much it takes: that may be gone before it is written."""
+    """Nobody can say there how much it takes: that may be gone before it is written."""
+    monkeypatch.setattr(os, "pwritev", refuse)
     pipe = Pipe(files)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "open", refuse)
-        file = pipe.open_file(beside_others=others)
-    assert type(file._driver) is (ThreadDriver if others else LoopDriver)
+    file = open_foreign(pipe, monkeypatch)
+    assert type(file._driver) is ThreadDriver
     file.close()
     pipe.close()
+
+
+def test_a_pipe_of_another_user_never_blocks_the_loop(
+    standard_output: int, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even when others have filled it: the descriptor itself blocks, and stays so."""
+    pipe = Pipe(files)
+    file = open_foreign(pipe, monkeypatch)
+    on_loop = pipes_need_not_block()
+    assert type(file._driver) is (LoopDriver if on_loop else ThreadDriver)
+    others = os.open(f"/proc/self/fd/{pipe.write_end}", os.O_WRONLY | os.O_NONBLOCK)
+    filled = os.write(others, b"o" * (1 << 20))
+    with pytest.raises(BlockingIOError):
+        file.writer.descriptor.write(memoryview(b"one\n"))
+    file.write(b"two\n")
+    file.flush()
+    assert os.get_blocking(pipe.write_end)
+    assert pipe.read_all(filled + 4) == b"o" * filled + b"two\n"
+    file.close()
+    os.close(others)
+    pipe.close()
+
+
+def test_a_terminal_of_another_user_is_for_a_thread(
+    standard_output: int, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, its_other_end = pty.openpty()
+    os.dup2(its_other_end, standard_output)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        file = files.open("/dev/stdout")
+    assert type(file._driver) is ThreadDriver
+    file.write(b"entry\n")
+    file.close()
+    assert os.read(terminal, 100) == b"entry\r\n"
+    os.close(terminal)
+    os.close(its_other_end)
 
 
 def test_a_stopped_reader_is_not_written_to_in_vain(
