@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.workers.conftest import children_of
 from tests.process.conftest import StartProxy
 from tests.support.backends import HttpBackend, LoopThread
 from tests.support.bootstraps import bootstrap, cluster, http_filter_chain, listener, route_config, route_to
 from tests.support.http_client import RawClient
 from tests.support.ports import free_port
-from tests.support.process import Proxy, wait_until
+from tests.support.process import ProxyCommand, sidecar_command, start_proxy, wait_until
 
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 FILLER = "x" * 20_000
@@ -68,8 +70,8 @@ def entries(first: int, count: int) -> bytes:
     return b"".join(b"%d %s\n" % (number, FILLER.encode()) for number in range(first, first + count))
 
 
-def threads_of(proxy: Proxy) -> int:
-    return len(os.listdir(f"/proc/{proxy.pid}/task"))
+def threads_of(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
 
 
 def read(descriptor: int, size: int) -> bytes:
@@ -84,14 +86,43 @@ def test_a_pipe_needs_no_thread(start: StartProxy, world: World, tmp_path: Path)
     proxy = start(world.config, extra=["--file-flush-interval-msec", "20"])
     world.request(1)
     assert read(world.reader, len(entries(0, 1))) == entries(0, 1)
-    assert threads_of(proxy) == 1
+    assert threads_of(proxy.pid) == 1
     # a file does: the test would see it
     path = tmp_path / "access.log"
     world.address = ("127.0.0.1", free_port())
     other = start(lambda port: world.config(port, path), extra=["--file-flush-interval-msec", "20"])
     world.request(1)
     wait_until(lambda: path.read_bytes() == entries(0, 1), timeout_s=5, what="the entry in the file")
-    assert threads_of(other) == 2
+    assert threads_of(other.pid) == 2
+
+
+def test_nor_does_standard_output_that_is_a_pipe(world: World, tmp_path: Path) -> None:
+    """As in a container. It may be reopened, too."""
+    plain = sidecar_command()
+    shell = ["/bin/sh", "-c", f'exec "$@" >{shlex.quote(str(world.pipe))}', "sh"]
+    command = ProxyCommand("sidecar", [*shell, *plain.argv], plain.env)
+    port = free_port()
+    proxy = start_proxy(command, world.config(port, Path("/dev/stdout")), tmp_path, port)
+    try:
+        world.request(2)
+        proxy.signal(signal.SIGUSR1)
+        assert read(world.reader, len(entries(0, 2))) == entries(0, 2)
+        assert threads_of(proxy.pid) == 1
+        world.request(1, first=2)
+        proxy.signal(signal.SIGTERM)
+        assert read(world.reader, len(entries(2, 1))) == entries(2, 1)
+        assert proxy.wait(10) == 0
+    finally:
+        proxy.kill()
+
+
+def test_nor_do_several_workers(start: StartProxy, world: World) -> None:
+    proxy = start(world.config, extra=["--file-flush-interval-msec", "20"], concurrency=2)
+    world.request(1)
+    assert read(world.reader, len(entries(0, 1))) == entries(0, 1)
+    workers = children_of(proxy.pid)
+    assert len(workers) >= 2
+    assert [threads_of(pid) for pid in (proxy.pid, *workers)] == [1] * (1 + len(workers))
 
 
 def test_a_slow_reader_gets_all_entries_whole_and_in_order(start: StartProxy, world: World) -> None:
@@ -122,7 +153,7 @@ def test_a_stopped_reader_costs_entries_and_nothing_else(start: StartProxy, worl
     assert 0 < taken < total == taken + dropped
     assert proxy.stat("filesystem.write_total_buffered") <= MAX_WAITING_BYTES
     assert proxy.log_text().count("takes less than there is") == 1
-    assert threads_of(proxy) == 1
+    assert threads_of(proxy.pid) == 1
     assert read(world.reader, len(entries(0, taken))) == entries(0, taken)
     wait_until(
         lambda: proxy.stat("filesystem.write_total_buffered") == 0, timeout_s=5, what="everything written"

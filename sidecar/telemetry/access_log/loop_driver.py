@@ -70,9 +70,7 @@ class LoopDriver:
             if self._room is None:
                 self._room = select.epoll()
             self._room.register(number, select.EPOLLOUT)
-        except (
-            OSError
-        ):  # no descriptor is left, or it is a device that cannot be waited for: the next entries try again
+        except OSError:  # no descriptor is left, or a device cannot be waited for: the next entries try again
             return
         self._loop.add_reader(self._room.fileno(), self._write_or_watch)
         self._watched = number
