@@ -5,7 +5,6 @@ Nobody is taken at his name: of each process that was started it is looked up wh
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from tests.bench import native_tree
 from tests.bench.results import Tell
 from tests.bench.rows import ENVOY, OURS, PURE, SIDECAR
 from tests.support.envoy import require_envoy
-from tests.support.process import REPOSITORY, Proxy, ProxyCommand, start_proxy
+from tests.support.process import REPOSITORY, Proxy, ProxyCommand, environment_of, start_proxy
 
 #: A part of the name of the library that all compiled modules share.
 _LIBRARY = "native__mypyc"
@@ -52,8 +51,7 @@ def variants(tell: Tell) -> tuple[Commands, str]:
 
 
 def _command(name: str, tree: Path) -> ProxyCommand:
-    environment = {**os.environ, "PYTHONPATH": str(tree)}  # before what is installed
-    return ProxyCommand(name, [sys.executable, "-m", "sidecar"], environment)
+    return ProxyCommand(name, [sys.executable, "-m", "sidecar"], environment_of(tree))
 
 
 def start(command: ProxyCommand, text: str, directory: Path, admin_port: int, **options: Any) -> Proxy:

@@ -151,17 +151,25 @@ class ProxyCommand:
         return self.name
 
 
+def environment_of(tree: Path) -> dict[str, str]:
+    """For a proxy from this tree: what is installed comes after it, and the bytecode of its modules is kept as of an installed one.
+
+    Else each process would compile all sources anew where the environment says that none is to write bytecode.
+    """
+    env = dict(os.environ)
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(tree), env.get("PYTHONPATH", "")]))
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env["PYTHONPYCACHEPREFIX"] = str(REPOSITORY / ".pycache")
+    return env
+
+
 def sidecar_command() -> ProxyCommand:
-    """This project's proxy, from this tree, with the bytecode of its modules kept as an installed one has it.
+    """This project's proxy, from this tree.
 
     `SIDECAR_TEST_PROXY` (a command line) puts another program in its place: the way to check the tests themselves
     against the real Envoy.
     """
-    env = dict(os.environ)
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), env.get("PYTHONPATH", "")]))
-    # else each process would compile all sources anew where the environment says that none is to write bytecode
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
-    env["PYTHONPYCACHEPREFIX"] = str(REPOSITORY / ".pycache")
+    env = environment_of(REPOSITORY)
     replacement = os.environ.get("SIDECAR_TEST_PROXY")
     if replacement:
         return ProxyCommand("replacement", shlex.split(replacement), env)
