@@ -51,7 +51,8 @@ def variants(tell: Tell) -> tuple[Commands, str]:
 
 
 def _command(name: str, tree: Path) -> ProxyCommand:
-    return ProxyCommand(name, [sys.executable, "-m", "sidecar"], environment_of(tree))
+    environment = {**environment_of(tree), "PYTHONPATH": str(tree)}  # nothing else before what is installed
+    return ProxyCommand(name, [sys.executable, "-m", "sidecar"], environment)
 
 
 def start(command: ProxyCommand, text: str, directory: Path, admin_port: int, **options: Any) -> Proxy:
