@@ -338,26 +338,33 @@ class MessageHandles:
         self.response_messages_total = response_messages
 
 
+#: Flags, extra values, protocol.
+_TcpKey: TypeAlias = tuple[str, tuple[str, ...], str]
+
+
 class TcpHandles:
     """The four metrics of a TCP connection with one set of labels; each is listed from its first count on."""
 
-    __slots__ = ("_closed", "_extra", "_metrics", "_opened", "_received", "_sent", "_values", "overflows")
+    __slots__ = ("_closed", "_key", "_metrics", "_opened", "_overflowing", "_received", "_sent", "_values")
 
-    def __init__(self, metrics: IstioMetrics, values: tuple[str, ...], extra: tuple[str, ...]) -> None:
+    def __init__(
+        self, metrics: IstioMetrics, values: tuple[str, ...], key: _TcpKey, overflowing: list[_TcpKey]
+    ) -> None:
+        """`overflowing` is told `key` when something of it counts above the ceiling."""
         self._metrics: Final = metrics
         self._values: Final = values
-        self._extra: Final = extra
+        self._key: Final = key
+        self._overflowing: Final = overflowing
         self._opened: Counter | None = None
         self._closed: Counter | None = None
         self._sent: Counter | None = None
         self._received: Counter | None = None
-        self.overflows = False  # some of it counts above the ceiling
 
     def _make(self, name: str) -> Counter:
         overflows = self._metrics.overflows
-        counter = self._metrics.counter(self._values, self._extra, name)
+        counter = self._metrics.counter(self._values, self._key[1], name)
         if self._metrics.overflows != overflows:
-            self.overflows = True
+            self._overflowing.append(self._key)
         return counter
 
     def count_opened(self) -> None:
@@ -386,14 +393,19 @@ NO_EXTRA: Final[tuple[str, ...]] = ()
 _MAX_VARIANTS = 256
 
 
-#: Flags, extra values, protocol.
-_TcpKey: TypeAlias = tuple[str, tuple[str, ...], str]
-
-
 class Series:
     """The metrics of one pair of peers (the values of `PEER_LABELS`); handles are made when first asked for."""
 
-    __slots__ = ("_generation", "_http", "_messages", "_metrics", "_newest_tcp", "_policy", "_tcp", "values")
+    __slots__ = (
+        "_generation",
+        "_http",
+        "_messages",
+        "_metrics",
+        "_overflowing_tcp",
+        "_policy",
+        "_tcp",
+        "values",
+    )
 
     def __init__(self, metrics: IstioMetrics, values: tuple[str, ...], policy: str) -> None:
         self._metrics = metrics
@@ -402,7 +414,8 @@ class Series:
         self._generation = metrics.generation
         self._http: dict[tuple[str, int, str, str, tuple[str, ...]], HttpHandles] = {}
         self._tcp: dict[_TcpKey, TcpHandles] = {}
-        self._newest_tcp: tuple[_TcpKey, TcpHandles] | None = None
+        #: to be forgotten: only keys, so that nothing holds what holds it
+        self._overflowing_tcp: list[_TcpKey] = []
         self._messages: dict[tuple[str, ...], MessageHandles] = {}
 
     def current(self) -> Series:
@@ -432,14 +445,13 @@ class Series:
         key = flags, extra, protocol
         handles = self._tcp.get(key)
         if handles is None:
-            newest = self._newest_tcp
-            if newest is not None and newest[1].overflows:  # remembering it would have no bound
-                self._tcp.pop(newest[0], None)
+            for overflowing in self._overflowing_tcp:  # remembering them would have no bound
+                self._tcp.pop(overflowing, None)
+            self._overflowing_tcp.clear()
             if len(self._tcp) >= _MAX_REMEMBERED:
                 self._tcp.clear()
             values = (*self.values, protocol, flags, self._policy)
-            handles = self._tcp[key] = TcpHandles(self._metrics, values, extra)
-            self._newest_tcp = key, handles
+            handles = self._tcp[key] = TcpHandles(self._metrics, values, key, self._overflowing_tcp)
         return handles
 
     def messages(self, extra: tuple[str, ...] = NO_EXTRA) -> MessageHandles:

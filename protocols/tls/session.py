@@ -157,8 +157,12 @@ class TlsSession:
                 incoming.write(data)
                 if not self.handshake_done and not self._advance():
                     return b""
-                return self._read_plaintext()
-            return self._receive_large(data)
+                plaintext = self._read_plaintext()
+            else:
+                plaintext = self._receive_large(data)
+            if self._write_close_wanted and not self._write_closed and self.handshake_done:
+                self._send_close_notify()  # not before the data behind the handshake: OpenSSL would find it in its way
+            return plaintext
         except ssl.SSLError as error:
             raise self._fail(_translate(error)) from error
 
@@ -214,8 +218,6 @@ class TlsSession:
         if early is not None:
             for piece in early:
                 self._encrypt(piece)
-        if self._write_close_wanted:
-            self._send_close_notify()
         return True
 
     def receive_eof(self) -> None:

@@ -34,7 +34,6 @@ class Exchanges(ABC):
     ends_by_itself = False
     #: Of a stream whose head has not been read, or was refused.
     default_version = HttpVersion.HTTP11
-    default_protocol: str = HttpVersion.HTTP11.value
 
     __deletable__ = ("codec",)  # for mypyc
 
@@ -44,6 +43,7 @@ class Exchanges(ABC):
         "codec",
         "config",
         "connection",
+        "default_protocol",
         "in_codec",
         "info",
         "manager",
@@ -58,6 +58,7 @@ class Exchanges(ABC):
         self.connection = manager.connection
         self.info = manager.info
         self.streams: dict[int, ActiveStream] = {}
+        self.default_protocol: Final[str] = self.default_version.value
         self.in_codec = False
         self._accepted = 0  # requests so far
         self._flush_wanted = False

@@ -64,7 +64,6 @@ class Http2Exchanges(Exchanges):
     )
 
     default_version = HttpVersion.HTTP2
-    default_protocol: str = HttpVersion.HTTP2.value
     ends_by_itself = True
 
     def __init__(self, manager: ConnectionManager) -> None:

@@ -35,6 +35,9 @@ SLICE_BYTES: Final = 64 * 1024
 
 #: An answer that is known to be shorter is not compressed.
 _MIN_GZIP_BYTES: Final = 1024
+#: When the endpoints that are not needed at the start are loaded, and with what pauses between them.
+_LOAD_AFTER_S: Final = 2.0
+_LOAD_EVERY_S: Final = 0.1
 #: The fastest: metrics shrink to a tenth with any level, and the loop waits meanwhile.
 _GZIP_LEVEL: Final = 1
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
@@ -66,7 +69,7 @@ class AdminServer:
 
         `ask` gets path and query of each request, and what to call when other processes have told what the answer shows, or have done
         what it says; False: there is nobody to ask.
-        `on_demand`: endpoints that are made when their path is asked for first. None of them mutates.
+        `on_demand`: endpoints that are made when their path is asked for first, or after a while. None of them mutates.
         """
         self.garbage = garbage or GarbageCollector()
         self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
@@ -76,6 +79,7 @@ class AdminServer:
         self.date = HttpDate()
         self._access_loggers = access_loggers
         self.ask = ask
+        self._loading: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
         self._server: asyncio.AbstractServer | None = None
         self._connections: set[AdminConnection] = set()
@@ -93,8 +97,24 @@ class AdminServer:
             )
         else:
             self._server = await loop.create_server(lambda: AdminConnection(self, loop), sock=self._socket)
+        self._loading = loop.call_later(_LOAD_AFTER_S, self._load_next, loop)
+
+    def _load_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One after the other (some ms each) long after the start: who needs a page because descriptors or memory are short finds it."""
+        self._loading = None
+        path = next(iter(self._on_demand), None)
+        if path is None:
+            return
+        try:
+            self._find(path)
+        except Exception:  # the next one who asks tries again, and is told
+            logger.exception("admin endpoint %s cannot be loaded", path)
+            return
+        self._loading = loop.call_later(_LOAD_EVERY_S, self._load_next, loop)
 
     def close(self) -> None:
+        if self._loading is not None:
+            self._loading.cancel()
         if self._server is not None:
             self._server.close()
         elif self._socket is not None:

@@ -229,7 +229,7 @@ class TestCeiling:
             handles.count_opened()
             handles.add_bytes(1, 2)
             handles.count_closed()
-        assert len(series._tcp) == 11  # and the newest
+        assert len(series._tcp) == 11  # and the newest, until there is another one
         for metric in ("opened", "closed"):
             (overflow,) = [
                 each
@@ -237,6 +237,22 @@ class TestCeiling:
                 if f"connections_{metric}" in each.name and ("port", "overflow") in each.tags
             ]
             assert overflow.value == 20
+
+    def test_tcp_handles_that_come_above_it_later_are_forgotten_then(self) -> None:
+        store = Store(max_series=10)
+        expressions = FakeExpressions({"port": "0"})
+        rule = MetricRule("tcp_connections_closed_total", dimensions=(("port", "port"),))
+        series = IstioMetrics(store.scope(NAMESPACE), compile_plans([rule], (), expressions)).series(
+            VALUES, "none"
+        )
+        several = [series.tcp("-", (str(number),)) for number in range(30)]
+        for handles in several:
+            handles.count_opened()
+        for handles in several:
+            handles.count_closed()
+        assert len(series._tcp) == 30
+        series.tcp("-", ("30",))
+        assert len(series._tcp) == 11
 
     def test_a_series_that_is_forgotten_needs_no_garbage_collector(self) -> None:
         metrics = IstioMetrics(Store().scope(NAMESPACE))

@@ -148,6 +148,22 @@ def test_half_close_while_a_record_is_half_read(mesh: Mesh, version: ssl.TLSVers
     assert pair.to_client() == b"more"
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_close_write_before_the_handshake_does_not_stop_the_peers_data(
+    mesh: Mesh, version: ssl.TLSVersion
+) -> None:
+    pair = make(mesh, version=version)
+    pair.client.send(b"request " * 5000)
+    pair.server.send(b"answer")
+    pair.server.close_write()
+    got = pair.shake()
+    got += pair.to_server()
+    assert got == b"request " * 5000
+    assert pair.to_client() in (b"answer", b"")  # it came with the handshake in TLS 1.2
+    assert pair.client.peer_closed
+    assert pair.server.failure is None
+
+
 def test_close_write_twice_and_early(mesh: Mesh) -> None:
     pair = make(mesh)
     pair.client.send(b"early")

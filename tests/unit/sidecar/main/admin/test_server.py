@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
@@ -256,6 +257,13 @@ def test_a_client_that_has_gone_gets_no_answer() -> None:
     assert asked.happened == ["asked /page"]
 
 
+class LaterLoop(FakeLoop):
+    """What is called later is called soon."""
+
+    def call_later(self, delay_s: float, callback: Callable[..., None], *arguments: object) -> None:
+        self.call_soon(partial(callback, *arguments))
+
+
 def test_an_endpoint_on_demand_is_made_once() -> None:
     made: list[str] = []
 
@@ -268,6 +276,27 @@ def test_an_endpoint_on_demand_is_made_once() -> None:
     answers = [server.answer(AdminRequest("GET", "/page", {})) for _ in range(2)]
     assert [(answer.status, answer.body) for answer in answers] == [(200, "x")] * 2
     assert made == ["page"]
+
+
+def test_endpoints_on_demand_are_made_after_a_while_one_by_one() -> None:
+    made: list[str] = []
+
+    def page_at(path: str) -> Callable[[], Endpoint]:
+        def page() -> Endpoint:
+            made.append(path)
+            return Endpoint(path, "what it shows", lambda request: AdminResponse("x"))
+
+        return page
+
+    pages = {path: page_at(path) for path in ("/a", "/b")}
+    server = AdminServer((), AdminStats(Store().root), http1_codecs({}).server, on_demand=pages)
+    loop = LaterLoop()
+    server._load_next(cast("asyncio.AbstractEventLoop", loop))
+    assert made == ["/a"]
+    loop.turn()
+    assert made == ["/a", "/b"]
+    loop.turn()
+    assert not loop.turn()
 
 
 def test_help_tells_of_endpoints_on_demand() -> None:
