@@ -398,13 +398,12 @@ def test_the_example_of_the_page(collectors: Collectors, tmp_path: Path) -> None
     example = page.partition("```yaml\n")[2].partition("```")[0]
     admin, port = free_ports(2)
     backend = HttpBackend(collectors.loop).start()
-    addresses = {15006: port, 8080: backend.address[1], 4317: collectors.otlp_grpc.address[1]}
+    addresses = {15000: admin, 15006: port, 8080: backend.address[1], 4317: collectors.otlp_grpc.address[1]}
     for known, ours in addresses.items():
         assert f"port_value: {known}}}" in example
         example = example.replace(f"port_value: {known}}}", f"port_value: {ours}}}")
-    text = f"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}\n{example}"
     collectors.forget()
-    proxy = start_proxy(sidecar_command(), text, tmp_path, admin)
+    proxy = start_proxy(sidecar_command(), example, tmp_path, admin)
     try:
         with RawClient(("127.0.0.1", port)) as client:
             asked = [("x-client-trace-id", "me"), ("x-tenant", "t")]

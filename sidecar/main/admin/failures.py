@@ -95,7 +95,8 @@ def _matching(log: FailureLog, request: AdminRequest, limit: int) -> list[Failur
 
 
 def _page(log: FailureLog, found: list[Failure]) -> Iterator[str]:
-    yield f"{log.total} failures since the start, {len(log)} of them kept, {len(found)} shown, newest first\n"
+    failures = "failure" if log.total == 1 else "failures"
+    yield f"{log.total} {failures} since the start, {len(log)} of them kept, {len(found)} shown, newest first\n"
     for failure in found:
         yield "".join(f"{line}\n" for line in ("", *lines(failure)))
 

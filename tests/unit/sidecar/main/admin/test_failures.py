@@ -41,6 +41,16 @@ def log() -> FailureLog:
     return log
 
 
+def test_one_failure_is_no_plural() -> None:
+    log = FailureLog(
+        FailureStats(Store().root.scope("failures")), max_bytes=1 << 20, max_count=100, now_s=lambda: 0.0
+    )
+    info = StreamInfo(ConnectionInfo(SocketAddress("10.0.0.1", 1), SocketAddress("10.0.0.2", 2)), 0.0, 0)
+    info.add_flag(ResponseFlag.UPSTREAM_OVERFLOW)
+    log.record_stream(info, None)
+    assert _text(_ask(log)).startswith("1 failure since the start, 1 of them kept, 1 shown, newest first")
+
+
 @pytest.mark.parametrize(
     ("query", "shown"),
     [
