@@ -73,7 +73,7 @@ def build_admin(process: Process, parsed: ParsedBootstrap) -> Admin | None:
 
 
 def _on_demand(process: Process, parsed: ParsedBootstrap) -> Mapping[str, NewEndpoint]:
-    """Pages that people ask for now and then: imported (some ms) a while after the start, or with their first request before.
+    """Pages that people ask for now and then: imported (a ms or two) a while after the start, or with their first request before.
 
     What is asked for at intervals, above all the statistics for Prometheus, is there from the start.
     """
