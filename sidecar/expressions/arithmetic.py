@@ -41,10 +41,10 @@ def divide(left: object, right: object) -> object:
 
 
 def remainder(left: object, right: object) -> object:
-    """With the sign of `left`."""
+    """With the sign of `left`. An error where the quotient does not fit, too."""
     if type(left) is not int or type(right) is not int:
         return NotImplemented
-    if right == 0:
+    if right == 0 or (left == -_LIMIT and right == -1):
         return FAILED
     rest = abs(left) % abs(right)
     return -rest if left < 0 else rest

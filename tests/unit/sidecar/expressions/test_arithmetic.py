@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.expression import parse_expression
@@ -26,6 +26,8 @@ def _of_library(text: str) -> object:
 
 
 @given(_NUMBERS, st.sampled_from("+-*/%"), _NUMBERS)
+@example(-(2**63), "%", -1)
+@example(-(2**63), "/", -1)
 def test_whole_numbers(left: int, operator: str, right: int) -> None:
     text = f"({left}) {operator} ({right})"
     assert _value(text) == _of_library(text)
