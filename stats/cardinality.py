@@ -14,6 +14,8 @@ from stats.snapshot import StatsSource
 
 _S = TypeVar("_S", Counter, Gauge, Histogram)
 
+#: Labels with one value make no series; the text names no more of them than this.
+_MOST_SINGLE: Final = 3
 #: A histogram has one for each bucket, `+Inf` among them, and `_sum` and `_count`.
 _MORE_THAN_BUCKETS: Final = 2
 
@@ -94,8 +96,20 @@ def _text(cardinality: Cardinality, top: int, ceiling: int) -> Iterator[str]:
     width = max([len(metric.name) for metric in found], default=0)
     yield f"{'metric':{width}}  {'series':>8}  {'label sets':>10}  labels by number of values\n"
     for metric in found:
-        labels = ", ".join(f"{label} {count}" for label, count in metric.labels())
-        yield f"{metric.name:{width}}  {metric.series:8}  {metric.label_sets:10}  {labels}".rstrip() + "\n"
+        yield (
+            f"{metric.name:{width}}  {metric.series:8}  {metric.label_sets:10}  {_labels(metric)}".rstrip()
+            + "\n"
+        )
+
+
+def _labels(metric: MetricCardinality) -> str:
+    labels = metric.labels()
+    single = [label for label, count in labels if count == 1]
+    rest: list[str] = []
+    if len(single) > _MOST_SINGLE:
+        labels = labels[: -len(single)]
+        rest = [f"and {len(single)} with one value"]
+    return ", ".join([f"{label} {count}" for label, count in labels] + rest)
 
 
 def render_json(

@@ -32,6 +32,17 @@ def test_text() -> None:
     )
 
 
+def test_text_counts_labels_with_one_value() -> None:
+    store = Store(TagProducer())
+    for code in ("200", "404"):
+        same = tuple((f"label{number}", "x") for number in range(4))
+        store.scope("istiocustom").tagged_counter("istio_requests_total", (("code", code), *same))
+    *_, line = "".join(render_text(store)).splitlines()
+    assert line == "istio_requests_total         2           2  code 2, and 4 with one value"
+    (found,) = json.loads("".join(render_json(store)))["top"]
+    assert len(found["labels"]) == 5
+
+
 def test_json() -> None:
     found = json.loads("".join(render_json(crowded(), top=1, ceiling=7)))
     assert found == {
