@@ -141,7 +141,7 @@ class MainProcess(Process):
         super().begin_exit()
 
     async def until_idle(self, timeout_s: float) -> None:
-        await self._workers.until_ended(timeout_s)
+        await self._workers.until_drained(timeout_s)
 
     async def shutdown(self) -> None:
         self._workers.begin_exit()

@@ -30,6 +30,8 @@ _QUICK_S: Final = 10.0
 #: The first replacement comes at once; of those that die quickly each waits twice as long as the one before.
 _FIRST_DELAY_S: Final = 0.5
 _LONGEST_DELAY_S: Final = 30.0
+#: A worker says something every two seconds; the end is not held up by one that has been silent for so long.
+SILENT_S: Final = 10.0
 
 Done = Callable[[dict[int, object]], None]
 
@@ -210,6 +212,20 @@ class Workers:
         if self._watching:
             await asyncio.wait(self._watching, timeout=timeout_s)
 
+    async def until_drained(self, timeout_s: float, silent_s: float = SILENT_S) -> None:
+        """As `until_ended`; a worker that hangs, and so cannot drain, is killed."""
+        began_s = self._loop.time()
+        while not all(task.done() for task in self._watching):
+            rest_s = began_s + timeout_s - self._loop.time()
+            if rest_s <= 0:
+                return
+            await self.until_ended(min(rest_s, silent_s / 10))
+            for child in self._children.values():
+                silence_s = self._loop.time() - max(child.heard_s, began_s)
+                if child.serves and silence_s > silent_s:
+                    logger.error("worker %d has said nothing for %g s, killing it", child.worker, silent_s)
+                    child.kill()
+
     async def close(self) -> None:
         """Kill those that are left."""
         self._exit.set()
@@ -269,6 +285,7 @@ class Workers:
         return self._resets
 
     def _on_message(self, child: Child, message: object) -> None:
+        child.heard_s = self._loop.time()
         match message:
             case Report(changes, resets, connections, failures, failed):
                 if failed:
