@@ -169,6 +169,6 @@ ADDRESS_OPERATORS: Final[Mapping[str, Builder]] = {
     "UPSTREAM_HOST_NAME": text(_upstream_host_name),
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": text(_upstream_host_name_without_port),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": text(
-        "'_'.join(info.upstream.transport_failure_reason.split(' ')) if info.upstream is not None else ''"
+        "info.upstream.transport_failure_reason.replace(' ', '_') if info.upstream is not None else ''"
     ),
 }

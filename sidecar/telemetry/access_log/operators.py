@@ -100,16 +100,16 @@ def _response_code_details(argument: Argument) -> Operator:
     """White space becomes `_` unless the argument is ALLOW_WHITESPACES."""
     details = "info.response_code_details"
     if argument.text != "ALLOW_WHITESPACES":
-        details = f"'_'.join({details}.split(' '))"
+        details = f"{details}.replace(' ', '_')"
     return text(details)(argument._replace(text=None))
 
 
 #: Not those of a handshake that failed, which have an operator of their own.
 _TERMINATION_DETAILS: Final = (
-    "'_'.join(details.split(' '))"
+    "details.replace(' ', '_')"
     " if (details := info.connection.termination_details) != info.connection.transport_failure_reason else ''"
 )
-_TRANSPORT_FAILURE: Final = "'_'.join(info.connection.transport_failure_reason.split(' '))"
+_TRANSPORT_FAILURE: Final = "info.connection.transport_failure_reason.replace(' ', '_')"
 
 
 # Numbers of the stream
