@@ -81,29 +81,47 @@ def shape(exponent: float) -> str:
 
 def points_of(key: str, found: Mapping[str, Result]) -> list[tuple[float, float]]:
     """The medians by rising x; empty when the curve was not measured."""
-    source, number = CURVES[key].source or (key, "cost")
-    result = found.get(f"curve:{source}")
+    _, number = _source(key)
+    result = _result(key, found)
     if result is None:
         return []
     return sorted((float(x), statistics.median(values[number])) for x, values in result.samples.items())
 
 
+def _source(key: str) -> tuple[str, str]:
+    return CURVES[key].source or (key, "cost")
+
+
+def _result(key: str, found: Mapping[str, Result]) -> Result | None:
+    """None when the curve was not measured."""
+    return found.get(f"curve:{_source(key)[0]}")
+
+
+def _variants(measured: Sequence[Result]) -> str:
+    """What ran, of all curves together."""
+    if not any(result.only_pure for result in measured):
+        return "compiled"
+    return "pure" if all(result.only_pure for result in measured) else "compiled, and pure where it says so"
+
+
 def table(found: Mapping[str, Result]) -> str:
+    measured = [result for key in CURVES if (result := _result(key, found)) is not None]
     lines = [
-        "Cost at each size (of this proxy, compiled), and the exponent of growth at its end (0: flat, 1: linear, between: a constant part and a linear one):",
+        f"Cost at each size (of this proxy, {_variants(measured)}), and the exponent of growth at its end (0: flat, 1: linear, between: a constant part and a linear one):",
         "",
         "| curve | of | cost | exponent | so it is |",
         "|---|---|---|---|---|",
     ]
     for key, curve in CURVES.items():
-        points = points_of(key, found)
+        result, points = _result(key, found), points_of(key, found)
+        pure = ", pure" if result is not None and result.only_pure else ""
         if points:
             exponent = slope(points)
             costs = ", ".join(f"{svg.number(x, curve.base)}: {y:.3f}" for x, y in points)
             rest = f"{costs} | {exponent:.2f} | {shape(exponent)}"
         else:
             rest = f"{NOT_MEASURED} | - | -"
-        lines.append(f"| {curve.title} ({curve.y_label}) | {curve.x_label} | {rest} |")
+        lines.append(f"| {curve.title} ({curve.y_label}{pure}) | {curve.x_label} | {rest} |")
     settings = dict.fromkeys(found[f"curve:{key}"].setting for key in CURVES if f"curve:{key}" in found)
     lines += ["", *(f"Measured on {setting}." for setting in settings)]
     if settings:

@@ -225,11 +225,11 @@ def _measure(options: argparse.Namespace, keys: Sequence[str]) -> list[str]:
     found = results.read(stored)
     deadline_s = time.monotonic() + _LIMIT_S
     variants, missing = ours.variants(_tell)
+    amount = (
+        f"{options.repetitions} repetition{'s' if options.repetitions > 1 else ''} of {options.seconds:g} s"
+    )
     how = results.setting(
-        repetitions=options.repetitions,
-        seconds=options.seconds,
-        connections=_CONNECTIONS,
-        not_compiled=missing,
+        f"{amount}, {_CONNECTIONS} connections where the curve says no other number", missing
     )
     failed = []
     with tempfile.TemporaryDirectory() as name, Backend(Path(name)) as backend:

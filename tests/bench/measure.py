@@ -60,14 +60,14 @@ def measure_row(
     return {name: asdict(measured) for name, measured in results.items()}
 
 
-def turns(names: Sequence[str], repetitions: int) -> Iterator[str]:
+def turns(names: Sequence[str], repetitions: int, *, all_as_often: bool = False) -> Iterator[str]:
     """Who is measured when: in turns, every other time in reverse; each as often as it is to be.
 
-    `names` may be keys that begin with one (`key_of`).
+    `names` may be keys that begin with one (`key_of`). `all_as_often`: what is compared in each repetition is there in each.
     """
     for repetition in range(repetitions):
         for name in reversed(names) if repetition % 2 else names:
-            if repetition < repetitions_of(name.partition(":")[0], repetitions):
+            if all_as_often or repetition < repetitions_of(name.partition(":")[0], repetitions):
                 yield name
 
 

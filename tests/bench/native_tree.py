@@ -5,13 +5,14 @@ A copy of the packages with the extension modules beside them, built when the so
 
 from __future__ import annotations
 
-import compileall
 import hashlib
 import os
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +25,9 @@ _STAMP = "sources.sha256"
 #: What else the build reads.
 _BESIDE = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
 _TIMEOUT_S = 600.0
+_VERSION_TIMEOUT_S = 10.0
+#: Beside the compiler itself.
+_OPTIONS = ("CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")
 
 
 def missing_tools(repository: Path = REPOSITORY) -> str:
@@ -43,8 +47,8 @@ def packages(repository: Path = REPOSITORY) -> list[str]:
 
 
 def fingerprint(repository: Path = REPOSITORY) -> str:
-    """Changes when the tree has to be built anew: with the sources, the interpreter and the compiler."""
-    found = hashlib.sha256(f"{sys.version} {sys.prefix} {metadata.version('mypy')}".encode())
+    """Changes when the tree has to be built anew: with the sources, the interpreter, mypyc, and the C compiler and its options."""
+    found = hashlib.sha256(f"{sys.version} {sys.prefix} {metadata.version('mypy')} {_compiler()}".encode())
     files = [repository / name for name in _BESIDE[:2]]
     for package in packages(repository):
         files += sorted((repository / package).rglob("*.py"))
@@ -53,6 +57,24 @@ def fingerprint(repository: Path = REPOSITORY) -> str:
         found.update(f"\n{path.relative_to(repository)} {len(content)}\n".encode())
         found.update(content)
     return found.hexdigest()
+
+
+def _compiler() -> str:
+    """What setuptools takes from the environment, else from the interpreter's own build, and the version of the compiler."""
+    command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    options = {name: os.environ.get(name, sysconfig.get_config_var(name)) for name in _OPTIONS}
+    try:
+        done = subprocess.run(
+            [*shlex.split(command), "--version"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_VERSION_TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError:  # `missing_tools` tells it
+        return f"{command} {options}"
+    return f"{command} {options} {done.stdout}"
 
 
 def is_fresh(repository: Path = REPOSITORY, tree: Path = TREE) -> bool:
@@ -82,7 +104,6 @@ def build(tell: Tell, repository: Path = REPOSITORY, tree: Path = TREE) -> Path:
     if done.returncode:
         raise RuntimeError(f"the modules could not be compiled:\n{done.stdout[-4000:]}")
     shutil.rmtree(tree / "build")
-    compileall.compile_dir(tree, quiet=2)  # as in an image: the first start is not slower than the others
     (tree / _STAMP).write_text(wanted, encoding="utf-8")
     return tree
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.bench import ours
 from tests.bench.bootstraps import pair_bootstraps
 from tests.bench.load import constant_rate
-from tests.bench.measure import WARM_UP_SECONDS, cpu_seconds
+from tests.bench.measure import WARM_UP_SECONDS, cpu_seconds, turns
 from tests.bench.results import Samples, Tell
 from tests.bench.rows import DIRECT, OURS
 from tests.bench.world import BODY_BYTES
@@ -60,19 +60,17 @@ def measure_pair(
             constant_rate(
                 entries[name], WARM_UP_SECONDS, connections=CONNECTIONS, per_second=PER_SECOND, body=body
             )
-        for repetition in range(repetitions):
-            order = list(entries)
-            for name in reversed(order) if repetition % 2 else order:
-                before = {side: cpu_seconds(proxy) for side, proxy in pairs[name].items()}
-                count, latencies = constant_rate(
-                    entries[name], seconds, connections=CONNECTIONS, per_second=PER_SECOND, body=body
-                )
-                found = results.setdefault(name, defaultdict(list))
-                for side, proxy in pairs[name].items():
-                    found[f"{side}_cost"].append((cpu_seconds(proxy) - before[side]) * 1000 / count)
-                for percentile, value in asdict(latencies).items():
-                    found[percentile].append(value)
-                tell(
-                    f"pair {name:8} p50 {latencies.p50_ms:.2f} p90 {latencies.p90_ms:.2f} p99 {latencies.p99_ms:.2f} ms"
-                )
+        for name in turns(list(entries), repetitions, all_as_often=True):
+            before = {side: cpu_seconds(proxy) for side, proxy in pairs[name].items()}
+            count, latencies = constant_rate(
+                entries[name], seconds, connections=CONNECTIONS, per_second=PER_SECOND, body=body
+            )
+            found = results.setdefault(name, defaultdict(list))
+            for side, proxy in pairs[name].items():
+                found[f"{side}_cost"].append((cpu_seconds(proxy) - before[side]) * 1000 / count)
+            for percentile, value in asdict(latencies).items():
+                found[percentile].append(value)
+            tell(
+                f"pair {name:8} p50 {latencies.p50_ms:.2f} p90 {latencies.p90_ms:.2f} p99 {latencies.p99_ms:.2f} ms"
+            )
     return results

@@ -17,6 +17,9 @@ Samples = dict[str, dict[str, list[float]]]
 #: Takes a line about what is going on.
 Tell = Callable[[str], None]
 
+#: In a setting, before the reason.
+_ONLY_PURE = "; only pure, nothing was compiled: "
+
 
 def key_of(*names: str) -> str:
     """Of samples that are of a competitor, and of something more."""
@@ -30,14 +33,18 @@ class Result:
     setting: str
     samples: Samples
 
+    @property
+    def only_pure(self) -> bool:
+        """Whether there was no compiled variant when it was measured."""
+        return _ONLY_PURE in self.setting
 
-def setting(*, repetitions: int, seconds: float, connections: int, not_compiled: str = "") -> str:
-    """The machine, and how much was measured, in words; `not_compiled`: why only the pure variant was."""
+
+def setting(amount: str, not_compiled: str = "") -> str:
+    """The machine, and how much was measured, in words (`amount`); `not_compiled`: why only the pure variant was."""
     return (
         f"{datetime.date.today():%Y-%m-%d}: {os.cpu_count()} cores, {platform.machine()}, "
         f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}; "
-        f"{repetitions} repetition{'s' if repetitions > 1 else ''} of {seconds:g} s, {connections} connections"
-        f"{f'; only pure, nothing was compiled: {not_compiled}' if not_compiled else ''}"
+        f"{amount}{f'{_ONLY_PURE}{not_compiled}' if not_compiled else ''}"
     )
 
 

@@ -62,6 +62,8 @@ OTHERS = (TELEMETRY, TELEMETRY_PACED, WORKERS, PAIR, POD, MEMORY, TLS_CONNECTION
 #: Targets of what is no row of CPU cost.
 TARGET_TELEMETRY_RATIO = {"full": 1.25, "custom": 1.6}
 """To the same proxy without telemetry."""
+TARGET_TELEMETRY_TO_ENVOY_RATIO = 1.2
+"""Of this proxy with all telemetry to Envoy without any."""
 #: Below what the slowest of the measured proxies can do with all telemetry.
 PACED_PER_SECOND = 4000
 TARGET_SCALING = 1.7

@@ -17,7 +17,7 @@ from tests.support.process import REPOSITORY, ChildProcess, ProxyCommand, start_
 
 BODY_BYTES = 1024
 #: Each is a pair of threads and as many buffers: more of them measure the client.
-_BULK_CONNECTIONS = 4
+BULK_CONNECTIONS = 4
 _GRPC_PATH = "/bench.Echo/Echo"
 #: A message of 100 bytes behind its length.
 _GRPC_MESSAGE = b"\0\0\0\0\x64" + b"x" * 100
@@ -130,7 +130,7 @@ class BenchWorld:
         else:
             port = self.ports[name][row.key]
         if row.key.startswith("tcp_bulk"):
-            return lambda: load.bulk(port, seconds, _BULK_CONNECTIONS)
+            return lambda: load.bulk(port, seconds, BULK_CONNECTIONS)
         return lambda: self._requests(row.key, port, seconds, connections, direct=name == DIRECT)
 
     def _requests(

@@ -71,6 +71,22 @@ def test_the_table_names_every_curve() -> None:
     assert "not yet measured" not in text
 
 
+def test_the_table_says_which_variant_ran() -> None:
+    compiled = _measured()
+    pure = {
+        key: Result(results.setting("once", "gcc is missing"), result.samples)
+        for key, result in compiled.items()
+    }
+    assert "(of this proxy, compiled)" in table(compiled)
+    assert ", pure)" not in table(compiled)
+    assert "(of this proxy, pure)" in table(pure)
+    assert table(pure).count(", pure) |") == len(CURVES)
+    text = table({**compiled, "curve:headers": pure["curve:headers"]})
+    assert "(of this proxy, compiled, and pure where it says so)" in text
+    assert text.count(", pure) |") == 1
+    assert "| Headers (CPU s per 1000 requests, pure) |" in text
+
+
 def test_curves_that_were_not_measured_are_told() -> None:
     text = table({})
     assert text.count("not yet measured") == len(CURVES)

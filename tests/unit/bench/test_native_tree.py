@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench import native_tree, ours
 from tests.bench.rows import PURE, SIDECAR
-from tests.support.process import REPOSITORY
+from tests.support.process import REPOSITORY, sidecar_command
 
 _LIBRARY = "sidecar/native__mypyc.cpython-311-x86_64-linux-gnu.so"
 
@@ -46,6 +46,39 @@ def test_a_file_more_is_a_change(repository: Path, tmp_path: Path) -> None:
     _stamped(repository, tree)
     (repository / "alpn" / "more.py").write_text("")
     assert not native_tree.is_fresh(repository, tree)
+
+
+@pytest.mark.parametrize("name", ["CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED"])
+def test_another_option_is_a_change(
+    name: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stamped(repository, tmp_path / "tree")
+    monkeypatch.setenv(name, "-O0")
+    assert not native_tree.is_fresh(repository, tmp_path / "tree")
+
+
+def test_another_compiler_is_a_change_and_so_is_its_version(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    _stamped(repository, tree)
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\necho 12.2\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", f"{compiler} -pthread")
+    assert not native_tree.is_fresh(repository, tree)
+    _stamped(repository, tree)
+    assert native_tree.is_fresh(repository, tree)
+    compiler.write_text("#!/bin/sh\necho 13.1\n")
+    assert not native_tree.is_fresh(repository, tree)
+
+
+def test_without_a_compiler_there_is_a_fingerprint_too(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = native_tree.fingerprint(repository)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert native_tree.fingerprint(repository) != before
 
 
 def test_a_tree_that_was_not_finished_is_not_fresh(repository: Path, tmp_path: Path) -> None:
@@ -95,6 +128,17 @@ def test_each_variant_finds_its_own_tree_first(monkeypatch: pytest.MonkeyPatch) 
         SIDECAR: str(native_tree.TREE),
         PURE: str(REPOSITORY),
     }
+
+
+def test_no_variant_compiles_its_sources_at_each_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_tree, "missing_tools", str)
+    monkeypatch.setattr(native_tree, "build", lambda tell: native_tree.TREE)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    found, _ = ours.variants(lambda line: None)
+    for command in [*found.values(), sidecar_command()]:
+        assert command.env is not None
+        assert "PYTHONDONTWRITEBYTECODE" not in command.env
+        assert command.env["PYTHONPYCACHEPREFIX"] == str(REPOSITORY / ".pycache")
 
 
 def _maps(*paths: object) -> str:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.bench import __main__ as program
 from tests.bench import results, rows
+from tests.bench import workers as bench_workers
+from tests.bench.amounts import Amount
 from tests.bench.cells import NOT_COMPILED, NOT_MEASURED, spread, verdict
+from tests.bench.load import Answered
 from tests.bench.measure import turns
 from tests.bench.ours import Programs
 from tests.bench.report import tables, write
 from tests.bench.report_workers import scaling
 from tests.bench.results import Result, Samples
-from tests.bench.telemetry_world import parts_of
+from tests.bench.telemetry_world import FULL, NONE, parts_of
 from tests.bench.workers import HEAVY, LIGHT, LOADS, MACHINE, busy_seconds
-from tests.support.process import REPOSITORY
+from tests.support.process import REPOSITORY, ProxyCommand
 
 _COSTS = {"cost": [0.1, 0.2, 0.3], "rate": [10.0, 12.0, 11.0]}
 _OURS = {"cost": [0.25, 0.15, 0.2], "rate": [9.0]}
@@ -42,17 +47,20 @@ def _telemetry() -> Samples:
     return {**found, "envoy:log": {"lines_ratio": [1.0003]}, "sidecar:log": {"lines_ratio": [0.995]}}
 
 
-def _workers(*, load_cores: float) -> Samples:
+def _workers(
+    *, load_cores: float, reader_cores: float = 0.0, rate_of_two: float = 15.0, cost_of_two: float = 0.11
+) -> Samples:
     """Client and backend take `load_cores` each while one worker does 10,000 requests per second."""
     found: Samples = {}
     for name in _NAMES:
         for load in LOADS:
-            for concurrency, rate, cost in ((1, 10.0, 0.1), (2, 15.0, 0.11)):
-                cores = {"client_cores": [load_cores], "backend_cores": [load_cores]}
+            for concurrency, rate, cost in ((1, 10.0, 0.1), (2, rate_of_two, cost_of_two)):
+                cores = {f"{who}_cores": [load_cores] for who in ("client", "backend")}
                 found[f"{name}:{load}:{concurrency}"] = {
                     "cost": [cost],
                     "rate": [rate],
                     "proxy_cores": [rate * cost],
+                    "reader_cores": [reader_cores],
                     "elsewhere_cores": [0.0],
                     **cores,
                 }
@@ -223,6 +231,46 @@ def test_a_machine_that_leaves_enough_is_no_excuse() -> None:
     assert "| no telemetry | sidecar | 10,000 | 15,000 | 1.50 (target 1.7) | 1.82 | 1.82 |" in text
 
 
+def _gains_of(samples: Samples) -> list[str]:
+    text = tables({rows.WORKERS: Result("today", samples)})
+    (line,) = [line for line in text.splitlines() if line.startswith("| no telemetry | sidecar |")]
+    return [each.strip() for each in line.strip("|").split("|")][4:7]
+
+
+def test_a_second_worker_that_does_nothing_is_not_excused_by_the_machine() -> None:
+    """A request costs no more when one worker takes all connections, or when both wait for a lock."""
+    found = _gains_of(_workers(load_cores=0.25, rate_of_two=10.0, cost_of_two=0.1))
+    assert found == ["1.00 (target 1.7)", "1.33", "2.00"]
+
+
+def test_where_nothing_is_left_nothing_is_said_of_free_cores() -> None:
+    """Of 2 cores one worker and the others take 1.9 already: it would look the same if the second worker did nothing."""
+    found = _gains_of(_workers(load_cores=0.45, rate_of_two=10.0, cost_of_two=0.1))
+    assert found == ["1.00 (target 1.7: not to be seen here)", "1.05", "2.00"]
+
+
+@pytest.mark.parametrize(
+    ("load_cores", "reader_cores", "at_most"), [(0.8, 0.0, 1.25), (0.1, 0.9, 1 / 0.9), (0.0, 0.0, 2.0)]
+)
+def test_client_backend_and_reader_have_a_core_each_at_most(
+    load_cores: float, reader_cores: float, at_most: float
+) -> None:
+    samples = {
+        **_workers(load_cores=load_cores, reader_cores=reader_cores),
+        MACHINE: {"cores": [64]},
+    }
+    found = scaling({rows.WORKERS: Result("today", samples)}, "sidecar", LIGHT)
+    assert found is not None
+    assert found.at_most == pytest.approx(at_most)
+
+
+def test_the_reader_takes_its_part_of_the_machine() -> None:
+    samples = _workers(load_cores=0.2, reader_cores=0.1)
+    found = scaling({rows.WORKERS: Result("today", samples)}, "sidecar", HEAVY)
+    assert found is not None
+    assert found.at_most == pytest.approx(2 / 0.15 / 10)
+
+
 def test_busy_is_all_but_idle_and_waiting() -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     stat = f"cpu  {ticks} {2 * ticks} {3 * ticks} 99999 88888 {4 * ticks} {5 * ticks} {6 * ticks} 0 0\ncpu0 1 1 1 1\n"
@@ -238,8 +286,10 @@ def test_without_a_compiler_the_tables_say_so() -> None:
     assert _line(text, "all of these")[2] == NOT_COMPILED
     assert _line(text, "resident memory when idle, MiB")[2] == NOT_COMPILED
     assert ": met)" not in text
-    said = results.setting(repetitions=1, seconds=1, connections=1, not_compiled="gcc is missing")
-    assert said.endswith("; only pure, nothing was compiled: gcc is missing")
+    said = results.setting("once", "gcc is missing")
+    assert said.endswith("; once; only pure, nothing was compiled: gcc is missing")
+    assert Result(said, {}).only_pure
+    assert not Result(results.setting("once"), {}).only_pure
 
 
 def test_facts_and_their_targets() -> None:
@@ -341,4 +391,78 @@ def test_competitors_take_turns_as_often_as_they_are_worth() -> None:
     names = ["envoy", "sidecar", "pure", "haproxy", "direct"]
     assert list(turns(names, 3)) == [*names, "pure", "sidecar", "envoy", "envoy", "sidecar"]
     assert list(turns(names, 1)) == names
+    assert list(turns(["pure", "direct"], 2, all_as_often=True)) == ["pure", "direct", "direct", "pure"]
     assert list(turns(["pure:full", "envoy:full"], 2)) == ["pure:full", "envoy:full", "envoy:full"]
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (
+            "http",
+            "3 repetitions of 2 s, 16 connections; pure 2 repetitions of 1 s; HAProxy, nginx and direct 1 repetition of 1 s",
+        ),
+        (
+            "tcp_bulk",
+            "3 repetitions of 2 s, 4 connections; pure 2 repetitions of 1 s; HAProxy, nginx and direct 1 repetition of 1 s",
+        ),
+        (rows.TELEMETRY, "3 repetitions of 1 s, 16 connections; pure 2 repetitions of 1 s"),
+        (rows.TELEMETRY_PACED, "3 repetitions of 1 s, 16 connections; pure 2 repetitions of 1 s"),
+        (rows.WORKERS, "3 repetitions of 1 s, 64 connections; pure 2 repetitions of 1 s"),
+        (rows.PAIR, "3 repetitions of 2 s, 16 connections, 1000 requests per second, all as often"),
+        (rows.START, "3 starts of each"),
+        (rows.POD, "once, 1,000 connections"),
+        (rows.MEMORY, "once, 100,000 requests over 16 connections"),
+        (rows.TLS_CONNECTIONS, "once, 5,000 connections"),
+    ],
+)
+def test_each_row_tells_how_much_of_it_was_measured(key: str, words: str) -> None:
+    assert Amount(repetitions=3, seconds=2, connections=16).words(key) == words
+
+
+def test_one_repetition_is_as_much_for_all() -> None:
+    assert Amount(1, 1, 8).words(rows.WORKERS) == "1 repetition of 1 s, 32 connections"
+    assert Amount(1, 1, 8).words(rows.START) == "1 start of each"
+
+
+def test_half_of_an_odd_number_of_seconds_is_rounded_up() -> None:
+    assert Amount(3, 3, 16).of(rows.TELEMETRY) == Amount(3, 2, 16)
+
+
+def test_the_amount_of_a_row_is_stored_with_it(tmp_path: Path, jobs: dict[str, program.Job]) -> None:
+    jobs[rows.WORKERS] = dict
+    jobs[rows.POD] = dict
+    assert program.main(["--output", str(tmp_path / "page.md"), "--seconds", "4"]) == 0
+    stored = results.read(tmp_path / "page.json")
+    assert "; 3 repetitions of 2 s, 64 connections; pure" in stored[rows.WORKERS].setting
+    assert stored[rows.POD].setting.endswith("; once, 1,000 connections")
+
+
+def test_all_telemetry_of_two_workers_is_the_same_for_all_proxies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of the world, one that writes down who was loaded how."""
+    loaded: list[tuple[str, str, int]] = []
+
+    class Stage:
+        def __init__(self, command: ProxyCommand) -> None:
+            self.name = command.name
+
+        def load(self, part: str, seconds: float, connections: int) -> Answered:
+            loaded.append((self.name, part, connections))
+            return Answered(1, 1.0)
+
+        def end(self) -> float:
+            return 1.0
+
+    world = SimpleNamespace(start=lambda command, concurrency: Stage(command))
+    monkeypatch.setattr(bench_workers, "TelemetryWorld", lambda directory: nullcontext(world))
+    monkeypatch.setattr(
+        bench_workers, "_used", lambda *_: dict.fromkeys(("proxy", "client", "backend", "busy"), 0.0)
+    )
+    monkeypatch.setattr(bench_workers, "_gain", lambda: 2.0)
+    commands = {name: ProxyCommand(name, []) for name in _NAMES}
+    bench_workers.measure_workers(
+        commands, tmp_path, repetitions=1, seconds=1, connections=64, tell=lambda line: None
+    )
+    assert set(loaded) == {(name, part, 64) for name in _NAMES for part in (NONE, FULL)}
