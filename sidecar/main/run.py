@@ -16,6 +16,7 @@ from config.errors import ConfigErrors
 from config.model.core import Node
 from config.model.options import Mode, Options
 from config.places import with_places
+from config.spelling import did_you_mean
 from sidecar.main.admin.build import Admin, build_admin
 from sidecar.main.format_check import format_problems
 from sidecar.main.options import OptionsError, parse_options
@@ -57,7 +58,7 @@ def run(
         )
     except OSError as error:
         return _report([f"--log-path {options.log_path}: {error.strerror}"])
-    for warning in options.warnings:
+    for warning in (*options.warnings, *_unknown_components(options)):
         logger.warning("%s", warning)
     try:
         parsed = load(options, sources)
@@ -69,6 +70,15 @@ def run(
     return serve(
         parsed, options, name, lambda problems: with_places(problems, written or parsed.sources, directory)
     )
+
+
+def _unknown_components(options: Options) -> list[str]:
+    """Warnings: Envoy refuses these, but a later Envoy may have components that are not known here."""
+    return [
+        f"--component-log-level: there is no component {name!r}{did_you_mean(name, log.COMPONENTS)}"
+        for name, _ in options.component_log_levels
+        if name not in log.COMPONENTS
+    ]
 
 
 def load(options: Options, given: Sequence[Source] = ()) -> ParsedBootstrap:

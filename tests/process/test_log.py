@@ -73,6 +73,12 @@ def test_component_level(start: StartProxy) -> None:
     assert {line.split("][")[3].split("]")[0] for line in proxy.log_text().splitlines()} == {"admin"}
 
 
+def test_an_unknown_component_is_told(start: StartProxy) -> None:
+    proxy = start(plain, log_level="warning", extra=["--component-log-level", "htp:debug,http:warning"])
+    (line,) = proxy.log_text().splitlines()
+    assert line.endswith("--component-log-level: there is no component 'htp'; did you mean 'http'?")
+
+
 def test_flags_without_effect_are_told_once(start: StartProxy) -> None:
     proxy = start(plain, extra=["--base-id", "3", "--brand-new"])
     lines = proxy.log_text().splitlines()
