@@ -319,9 +319,11 @@ def _secret_missing(failure: Failure) -> str:
 
 
 def _no_filter_chain(failure: Failure) -> str:
+    spoke = f", which speaks {failure.client_spoke}" if failure.client_spoke else ""
     sni = f" with server name {failure.server_name}" if failure.server_name else ""
     return (
-        f"no filter chain of the listener {failure.listener} takes the connection of {_client(failure)}{sni}"
+        f"no filter chain of the listener {failure.listener} takes the connection of "
+        f"{_client(failure)}{spoke}{sni}"
     )
 
 

@@ -35,6 +35,9 @@ MAX_ATTEMPTS: Final = 16
 _RECORD_BYTES: Final = 1600
 _ATTEMPT_BYTES: Final = 600
 
+#: What a client spoke, by what the TLS inspector found.
+_TRANSPORTS: Final = {"tls": "TLS", "raw_buffer": "plaintext"}
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -90,7 +93,9 @@ class Failure:
     )
     client_age_ns: int = -1  # of its connection
     connection_id: int = 0
-    client_spoke: str = ""  # "TLS" where plaintext was expected, "HTTP" where TLS was
+    client_spoke: str = (
+        ""  # "TLS" where plaintext was expected, "HTTP" where TLS was; "plaintext" where no chain takes it
+    )
     tls_error: str = ""
     server_name: str = ""
 
@@ -426,6 +431,8 @@ class FailureLog:
         failure.details = info.response_code_details
         failure.duration_ms = (self._now_ns() - info.start_ns) // 1_000_000
         self._describe_client(failure, info.connection, connection)
+        if kind == "no_filter_chain":
+            failure.client_spoke = _TRANSPORTS.get(info.connection.transport_protocol, "")
         failure.kind = kind
         failure.hop = "proxy" if kind in ("no_filter_chain", "secret_missing") else "downstream"
         self._keep(failure)

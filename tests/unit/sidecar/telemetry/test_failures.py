@@ -67,6 +67,28 @@ def _idle_connection(**fields: object) -> ConnectionFacts:
     return ConnectionFacts(**(known | fields))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("transport", "name", "spoke", "words"),
+    [
+        ("raw_buffer", "", "plaintext", "10.0.0.1:4711, which speaks plaintext"),
+        ("tls", "a.example", "TLS", "10.0.0.1:4711, which speaks TLS with server name a.example"),
+        ("", "", "", "10.0.0.1:4711"),  # nobody has looked
+    ],
+)
+def test_a_connection_without_filter_chain_says_what_it_spoke(
+    transport: str, name: str, spoke: str, words: str
+) -> None:
+    connection = ConnectionInfo(SocketAddress("10.0.0.1", 4711), SocketAddress("10.0.0.2", 80), "inbound")
+    connection.transport_protocol, connection.requested_server_name = transport, name
+    log = _log()
+    log.record_connection(StreamInfo(connection, 0.0, _NOW_NS), None, "no_filter_chain")
+    (failure,) = log.newest_first()
+    assert failure.client_spoke == spoke
+    assert lines(failure)[1].strip() == (
+        f"no filter chain of the listener inbound takes the connection of the client {words}"
+    )
+
+
 def _only(log: FailureLog) -> Failure:
     (failure,) = log.newest_first()
     return failure
