@@ -341,8 +341,13 @@ class AdminConnection(asyncio.Protocol):
         assert self._info is not None, "the request is being logged"
         local = self._info.connection.direct_local_address
         if is_foreign(request, local):
-            logger.warning("admin request for host %r from a foreign page refused", request.authority)
-            return AdminResponse("The admin interface is not for other sites' pages.\n", 403)
+            host = request.authority.decode("latin-1")
+            logger.warning(
+                "admin request for host %r refused: from another site's page, or by a foreign name", host
+            )
+            return AdminResponse(
+                "The admin interface is not for other sites' pages; ask by localhost or an IP address.\n", 403
+            )
         return None
 
     def _begin_log(self, request: Headers) -> None:

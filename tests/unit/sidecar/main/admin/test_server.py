@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, cast
 
+import pytest
+
 from sidecar.main.admin.api import AdminRequest, AdminResponse, Endpoint
 from sidecar.main.admin.server import AdminConnection, AdminServer
 from sidecar.main.admin.server_stats import AdminStats
@@ -110,6 +112,17 @@ def test_one_piece_for_each_turn_of_the_loop() -> None:
     assert b"transfer-encoding: chunked" in head
     assert b"content-encoding" not in head
     assert body == b"abc"
+
+
+def test_who_asks_by_a_foreign_name_hears_how_to_ask(caplog: pytest.LogCaptureFixture) -> None:
+    served = Served("secret")
+    served.connection.data_received(b"GET /page HTTP/1.1\r\nhost: evil.example\r\n\r\n")
+    head, body = served.finish()
+    assert head.startswith(b"HTTP/1.1 403 ")
+    assert b"ask by localhost or an IP address" in body
+    assert [record.getMessage() for record in caplog.records] == [
+        "admin request for host 'evil.example' refused: from another site's page, or by a foreign name"
+    ]
 
 
 def test_a_slow_client_holds_up_the_making() -> None:
