@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
         "--once", action="store_true", help="end after the table; exit code 1 if a series is missing"
     )
     demo.add_argument(
-        "--dir", metavar="DIR", help="where to leave configurations and logs (default: a new directory)"
+        "--dir",
+        metavar="DIR",
+        help="where to leave configurations and logs (default: a new directory; with --once none)",
     )
     demo.add_argument(
         "--requests", type=_positive, default=10, metavar="N", help="how many HTTP requests (default 10)"

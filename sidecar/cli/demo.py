@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,7 +45,7 @@ class DemoError(Exception):
 
 
 def demo(*, once: bool, directory: str | None, requests: int) -> int:
-    """0 when every expected series was there."""
+    """0 when every expected series was there. A directory that nobody was told of is not left behind."""
     home = Path(directory or tempfile.mkdtemp(prefix="sidecar-demo-"))
     home.mkdir(parents=True, exist_ok=True)
     ports = free_ports()
@@ -62,7 +63,12 @@ def demo(*, once: bool, directory: str | None, requests: int) -> int:
         return 1
     finally:
         applications.stop()
-    return 0 if complete else 1
+    if not complete:
+        print(f"sidecar demo: configurations and logs are in {home}", file=sys.stderr)
+        return 1
+    if once and not directory:
+        shutil.rmtree(home, ignore_errors=True)
+    return 0
 
 
 def _write_files(home: Path, ports: Ports) -> None:
