@@ -25,8 +25,8 @@ class Child:
         #: it has said that it accepts connections
         self.serves = False
         self.connections = 0
-        #: when it said something, by the clock of the loop
-        self.heard_s = 0.0
+        #: how often main has looked at it since it said something
+        self.silent_looks = 0
         self.channel = Channel(lambda message: on_message(self, message), self._on_end)
         self._process: asyncio.subprocess.Process | None = None
         self._socket: socket.socket | None = None

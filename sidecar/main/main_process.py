@@ -141,7 +141,7 @@ class MainProcess(Process):
         super().begin_exit()
 
     async def until_idle(self, timeout_s: float) -> None:
-        await self._workers.until_drained(timeout_s)
+        await self._workers.until_ended(timeout_s)
 
     async def shutdown(self) -> None:
         self._workers.begin_exit()
@@ -179,6 +179,9 @@ class MainProcess(Process):
         super().reset_counters()
 
     # what all are asked
+
+    def look_after_others(self) -> None:
+        self._workers.look()
 
     def refresh_stats(self) -> None:
         self.state.refresh(total_connections=0)  # those of the workers are added

@@ -30,8 +30,9 @@ _QUICK_S: Final = 10.0
 #: The first replacement comes at once; of those that die quickly each waits twice as long as the one before.
 _FIRST_DELAY_S: Final = 0.5
 _LONGEST_DELAY_S: Final = 30.0
-#: A worker says something every two seconds; the end is not held up by one that has been silent for so long.
-SILENT_S: Final = 10.0
+#: A worker says something every two seconds. One that has been silent at so many looks in a row (they are a second apart) hangs. Looks
+#: are counted, not seconds: when the whole machine stood still, nobody has been looked at.
+SILENT_LOOKS: Final = 10
 
 Done = Callable[[dict[int, object]], None]
 
@@ -212,19 +213,18 @@ class Workers:
         if self._watching:
             await asyncio.wait(self._watching, timeout=timeout_s)
 
-    async def until_drained(self, timeout_s: float, silent_s: float = SILENT_S) -> None:
-        """As `until_ended`; a worker that hangs, and so cannot drain, is killed."""
-        began_s = self._loop.time()
-        while not all(task.done() for task in self._watching):
-            rest_s = began_s + timeout_s - self._loop.time()
-            if rest_s <= 0:
-                return
-            await self.until_ended(min(rest_s, silent_s / 10))
-            for child in self._children.values():
-                silence_s = self._loop.time() - max(child.heard_s, began_s)
-                if child.serves and silence_s > silent_s:
-                    logger.error("worker %d has said nothing for %g s, killing it", child.worker, silent_s)
-                    child.kill()
+    def look(self) -> None:
+        """Every second: a worker that hangs is killed, so that another one takes its place and nobody waits for its end.
+
+        New connections would still be given to it, and time out. Envoy's watchdog ends the process for that if it is told to.
+        """
+        for child in self._children.values():
+            if not child.serves:
+                continue
+            child.silent_looks += 1
+            if child.silent_looks > SILENT_LOOKS:
+                logger.error("worker %d has said nothing for %d s, killing it", child.worker, SILENT_LOOKS)
+                child.kill()
 
     async def close(self) -> None:
         """Kill those that are left."""
@@ -285,7 +285,7 @@ class Workers:
         return self._resets
 
     def _on_message(self, child: Child, message: object) -> None:
-        child.heard_s = self._loop.time()
+        child.silent_looks = 0
         match message:
             case Report(changes, resets, connections, failures, failed):
                 if failed:

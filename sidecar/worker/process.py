@@ -564,6 +564,9 @@ class Process:
         """Have the workers tell what an admin page shows, then call `done`. False: there is nobody to ask."""
         return False
 
+    def look_after_others(self) -> None:
+        """Every second: do the other processes live?"""
+
     async def _housekeeping(self) -> None:
         bootstrap = self.bootstrap
         flush_s = bootstrap.stats_flush_interval_s
@@ -579,6 +582,7 @@ class Process:
                 self.state.refresh_certificates(self._certificate_ends())
             for _ in itertools.chain(expiry.due(now_s), self.store.ceiling.tell_of_full()):
                 await asyncio.sleep(0)
+            self.look_after_others()
             self.garbage.look(now_s, time.process_time(), self.state.stats.memory_allocated.value)
             asleep_s = self.loop.time()
             await asyncio.sleep(_HOUSEKEEPING_S)

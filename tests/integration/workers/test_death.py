@@ -30,6 +30,18 @@ def test_a_killed_worker_is_replaced_and_nothing_goes_back(fleet: Fleet) -> None
     assert "worker 0 was killed by SIGKILL, another one takes its place" in proxy.log_text()
 
 
+def test_a_worker_that_hangs_is_replaced(fleet: Fleet) -> None:
+    proxy = fleet.start(log_level="info")
+    with fleet.connect_to(0), fleet.connect_to(1) as second:
+        os.kill(fleet.worker_pids()[0], signal.SIGSTOP)
+        wait_until(lambda: proxy.stat("workers.restarts_total") == 1, timeout_s=30, what="it was killed")
+        wait_until(lambda: proxy.stat("workers.live") == 2, timeout_s=10, what="another worker")
+        assert second.request("GET", "/").status == 200  # idle all the time, and left alone
+        with fleet.connect_to(0) as again:
+            assert again.request("GET", "/").status == 200
+    assert "worker 0 has said nothing for 10 s, killing it" in proxy.log_text()
+
+
 def test_when_main_dies_the_workers_end(fleet: Fleet) -> None:
     proxy = fleet.start(log_level="info", drain_time_s=5)
     wait_until(lambda: len(children_of(proxy.pid)) == 3, timeout_s=10, what="a process in reserve")

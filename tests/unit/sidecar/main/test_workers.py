@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -13,13 +13,11 @@ from config.bootstrap import Source, parse_bootstrap
 from config.model.options import Options
 from sidecar.ipc.messages import Exit, Report, Start, Started
 from sidecar.main import workers as workers_module
-from sidecar.main.workers import Workers
+from sidecar.main.workers import SILENT_LOOKS, Workers
 from stats.changes import Changes
 from stats.store import Store
 from stats.worker_family import WorkerStats
 from tests.support.bootstraps import bootstrap
-
-SILENT_S = 0.4
 
 
 class _Channel:
@@ -34,15 +32,14 @@ class _Channel:
 
 
 class _Child:
-    """Serves as soon as it is told to. Worker 0 hangs from then on; the others report all the time."""
+    """Serves as soon as it is told to."""
 
     def __init__(self, on_message: Callable[[_Child, object], None]) -> None:
-        self._on_message = on_message
+        self.say = partial(on_message, self)
         self.worker, self.pid, self.connections = -1, 1, 0
-        self.serves, self.heard_s = False, 0.0
+        self.serves, self.silent_looks = False, 0
         self.channel = _Channel()
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._reports: asyncio.Task[None] | None = None
 
     async def spawn(self) -> None:
         """No process."""
@@ -52,15 +49,7 @@ class _Child:
 
     def begin(self, message: Start) -> None:
         self.worker = message.worker
-        loop = asyncio.get_running_loop()
-        loop.call_soon(self._on_message, self, Started())
-        if self.worker:
-            self._reports = loop.create_task(self._report())
-
-    async def _report(self) -> None:
-        while True:
-            await asyncio.sleep(SILENT_S / 10)
-            self._on_message(self, Report(Changes(), 0, 1))
+        asyncio.get_running_loop().call_soon(self.say, Started())
 
     async def wait(self) -> int:
         return await asyncio.shield(self._ended)
@@ -73,16 +62,12 @@ class _Child:
     async def dismiss(self) -> None:
         self.kill()
 
-    async def end(self) -> None:
-        if self._reports is not None:
-            self._reports.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reports
 
-
-def test_a_worker_that_hangs_does_not_hold_up_the_end(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("is_ending", [False, True])
+def test_a_worker_that_hangs_is_killed(
+    is_ending: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Another one takes its place; at the end it is not waited for. Who says something is left alone."""
     children: list[_Child] = []
 
     def child(on_message: Callable[[_Child, object], None]) -> _Child:
@@ -92,7 +77,13 @@ def test_a_worker_that_hangs_does_not_hold_up_the_end(
     monkeypatch.setattr(workers_module, "Child", child)
     content = parse_bootstrap([Source("test", bootstrap(15000, [], []))]).bootstrap
 
+    replaced = asyncio.Event()
+    started: list[int] = []
+
     def start(worker: int, sockets: dict[str, int]) -> Start:
+        started.append(worker)
+        if started.count(0) > 1:
+            replaced.set()
         return Start(content, Options(), worker, sockets, (), 0, False)
 
     async def live() -> None:
@@ -103,24 +94,31 @@ def test_a_worker_that_hangs_does_not_hold_up_the_end(
         )
         await workers.start()
         hanging, busy = sorted((each for each in children if each.serves), key=lambda each: each.worker)
-        workers.begin_exit()
-        workers.tell(Exit(drain=True))
-        draining = loop.create_task(workers.until_drained(60, SILENT_S))
+        if is_ending:
+            workers.begin_exit()
+            workers.tell(Exit(drain=True))
+        for _ in range(SILENT_LOOKS):
+            workers.look()
+            busy.say(Report(Changes(), 0, 1))
+        assert hanging.serves
+        workers.look()
+        assert not hanging.serves
+        assert busy.serves
         async with asyncio.timeout(10):
-            assert await hanging.wait() == -9
-        for _ in range(3):  # the other one has a connection, and is waited for
-            await asyncio.sleep(SILENT_S / 2)
-            assert busy.serves
-            assert not draining.done()
-        busy.kill()
-        async with asyncio.timeout(10):
-            await draining
+            if is_ending:
+                ended = loop.create_task(workers.until_ended(60))
+                assert await hanging.wait() == -9
+                assert not ended.done()
+                busy.kill()
+                await ended
+            else:
+                await replaced.wait()
+                assert stats.restarts_total.value == 1
+                assert busy.serves
+                for each in children:
+                    each.kill()
         await workers.close()
-        for each in children:
-            await each.end()
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(live())
-    assert [record.getMessage() for record in caplog.records] == [
-        "worker 0 has said nothing for 0.4 s, killing it"
-    ]
+    assert caplog.records[0].getMessage() == "worker 0 has said nothing for 10 s, killing it"
