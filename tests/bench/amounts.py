@@ -52,7 +52,7 @@ class Amount:
             return said if fewer == own.repetitions else f"{said}; pure {_times(fewer, own.seconds)}"
         pure = _times(fewer, seconds_of(PURE, own.seconds))
         rest = _times(repetitions_of(HAPROXY, own.repetitions), seconds_of(HAPROXY, own.seconds))
-        return f"{said}; pure {pure}; HAProxy, nginx and direct {rest}"
+        return f"{said}; pure and with Istio's metrics {pure}; HAProxy, nginx and direct {rest}"
 
 
 def _times(repetitions: int, seconds: float) -> str:

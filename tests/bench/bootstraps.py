@@ -56,12 +56,17 @@ def _client_tls(mesh: Mesh, *alpn: str) -> Json:
     return {"transport_socket": socket}
 
 
-def proxy_bootstrap(mesh: Mesh, ports: Ports, backends: Ports) -> str:
-    """A proxy with all rows."""
-    plain = http_filter_chain(route_config(route_to("http")), stat_prefix="inbound")
-    secure = http_filter_chain(route_config(route_to("https")), stat_prefix="outbound")
-    grpc = http_filter_chain(route_config(route_to("grpc")), stat_prefix="grpc")
+def proxy_bootstrap(mesh: Mesh, ports: Ports, backends: Ports, *, istio: bool = False) -> str:
+    """A proxy with all rows. `istio`: with metadata exchange and metrics, which Envoy has not; of TCP only the metrics."""
+    inbound = [peer_metadata_filter(inbound=True), istio_stats_filter()] if istio else []
+    outbound = [peer_metadata_filter(inbound=False), istio_stats_filter()] if istio else []
+    plain = http_filter_chain(route_config(route_to("http")), stat_prefix="inbound", http_filters=inbound)
+    secure = http_filter_chain(route_config(route_to("https")), stat_prefix="outbound", http_filters=outbound)
+    grpc = http_filter_chain(route_config(route_to("grpc")), stat_prefix="grpc", http_filters=inbound)
     echo, bulk = tcp_filter_chain("echo"), tcp_filter_chain("bulk", stat_prefix="bulk")
+    if istio:
+        for chain in (echo, bulk):
+            chain["filters"].insert(0, istio_stats_filter())
     chains = {
         "http": plain,
         "mtls": plain,
@@ -75,9 +80,12 @@ def proxy_bootstrap(mesh: Mesh, ports: Ports, backends: Ports) -> str:
         "tcp_bulk_mtls": bulk,
     }
     listeners = [
-        listener(path, ports[tls_port(path)], {**chain, **_server_tls(mesh, SECURED[path])})
-        if path in SECURED
-        else listener(path, ports[path], chain)
+        listener(
+            path,
+            ports[tls_port(path) if path in SECURED else path],
+            {**chain, **_server_tls(mesh, SECURED[path])} if path in SECURED else chain,
+            traffic_direction="OUTBOUND" if path == "mtls_client" else "INBOUND",
+        )
         for path, chain in chains.items()
     ]
     clusters = [
@@ -87,7 +95,7 @@ def proxy_bootstrap(mesh: Mesh, ports: Ports, backends: Ports) -> str:
         cluster("echo", _local(backends["echo"])),
         cluster("bulk", _local(backends["bulk"])),
     ]
-    return bootstrap(ports["admin"], listeners, clusters)
+    return bootstrap(ports["admin"], listeners, clusters, node=node("server"))
 
 
 def client_bootstrap(mesh: Mesh, admin_port: int, competitors: Mapping[str, Ports]) -> str:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.bench.results import Result
-from tests.bench.rows import DIRECT, HAPROXY, NGINX, PURE, SIDECAR
+from tests.bench.rows import DIRECT, HAPROXY, ISTIO, NGINX, PURE, SIDECAR
 
 NOT_MEASURED = "not yet measured"
 NOT_COMPILED = "not compiled"
@@ -15,6 +15,7 @@ CANNOT = "-"
 NAMES = {
     "envoy": "Envoy",
     SIDECAR: "sidecar",
+    ISTIO: "with Istio's metrics",
     PURE: "pure",
     HAPROXY: "HAProxy",
     NGINX: "nginx",
@@ -67,7 +68,8 @@ def cell(results: Results, key: str, name: str, number: str, show: Callable[[Seq
 def absent(results: Results, key: str, name: str) -> str:
     """Why a competitor (or one with something more, `key_of`) has no number in a row."""
     samples = results[key].samples if key in results else {}
-    if name.startswith(SIDECAR) and name.replace(SIDECAR, PURE, 1) in samples:
+    compiled = SIDECAR if name == ISTIO and SIDECAR not in samples else name
+    if compiled.startswith(SIDECAR) and compiled.replace(SIDECAR, PURE, 1) in samples:
         return NOT_COMPILED
     return CANNOT if DIRECT in samples else NOT_MEASURED  # with the others, but it could not
 

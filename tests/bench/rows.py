@@ -7,8 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 #: In the order of the columns. The first is the measure of the others, the second is this proxy with its compiled modules, as
-#: images have it, and the third the same sources as Python runs them.
-ENVOY, SIDECAR, PURE, HAPROXY, NGINX = COMPETITORS = ("envoy", "sidecar", "pure", "haproxy", "nginx")
+#: images have it, the third the same with metadata exchange and Istio's metrics, and the fourth the same sources as Python runs them.
+ENVOY, SIDECAR, ISTIO, PURE, HAPROXY, NGINX = COMPETITORS = (
+    "envoy",
+    "sidecar",
+    "istio",
+    "pure",
+    "haproxy",
+    "nginx",
+)
 OURS = (SIDECAR, PURE)
 
 #: The load goes to the backend itself: the limit of machine, client and backend.
@@ -77,7 +84,7 @@ def repetitions_of(name: str, repetitions: int) -> int:
     """How often a competitor is measured: those that nothing is aimed at are not worth as much time."""
     if name in (ENVOY, SIDECAR):
         return repetitions
-    return max(repetitions - 1, 1) if name == PURE else 1
+    return max(repetitions - 1, 1) if name in (PURE, ISTIO) else 1
 
 
 def seconds_of(name: str, seconds: float) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.bench import competitors, load, ours
 from tests.bench.bootstraps import client_bootstrap, proxy_bootstrap, tls_port
-from tests.bench.rows import DIRECT, HAPROXY, ROWS, SECURED, Row
+from tests.bench.rows import DIRECT, HAPROXY, ISTIO, ROWS, SECURED, SIDECAR, Row
 from tests.support.certificates import Mesh
 from tests.support.envoy import require_envoy, require_program
 from tests.support.nginx import start_nginx
@@ -76,9 +76,11 @@ class BenchWorld:
         self._children: list[ChildProcess] = []
         self.proxies: dict[str, ChildProcess] = {}
         self.ports: dict[str, dict[str, int]] = {}
+        if SIDECAR in commands:
+            commands = {**commands, ISTIO: commands[SIDECAR]}
         for name, command in commands.items():
             ports = self._take_ports(name)
-            text = proxy_bootstrap(mesh, ports, backends.ports)
+            text = proxy_bootstrap(mesh, ports, backends.ports, istio=name == ISTIO)
             self.proxies[name] = ours.start(command, text, directory, ports["admin"], name=name)
         for name, program in competitors.available().items():
             self._start_competitor(name, program)

@@ -39,6 +39,7 @@ _PAIR_PORTS = {"entry": 9201, "tls": 9202, "client": 9203, "server": 9204}
 def _bootstraps(mesh: Mesh, directory: Path, *, istio: bool) -> Mapping[str, str]:
     return {
         "proxy": proxy_bootstrap(mesh, _PORTS, _BACKENDS),
+        "proxy with metrics": proxy_bootstrap(mesh, _PORTS, _BACKENDS, istio=istio),
         "clients": client_bootstrap(mesh, 9300, {"sidecar": _PORTS}),
         "answering": answering_bootstrap(9300, [9301], mesh),
         "relaying": relaying_bootstrap(9300, 9301, 9001),
