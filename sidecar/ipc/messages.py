@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from config.model.bootstrap import Bootstrap
+from config.model.cluster import DnsLookupFamily
 from config.model.options import Options
 from config.model.workload_discovery import DiscoveredWorkload
 from sidecar.telemetry.failures import Failure
@@ -108,7 +109,25 @@ class Exit:
     drain: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """To the `Resolve` of this number. `problem`: why the name could not be looked up, "" if it could."""
+
+    number: int
+    addresses: tuple[str, ...]
+    problem: str = ""
+
+
 # from a worker to main
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """What are the addresses of a name? Answered with the same `number`."""
+
+    number: int
+    name: str
+    family: DnsLookupFamily
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,11 @@ from sidecar.ipc.messages import (
     Start,
     Workloads,
 )
+from sidecar.main.shared_resolver import SharedResolver
 from sidecar.main.workers import Workers
 from sidecar.transport.shared_counts import new_memory
 from sidecar.upstream.host_summary import added_up
+from sidecar.upstream.resolver import SystemResolver
 from sidecar.worker import log
 from sidecar.worker.part import Part
 from sidecar.worker.process import Process, shared_counts_of
@@ -57,6 +59,7 @@ class MainProcess(Process):
     def __init__(self, bootstrap: Bootstrap, options: Options, loop: asyncio.AbstractEventLoop) -> None:
         self._memory = new_memory(shared_counts_of(bootstrap), options.concurrency)
         super().__init__(bootstrap, options, loop, Part(options.concurrency, None), self._memory)
+        resolver = SharedResolver(SystemResolver(loop), loop, self.spawn)
         self._workers = Workers(
             options.concurrency,
             loop,
@@ -65,6 +68,7 @@ class MainProcess(Process):
             self._new_start,
             self._on_death,
             self._on_failures,
+            resolver.ask,
         )
         #: what workers have answered the last time
         self._hosts: dict[int, Summaries] = {}

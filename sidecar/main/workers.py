@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sidecar.ipc.messages import Answer, Ask, NotStarted, Question, Report, Started
+from sidecar.ipc.messages import Answer, Ask, NotStarted, Question, Report, Resolve, Resolved, Started
 from sidecar.main.child import Child
 from sidecar.worker.start_error import StartError
 from stats.changes import apply
@@ -17,7 +17,9 @@ from stats.processes import Processes
 from stats.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from config.model.cluster import DnsLookupFamily
     from sidecar.ipc.messages import Start
+    from sidecar.main.shared_resolver import Tell
     from sidecar.telemetry.failures import Failure
     from stats.worker_family import WorkerStats
 
@@ -83,10 +85,11 @@ class Workers:
         new_start: Callable[[int, dict[str, int]], Start],
         on_death: Callable[[int], None],
         on_failures: Callable[[tuple[Failure, ...], int], None],
+        resolve: Callable[[str, DnsLookupFamily, Tell], None],
     ) -> None:
         """`on_death` hears the number of a worker that is gone, before another one takes its place.
 
-        `on_failures` gets failures that workers have kept, and how many there were.
+        `on_failures` gets failures that workers have kept, and how many there were. `resolve` looks names up.
         """
         self._count = count
         self._loop = loop
@@ -95,6 +98,7 @@ class Workers:
         self._new_start = new_start
         self._on_death = on_death
         self._on_failures = on_failures
+        self._resolve = resolve
         self._spare: Child | None = None
         self._spawning: asyncio.Task[None] | None = None
         self._children: dict[int, Child] = {}
@@ -295,6 +299,11 @@ class Workers:
                     changes.values.counters.clear()  # from before they began anew
                 values = self._values[child] = apply(self._values.get(child, Snapshot()), changes)
                 self.processes.update(child, values)
+            case Resolve(number, name, family):
+                send = child.channel.send
+                self._resolve(
+                    name, family, lambda addresses, problem: send(Resolved(number, addresses, problem))
+                )
             case Answer(number):
                 found = self._rounds.get(number)
                 if found is not None:

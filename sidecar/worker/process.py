@@ -46,6 +46,7 @@ from sidecar.upstream.async_client import AsyncClientImpl
 from sidecar.upstream.circuit_breaker import SHARED_COUNTS
 from sidecar.upstream.clusters import ClusterManagerImpl
 from sidecar.upstream.host_summary import ShownHost
+from sidecar.upstream.resolver import Resolver
 from sidecar.upstream.services import FilterContext, Services
 from sidecar.worker import log
 from sidecar.worker.access_logs import AccessLogs
@@ -177,6 +178,8 @@ class Process:
             beside_others=part.concurrency > 1,
         )
         self.failures = _failure_log(options, scope)
+        #: of clusters that have names; None: the system's
+        self.resolver: Resolver | None = None
         self.services: Services | None = None
         self._stats_sinks: StatsSinks | None = None
         self.tracers: Tracers | None = None
@@ -290,6 +293,7 @@ class Process:
             new_codec=http1_codecs(self.bootstrap.runtime).client,
             build_upstream_filter=build_network_filter,
             shared=self.shared,
+            resolver=self.resolver,
         )
 
     def _build_listener(self, spec: ListenerSpec, services: Services) -> Listener:

@@ -30,6 +30,7 @@ from sidecar.ipc.messages import (
     ReopenLogs,
     Report,
     ResetCounters,
+    Resolved,
     SetLogLevels,
     Start,
     Started,
@@ -40,6 +41,7 @@ from sidecar.transport.sockets import raise_descriptor_limit
 from sidecar.upstream.host_summary import summaries
 from sidecar.worker import log
 from sidecar.worker.failure import loop_failure
+from sidecar.worker.main_resolver import MainResolver
 from sidecar.worker.part import Part
 from sidecar.worker.process import Process
 from sidecar.worker.start_error import StartError
@@ -93,6 +95,7 @@ class Worker:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.channel = Channel(self._on_message, self._on_end)
+        self._resolver = MainResolver(self.channel.send)
         #: the first message; None: main has gone before
         self.started: asyncio.Future[Start | None] = loop.create_future()
         self._process: Process | None = None
@@ -110,6 +113,7 @@ class Worker:
         _set_up_log(start)
         part = Part(start.options.concurrency, start.worker)
         process = self._process = Process(start.bootstrap, start.options, self._loop, part, descriptors[0])
+        process.resolver = self._resolver
         self._loop.set_exception_handler(loop_failure(process))
         if start.workloads is not None:
             process.workload_directory.replace(start.workloads)
@@ -157,6 +161,7 @@ class Worker:
     # main
 
     def _on_end(self) -> None:
+        self._resolver.end()
         if not self.started.done():
             self.started.set_result(None)
         elif not self._exiting:
@@ -172,6 +177,8 @@ class Worker:
                 self._early.append(message)
             case Ask(number, question):
                 self._answer(process, number, question)
+            case Resolved():
+                self._resolver.take(message)
             case ResetCounters(resets):
                 process.reset_counters()
                 self._resets = resets

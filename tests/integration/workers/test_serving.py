@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.workers.conftest import Fleet
 from tests.support.backends import LoopThread
+from tests.support.bootstraps import cluster
 from tests.support.http_client import RawClient
 from tests.support.metric_family import native_counts, read_delimited
 from tests.support.process import Proxy, wait_until
@@ -215,3 +216,21 @@ def test_counters_are_reset_in_all(shared: Fleet) -> None:
     with RawClient(shared.address) as client:
         client.request("GET", "/")
         assert proxy.stat(name) == 1
+
+
+def test_main_looks_names_up_for_all(fleet: Fleet) -> None:
+    named = cluster("web", ("localhost", fleet.backend.address[1]))["load_assignment"]
+    fields = {
+        "type": "STRICT_DNS",
+        "dns_lookup_family": "V4_ONLY",
+        "dns_refresh_rate": "0.2s",
+        "load_assignment": named,
+    }
+    proxy = fleet.start(log_level="info", cluster_fields=fields)
+    with fleet.connect_to(0), fleet.connect_to(1):
+        wait_until(
+            lambda: proxy.stat("cluster.web.update_success") >= 6, timeout_s=10, what="names asked for again"
+        )
+    assert proxy.stat("cluster.web.update_failure") == 0
+    for pid in fleet.worker_pids().values():
+        assert len(os.listdir(f"/proc/{pid}/task")) == 1  # the system's resolver is asked in threads

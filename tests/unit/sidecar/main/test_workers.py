@@ -90,7 +90,14 @@ def test_a_worker_that_hangs_is_killed(
         loop = asyncio.get_running_loop()
         stats = WorkerStats(Store().root.scope("workers"))
         workers = Workers(
-            2, loop, stats, lambda _: ({}, []), start, lambda _: None, lambda _failures, _count: None
+            2,
+            loop,
+            stats,
+            lambda _: ({}, []),
+            start,
+            lambda _: None,
+            lambda _failures, _count: None,
+            lambda _name, _family, _tell: None,
         )
         await workers.start()
         hanging, busy = sorted((each for each in children if each.serves), key=lambda each: each.worker)
