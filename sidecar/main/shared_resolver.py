@@ -54,10 +54,6 @@ class SharedResolver:
             problem = ""
         except OSError as error:
             problem = str(error) or type(error).__name__
-        except (
-            Exception
-        ) as error:  # of a resolver that breaks its promise: those who wait must hear something
-            logger.exception("dns: %s", name)
-            problem = repr(error)
-        for tell in self._asking.pop((name, family)):
-            tell(addresses, problem)
+        finally:  # whatever a resolver raises, those who wait hear of it
+            for tell in self._asking.pop((name, family)):
+                tell(addresses, problem)
