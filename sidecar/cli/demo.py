@@ -48,6 +48,21 @@ def demo(*, once: bool, directory: str | None, requests: int) -> int:
     """0 when every expected series was there. A directory that nobody was told of is not left behind."""
     home = Path(directory or tempfile.mkdtemp(prefix="sidecar-demo-"))
     home.mkdir(parents=True, exist_ok=True)
+    complete = False
+    try:
+        complete = _demonstrate(home, once=once, requests=requests)
+    except DemoError as error:
+        print(f"sidecar demo: {error}", file=sys.stderr)
+    finally:
+        if not complete:
+            print(f"sidecar demo: configurations and logs are in {home}", file=sys.stderr)
+        elif once and not directory:
+            shutil.rmtree(home, ignore_errors=True)
+    return 0 if complete else 1
+
+
+def _demonstrate(home: Path, *, once: bool, requests: int) -> bool:
+    """Whether every expected series was there. Raises DemoError."""
     ports = free_ports()
     _write_files(home, ports)
     applications = Applications(ports)
@@ -58,17 +73,9 @@ def demo(*, once: bool, directory: str | None, requests: int) -> int:
             if not once:
                 demo_report.explain_what_to_look_at(home, ports)
                 _wait_for_interrupt()
-    except DemoError as error:
-        print(f"sidecar demo: {error}", file=sys.stderr)
-        return 1
+            return complete
     finally:
         applications.stop()
-    if not complete:
-        print(f"sidecar demo: configurations and logs are in {home}", file=sys.stderr)
-        return 1
-    if once and not directory:
-        shutil.rmtree(home, ignore_errors=True)
-    return 0
 
 
 def _write_files(home: Path, ports: Ports) -> None:

@@ -32,6 +32,8 @@ class Channel(asyncio.Protocol):
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
+        #: altogether
+        self.received_bytes = 0
         self._ended = asyncio.Event()
 
     async def open(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -80,6 +82,7 @@ class Channel(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self.received_bytes += len(data)
         received = self._received
         received += data
         while len(received) >= _LENGTH.size:

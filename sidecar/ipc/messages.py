@@ -136,6 +136,11 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """Nothing but that: every two seconds, whatever becomes of the reports."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotStarted:
     """It cannot start, and says why."""
 

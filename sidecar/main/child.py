@@ -25,7 +25,8 @@ class Child:
         #: it has said that it accepts connections
         self.serves = False
         self.connections = 0
-        #: how often main has looked at it since it said something
+        #: how much main had heard of it when it looked, and how often it has looked since there was more
+        self.heard_bytes = 0
         self.silent_looks = 0
         self.channel = Channel(lambda message: on_message(self, message), self._on_end)
         self._process: asyncio.subprocess.Process | None = None

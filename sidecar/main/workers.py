@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sidecar.ipc.messages import Answer, Ask, NotStarted, Question, Report, Resolve, Resolved, Started
+from sidecar.ipc.messages import Alive, Answer, Ask, NotStarted, Question, Report, Resolve, Resolved, Started
 from sidecar.main.child import Child
 from sidecar.worker.start_error import StartError
 from stats.changes import apply
@@ -28,13 +28,15 @@ logger = logging.getLogger(__name__)
 #: So long is waited for answers; who is late is taken as it was the last time.
 ANSWER_S: Final = 0.2
 #: A worker that lived for a shorter time died quickly.
-_QUICK_S: Final = 10.0
+_QUICK_S: Final = 15.0  # above what it takes to see that it hangs
 #: The first replacement comes at once; of those that die quickly each waits twice as long as the one before.
 _FIRST_DELAY_S: Final = 0.5
 _LONGEST_DELAY_S: Final = 30.0
 #: A worker says something every two seconds. One that has been silent at so many looks in a row (they are a second apart) hangs. Looks
 #: are counted, not seconds: when the whole machine stood still, nobody has been looked at.
 SILENT_LOOKS: Final = 10
+#: One that does not serve yet may have much to build.
+STARTING_LOOKS: Final = 60
 
 Done = Callable[[dict[int, object]], None]
 
@@ -206,10 +208,10 @@ class Workers:
         self._stats.live.set(sum(child.serves for child in self._children.values()))
 
     def begin_exit(self) -> None:
-        """From now on nobody is replaced; while they start, those that do not serve yet need not go on."""
+        """From now on nobody is replaced; those that do not serve need not go on."""
         self._exit.set()
         for child in self._children.values():
-            if not child.serves and not self._all_serve.done():
+            if not child.serves:
                 child.kill()
 
     async def until_ended(self, timeout_s: float) -> None:
@@ -223,11 +225,14 @@ class Workers:
         New connections would still be given to it, and time out. Envoy's watchdog ends the process for that if it is told to.
         """
         for child in self._children.values():
-            if not child.serves:
+            heard_bytes = child.channel.received_bytes
+            if heard_bytes != child.heard_bytes:
+                child.heard_bytes, child.silent_looks = heard_bytes, 0
                 continue
             child.silent_looks += 1
-            if child.silent_looks > SILENT_LOOKS:
-                logger.error("worker %d has said nothing for %d s, killing it", child.worker, SILENT_LOOKS)
+            limit = SILENT_LOOKS if child.serves else STARTING_LOOKS
+            if child.silent_looks == limit:
+                logger.error("worker %d has said nothing for %d s, killing it", child.worker, limit)
                 child.kill()
 
     async def close(self) -> None:
@@ -289,7 +294,6 @@ class Workers:
         return self._resets
 
     def _on_message(self, child: Child, message: object) -> None:
-        child.silent_looks = 0
         match message:
             case Report(changes, resets, connections, failures, failed):
                 if failed:
@@ -304,6 +308,8 @@ class Workers:
                 self._resolve(
                     name, family, lambda addresses, problem: send(Resolved(number, addresses, problem))
                 )
+            case Alive():
+                pass  # `look` has seen it
             case Answer(number):
                 found = self._rounds.get(number)
                 if found is not None:

@@ -20,6 +20,7 @@ from config.model.workload_discovery import DiscoveredWorkload
 from sidecar.ipc.channel import Channel
 from sidecar.ipc.descriptors import receive_descriptors
 from sidecar.ipc.messages import (
+    Alive,
     Answer,
     Ask,
     DrainListeners,
@@ -133,6 +134,7 @@ class Worker:
             await process.start()
             self.channel.send(Started())
             process.spawn(self._report_at_intervals(), "reports")
+            process.spawn(self._say_alive(), "signs of life")
             await process.run()
         finally:
             await process.shutdown()
@@ -233,6 +235,11 @@ class Worker:
         while True:
             await asyncio.sleep(_REPORT_S)
             self._report()
+
+    async def _say_alive(self) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            self.channel.send(Alive())
 
     def _report(self) -> None:
         if self._changes is None or self._process is None or self.channel.waiting_bytes > _MAX_WAITING_BYTES:

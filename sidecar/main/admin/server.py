@@ -97,20 +97,19 @@ class AdminServer:
             )
         else:
             self._server = await loop.create_server(lambda: AdminConnection(self, loop), sock=self._socket)
-        self._loading = loop.call_later(_LOAD_AFTER_S, self._load_next, loop)
+        self._loading = loop.call_later(_LOAD_AFTER_S, self._load_next, loop, list(self._on_demand))
 
-    def _load_next(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _load_next(self, loop: asyncio.AbstractEventLoop, paths: list[str]) -> None:
         """One after the other (some ms each) long after the start: who needs a page because descriptors or memory are short finds it."""
         self._loading = None
-        path = next(iter(self._on_demand), None)
-        if path is None:
+        if not paths:
             return
+        path = paths.pop()
         try:
             self._find(path)
         except Exception:  # the next one who asks tries again, and is told
             logger.exception("admin endpoint %s cannot be loaded", path)
-            return
-        self._loading = loop.call_later(_LOAD_EVERY_S, self._load_next, loop)
+        self._loading = loop.call_later(_LOAD_EVERY_S, self._load_next, loop, paths)
 
     def close(self) -> None:
         if self._loading is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -55,10 +56,25 @@ class Descriptor:
             self.number = os.dup(standard)
             self.is_shared = True
             if stat.S_ISFIFO(mode) and _pipes_need_not_block():
-                self.write = _at_once(self.number)
+                self.write = self._write_at_once
             else:
-                self.write = _polling(self.number)
-                self.waits = True  # what is polled may be gone before it is written: others write there, too
+                self._poll_before()
+
+    def _poll_before(self) -> None:
+        self.write = _polling(self.number)
+        self.waits = True  # what is polled may be gone before it is written: others write there, too
+
+    def _write_at_once(self, data: memoryview) -> int:
+        """To a pipe that may block, and is told with each write not to. The kernel knows how for those of pipe(2), but not for one
+        that was opened by a name: then a thread goes on.
+        """
+        try:
+            return _at_once(self.number, data)
+        except OSError as error:
+            if error.errno not in _UNKNOWN:
+                raise
+        self._poll_before()
+        raise BlockingIOError
 
     def wait(self, timeout_s: float) -> None:
         """Until it takes something again, or has failed; `timeout_s` at most."""
@@ -93,16 +109,20 @@ def _polling(number: int) -> Callable[[memoryview], int]:
     return write
 
 
-def _at_once(number: int) -> Callable[[memoryview], int]:
-    """Of a pipe that may block, and is told with each write not to (pwritev2(2))."""
-    return lambda data: os.pwritev(number, [data], -1, os.RWF_NOWAIT)
+#: How the kernel says that it does not know `_at_once`, for this file or at all.
+_UNKNOWN: Final = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+def _at_once(number: int, data: memoryview) -> int:
+    """pwritev2(2)"""
+    return os.pwritev(number, [data], -1, os.RWF_NOWAIT)
 
 
 def _pipes_need_not_block() -> bool:
     """Whether `_at_once` works here: Linux 6.5 and later, unless a sandbox does not know the call."""
     reader, writer = os.pipe()
     try:
-        return _at_once(writer)(memoryview(b"x")) == 1
+        return _at_once(writer, memoryview(b"x")) == 1
     except (OSError, AttributeError):
         return False
     finally:

@@ -12,8 +12,8 @@ from tests.support.http_client import RawClient
 from tests.support.process import Proxy, wait_until
 
 CLIENTS = 12
-#: Of one client between two requests: all together some 400 requests a second.
-PAUSE_S = 0.03
+#: Of one client between two requests: all together some 500 requests a second.
+PAUSE_S = 0.02
 
 
 class Client(threading.Thread):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
+from typing import cast
 
 import pytest
 
@@ -13,7 +13,8 @@ from config.bootstrap import Source, parse_bootstrap
 from config.model.options import Options
 from sidecar.ipc.messages import Exit, Report, Start, Started
 from sidecar.main import workers as workers_module
-from sidecar.main.workers import SILENT_LOOKS, Workers
+from sidecar.main.child import Child
+from sidecar.main.workers import SILENT_LOOKS, STARTING_LOOKS, Workers
 from stats.changes import Changes
 from stats.store import Store
 from stats.worker_family import WorkerStats
@@ -25,6 +26,7 @@ class _Channel:
 
     def __init__(self) -> None:
         self.told: list[object] = []
+        self.received_bytes = 0
 
     def send(self, message: object) -> bool:
         self.told.append(message)
@@ -35,11 +37,15 @@ class _Child:
     """Serves as soon as it is told to."""
 
     def __init__(self, on_message: Callable[[_Child, object], None]) -> None:
-        self.say = partial(on_message, self)
+        self._on_message = on_message
         self.worker, self.pid, self.connections = -1, 1, 0
-        self.serves, self.silent_looks = False, 0
+        self.serves, self.silent_looks, self.heard_bytes = False, 0, 0
         self.channel = _Channel()
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def say(self, message: object) -> None:
+        self.channel.received_bytes += 100
+        self._on_message(self, message)
 
     async def spawn(self) -> None:
         """No process."""
@@ -58,6 +64,10 @@ class _Child:
         if not self._ended.done():
             self._ended.set_result(-9)
         self.serves = False
+
+    @property
+    def is_killed(self) -> bool:
+        return self._ended.done()
 
     async def dismiss(self) -> None:
         self.kill()
@@ -104,7 +114,8 @@ def test_a_worker_that_hangs_is_killed(
         if is_ending:
             workers.begin_exit()
             workers.tell(Exit(drain=True))
-        for _ in range(SILENT_LOOKS):
+        workers.look()
+        for _ in range(SILENT_LOOKS - 1):
             workers.look()
             busy.say(Report(Changes(), 0, 1))
         assert hanging.serves
@@ -129,3 +140,29 @@ def test_a_worker_that_hangs_is_killed(
     with caplog.at_level(logging.ERROR):
         asyncio.run(live())
     assert caplog.records[0].getMessage() == "worker 0 has said nothing for 10 s, killing it"
+
+
+def test_a_replacement_that_hangs_before_it_serves_is_killed_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def live() -> None:
+        workers = Workers(
+            1,
+            asyncio.get_running_loop(),
+            WorkerStats(Store().root.scope("workers")),
+            lambda _: ({}, []),
+            lambda _worker, _sockets: cast("Start", None),
+            lambda _: None,
+            lambda _failures, _count: None,
+            lambda _name, _family, _tell: None,
+        )
+        silent = _Child(lambda _child, _message: None)
+        workers._children[0] = cast("Child", silent)
+        for _ in range(STARTING_LOOKS - 1):
+            workers.look()
+        assert not silent.is_killed
+        workers.look()
+        assert silent.is_killed
+        another = workers._children[0] = cast("Child", _Child(lambda _child, _message: None))
+        workers.begin_exit()
+        assert cast("_Child", another).is_killed
+
+    asyncio.run(live())

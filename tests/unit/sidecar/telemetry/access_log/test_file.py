@@ -653,6 +653,30 @@ def test_a_pipe_of_another_user_never_blocks_the_loop(
     pipe.close()
 
 
+def test_a_named_pipe_of_another_user_goes_to_a_thread_with_its_first_entry(
+    tmp_path: Path, standard_output: int, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel that can be told not to wait for a pipe cannot be told so for one that has a name."""
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    named = os.open(fifo, os.O_WRONLY)
+    os.dup2(named, standard_output)
+    os.close(named)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        file = files.open("/dev/stdout")
+    for number in range(100):
+        file.write(b"%d\n" % number)
+        file.flush()
+    assert type(file._driver) is ThreadDriver
+    assert os.get_blocking(standard_output)
+    file.close()
+    assert file.dropped == 0
+    assert os.read(reader, 10_000) == b"".join(b"%d\n" % number for number in range(100))
+    os.close(reader)
+
+
 def test_a_terminal_of_another_user_is_for_a_thread(
     standard_output: int, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
