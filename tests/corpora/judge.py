@@ -71,15 +71,21 @@ def answer_token(response: Response) -> str:
     return "accept" if from_backend else f"reject-{response.status}"
 
 
-def request_outcome(reader: ResponseReader, *, closed: bool, invalid: bool) -> str:
-    """The outcome of a request case as it stands."""
+def request_outcome(reader: ResponseReader, *, closed: bool, invalid: bool, half_closed: bool = False) -> str:
+    """The outcome of a request case as it stands.
+
+    `half_closed`: the client has closed its side; that the connection ends behind the answer is then no further outcome, whether it is
+    still seen or not (RFC 9112 section 9.6).
+    """
     tokens = []
     closes = False
     for response in reader.responses:
         if not response.complete:
             break
         tokens.append(answer_token(response))
-        closes = tokens[-1] != "accept" or (response.header("connection") or "").lower() == "close"
+        closes = (
+            half_closed or tokens[-1] != "accept" or (response.header("connection") or "").lower() == "close"
+        )
     if invalid:
         tokens.append("non-http1-bytes")
     elif closed and reader.pending:

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,12 @@ class Http1Lane(Lane):
         self.backend.answer, self.backend.answer_at_head = answer, False
         with RawClient(self.address, methods=case.get("methods", ())) as client:
             _send_in_pieces(client, judge.case_input(case), case.get("send_chunk", 0))
-            if case.get("after_send") == "half-close":
+            half_closed = case.get("after_send") == "half-close"
+            if half_closed:
                 client.half_close()
-            seen, outcome = self._observe(client, case, judge.request_outcome)
+            seen, outcome = self._observe(
+                client, case, partial(judge.request_outcome, half_closed=half_closed)
+            )
         seen.requests = self.backend.requests
         seen.leftovers = self.backend.leftovers()
         self.backend.clear()

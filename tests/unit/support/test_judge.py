@@ -46,6 +46,12 @@ def test_request_outcomes(data: bytes, closed: bool, outcome: str) -> None:
     assert request_outcome(_reader(data), closed=closed, invalid=False) == outcome
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_client_that_has_closed_its_side_expects_the_end(closed: bool) -> None:
+    assert request_outcome(_reader(_OK), closed=closed, invalid=False, half_closed=True) == "accept"
+    assert request_outcome(_reader(_OK[:-10]), closed=True, invalid=False, half_closed=True) == "truncated"
+
+
 @pytest.mark.parametrize(
     ("data", "closed", "invalid", "outcome"),
     [
