@@ -18,9 +18,9 @@ from config.model.istio import (
     WorkloadDiscoveryMethod,
 )
 from protocols.peer_metadata import METADATA_HEADER, METADATA_ID_HEADER, PeerMetadata, encode_header
-from protocols.tls.certificate import PeerCertificate
 from sidecar.stream_info import TlsInfo
 from tests.support.http_floor import HttpFloor, request, response, route, route_to, status_of
+from tests.support.peer_certificates import peer_certificate
 from tests.support.upstream import static_spec
 
 VECTORS: dict[str, Any] = json.loads(
@@ -97,23 +97,7 @@ def test_flow(flow: dict[str, Any]) -> None:
 
 
 def certificate(uri: str) -> TlsInfo:
-    peer = PeerCertificate(
-        der=b"",
-        uri_sans=(uri,),
-        dns_sans=(),
-        email_sans=(),
-        ip_sans=(),
-        subject="",
-        issuer="",
-        sha256="",
-        spki_sha256="",
-        serial="",
-        not_before=0.0,
-        not_after=0.0,
-        is_ca=False,
-        edwards_key=False,
-    )
-    return TlsInfo("TLSv1.3", "X", "http/1.1", peer=peer, peer_validated=True)
+    return TlsInfo("TLSv1.3", "X", "http/1.1", peer=peer_certificate(uri_sans=(uri,)), peer_validated=True)
 
 
 def inbound() -> HttpFloor:
