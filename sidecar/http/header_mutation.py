@@ -8,7 +8,8 @@ from typing import TypeAlias
 from config.model.core import HeaderAppendAction, HeaderMutations, HeaderValueOption
 from protocols.http.headers import Headers
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.format import Renderer, compile_format
+from sidecar.telemetry.access_log.format import compile_format
+from sidecar.telemetry.access_log.renderer import Renderer
 
 #: Edits a header map. Formats read the stream's facts from the StreamInfo.
 Mutator: TypeAlias = Callable[[Headers, StreamInfo], None]

@@ -110,6 +110,7 @@ class AccessLogs:
         """Carry what the files counted over into the stats."""
         waiting = 0
         for path, file in self._files.items():
+            file.make_lines()
             before, now = self._counted[path], _Counts.of(file)
             self._counted[path] = now
             stats = self._stats

@@ -42,6 +42,7 @@ from sidecar.transport.transport_socket import TransportSocket
 from sidecar.upstream.async_client import AsyncClientImpl
 from sidecar.upstream.services import FilterContext, Services
 from stats.store import Store
+from tests.support import settled
 from tests.support.upstream import FakeCluster, FakeTransport, ManualLoop, Peer, static_spec
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -79,6 +80,7 @@ class RecordingLogger:
 
     def log(self, info: StreamInfo) -> None:
         self.lines.append(LogLine(info))
+        settled.WATCH.note(info)
 
     def flush(self) -> None:
         """Nothing waits."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from config.model.core import Address, InternalAddress, SocketAddress
 from sidecar.stream_info import ResponseFlag, StreamInfo, UpstreamInfo
 from sidecar.telemetry.access_log.operator import (
     Argument,
     Builder,
+    Operator,
     number,
     optional_number,
     present_text,
@@ -18,7 +19,6 @@ from sidecar.telemetry.access_log.operator import (
     refuse_length,
     text,
 )
-from sidecar.telemetry.access_log.source import Operator, operator_of
 
 
 def address_text(address: Address | None) -> str:
@@ -37,8 +37,7 @@ def _endpoint_id(address: Address) -> str:
     return address.endpoint_id if isinstance(address, InternalAddress) else ""
 
 
-#: An expression over `info`, of an address or None.
-_AddressOf: TypeAlias = str
+_AddressOf: TypeAlias = Callable[[StreamInfo], Address | None]
 
 
 def _address_family(name: str, address_of: _AddressOf) -> dict[str, Builder]:
@@ -50,36 +49,40 @@ def _address_family(name: str, address_of: _AddressOf) -> dict[str, Builder]:
     }
 
 
-def _whole(address_of: _AddressOf) -> Builder:
-    source = f"{{missing}} if (address := {address_of}) is None else address.as_bytes or {{missing}}"
+class _Whole(Operator):
+    __slots__ = ("_address_of", "_missing")
 
+    def __init__(self, address_of: _AddressOf, missing: bytes) -> None:
+        super().__init__(settled=True)
+        self._address_of: Final = address_of
+        self._missing: Final = missing
+
+    def read(self, info: StreamInfo) -> bytes:
+        address = self._address_of(info)
+        return self._missing if address is None else address.as_bytes or self._missing
+
+
+def _whole(address_of: _AddressOf) -> Builder:
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        return operator_of(source, missing=argument.missing)
+        return _Whole(address_of, argument.missing)
 
     return build
 
 
 def _port_of(address_of: _AddressOf) -> Builder:
-    address = _function(address_of)
-    return optional_number(lambda info: _port(address(info)))
-
-
-def _function(address_of: _AddressOf) -> Callable[[StreamInfo], Address | None]:
-    return cast("Callable[[StreamInfo], Address | None]", operator_of(address_of))
+    return optional_number(lambda info: _port(address_of(info)))
 
 
 def _network(address_of: _AddressOf) -> Builder:
     """The address alone; `(N)`: the network of its first N bits."""
 
-    address = _function(address_of)
-
     def build(argument: Argument) -> Operator:
         refuse_length(argument)
         if not argument.text or not argument.text.isdecimal():
-            return text(lambda info: _without_port(address(info)))(argument._replace(text=None))
+            return text(lambda info: _without_port(address_of(info)))(argument._replace(text=None))
         bits = int(argument.text)
-        return text(lambda info: _masked(_without_port(address(info)), bits))(argument._replace(text=None))
+        return text(lambda info: _masked(_without_port(address_of(info)), bits))(argument._replace(text=None))
 
     return build
 
@@ -92,15 +95,18 @@ def _masked(address: str, bits: int) -> str:
     return str(ipaddress.ip_network((parsed, min(bits, parsed.max_prefixlen)), strict=False))
 
 
-def _upstream_address(field: str) -> _AddressOf:
-    return f"info.upstream.{field} if info.upstream is not None else None"
+def _host_address(info: StreamInfo) -> Address | None:
+    return info.upstream.host_address if info.upstream is not None else None
 
 
-#: None where no connection came about.
-_CONNECTED_ADDRESS: Final = (
-    "info.upstream.remote_address"
-    " if info.upstream is not None and info.upstream.local_address is not None else None"
-)
+def _upstream_local(info: StreamInfo) -> Address | None:
+    return info.upstream.local_address if info.upstream is not None else None
+
+
+def _upstream_remote(info: StreamInfo) -> Address | None:
+    """None where no connection came about."""
+    upstream = info.upstream
+    return upstream.remote_address if upstream is not None and upstream.local_address is not None else None
 
 
 def _upstream_host_name(info: StreamInfo) -> str:
@@ -139,13 +145,20 @@ def _upstream_protocol(info: StreamInfo) -> str:
     return info.upstream_exchange.version.value if info.upstream_exchange is not None else ""
 
 
+def _upstream_failure(info: StreamInfo) -> str:
+    """It may still become one after a request: the connection's other users share it."""
+    return info.upstream.transport_failure_reason.replace(" ", "_") if info.upstream is not None else ""
+
+
 ADDRESS_OPERATORS: Final[Mapping[str, Builder]] = {
-    **_address_family("DOWNSTREAM_REMOTE", "info.remote_address or info.connection.remote_address"),
-    **_address_family("DOWNSTREAM_DIRECT_REMOTE", "info.connection.direct_remote_address"),
-    **_address_family("DOWNSTREAM_LOCAL", "info.connection.local_address"),
-    **_address_family("DOWNSTREAM_DIRECT_LOCAL", "info.connection.direct_local_address"),
-    **_address_family("UPSTREAM_REMOTE", _CONNECTED_ADDRESS),
-    **_address_family("UPSTREAM_LOCAL", _upstream_address("local_address")),
+    **_address_family(
+        "DOWNSTREAM_REMOTE", lambda info: info.remote_address or info.connection.remote_address
+    ),
+    **_address_family("DOWNSTREAM_DIRECT_REMOTE", lambda info: info.connection.direct_remote_address),
+    **_address_family("DOWNSTREAM_LOCAL", lambda info: info.connection.local_address),
+    **_address_family("DOWNSTREAM_DIRECT_LOCAL", lambda info: info.connection.direct_local_address),
+    **_address_family("UPSTREAM_REMOTE", _upstream_remote),
+    **_address_family("UPSTREAM_LOCAL", _upstream_local),
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": present_text(
         lambda info: _endpoint_id(info.connection.direct_local_address)
     ),
@@ -165,10 +178,8 @@ ADDRESS_OPERATORS: Final[Mapping[str, Builder]] = {
     "DOWNSTREAM_DETECTED_CLOSE_TYPE": text(_downstream_close_type),
     "UPSTREAM_DETECTED_CLOSE_TYPE": text(_upstream_close_type),
     "UPSTREAM_PROTOCOL": text(_upstream_protocol),
-    "UPSTREAM_HOST": _whole(_upstream_address("host_address")),
+    "UPSTREAM_HOST": _whole(_host_address),
     "UPSTREAM_HOST_NAME": text(_upstream_host_name),
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": text(_upstream_host_name_without_port),
-    "UPSTREAM_TRANSPORT_FAILURE_REASON": text(
-        "info.upstream.transport_failure_reason.replace(' ', '_') if info.upstream is not None else ''"
-    ),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": text(_upstream_failure),
 }

@@ -17,8 +17,7 @@ from sidecar.expressions.library import json_text
 from sidecar.expressions.values import Duration, Timestamp
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.json_values import json_bytes
-from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder
-from sidecar.telemetry.access_log.source import Operator
+from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, Operator, Reading
 
 
 def _parse(argument: Argument) -> Expression:
@@ -36,7 +35,7 @@ def _cel(argument: Argument) -> Operator:
         text = text_of(info)
         return missing if text is None else text.encode("utf-8", "replace")[:length]
 
-    return read
+    return Reading(read)
 
 
 def _typed_json(argument: Argument) -> Operator:
@@ -54,7 +53,7 @@ def _typed_json(argument: Argument) -> Operator:
             value = value.encode("utf-8", "replace")[:length].decode("utf-8", "replace")
         return json_bytes(value)
 
-    return read
+    return Reading(read)
 
 
 def plain(value: object) -> object:

@@ -12,8 +12,14 @@ from typing import Final
 from config.spelling import did_you_mean
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.json_values import json_bytes
-from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, refuse_length
-from sidecar.telemetry.access_log.source import Operator
+from sidecar.telemetry.access_log.operator import (
+    Argument,
+    Builder,
+    JsonBuilder,
+    Operator,
+    Reading,
+    refuse_length,
+)
 from sidecar.telemetry.failures import FIELDS
 
 
@@ -27,7 +33,7 @@ def _cause(argument: Argument) -> Operator:
         failure = info.failure
         return failure.story.encode("utf-8", "replace")[:length] if failure is not None else missing
 
-    return read
+    return Reading(read)
 
 
 def _field(argument: Argument, *, json: bool = False) -> Operator:
@@ -47,7 +53,7 @@ def _field(argument: Argument, *, json: bool = False) -> Operator:
             return missing
         return json_bytes(value) if json or isinstance(value, bool) else str(value).encode("utf-8", "replace")
 
-    return read
+    return Reading(read)
 
 
 FAILURE_OPERATORS: Final[Mapping[str, Builder]] = {

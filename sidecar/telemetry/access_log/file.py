@@ -11,8 +11,9 @@ from typing import Final
 
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.entry_writer import EntryWriter
-from sidecar.telemetry.access_log.format import Renderer
 from sidecar.telemetry.access_log.loop_driver import LoopDriver, settle
+from sidecar.telemetry.access_log.renderer import Renderer
+from sidecar.telemetry.access_log.schedule import LogType
 from sidecar.telemetry.access_log.thread_driver import ThreadDriver
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 FLUSH_AT_BYTES: Final = 64 * 1024
 #: What may wait for a disk or reader that does not keep up; beyond it, entries are dropped and counted.
 MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
+#: Of so many requests that have ended the lines are made one after the other (see `Renderer`).
+LINES_TOGETHER: Final = 32
 #: How long the end waits for what is not written yet. Not final, because tests have less time.
 CLOSE_S = 1.0
 
@@ -28,13 +31,15 @@ CLOSE_S = 1.0
 class LogFile:
     """One path, shared by all loggers that write there. Opened for appending; raises OSError if that fails.
 
-    An entry is kept or dropped whole. `entries` counts those taken, `waiting_bytes` is what is not written yet. The loop itself
-    writes where the kernel never makes it wait; what lies on a disk is written by a thread.
+    An entry is kept or dropped whole, and all stay in the order in which they came. `entries` counts those taken, `waiting_bytes` is
+    what is not written yet. The loop itself writes where the kernel never makes it wait; what lies on a disk is written by a thread.
     """
 
     __slots__ = (
         "_closed",
         "_driver",
+        "_ended",
+        "_failed",
         "_finish_by_s",
         "_flush_at_bytes",
         "_full",
@@ -66,10 +71,12 @@ class LogFile:
             self._driver = LoopDriver(self.writer, loop, self._on_disk)
         self._process = os.getpid()
         self._flush_at_bytes: Final = flush_at_bytes
+        self._ended: list[tuple[Renderer, StreamInfo, list[bytes]]] = []
         self._lines: list[bytes] = []
         self._taken_bytes = 0
         self._handed_bytes = 0
         self._refused = 0
+        self._failed = False
         self._full = False
         self._finish_by_s: float | None = None
         self._closed = False
@@ -86,6 +93,32 @@ class LogFile:
 
     def write(self, line: bytes) -> None:
         """Take one entry."""
+        self.make_lines()
+        self._take(line)
+
+    def write_ended(self, render: Renderer, info: StreamInfo) -> None:
+        """Take the entry of a request that has ended."""
+        self._ended.append((render, info, render.note(info)))
+        if len(self._ended) >= LINES_TOGETHER:
+            self.make_lines()
+
+    def make_lines(self) -> None:
+        """Of the requests that have ended. An entry that cannot be made costs no other: it is dropped, and the first is logged."""
+        if not self._ended:
+            return
+        ended, self._ended = self._ended, []
+        for render, info, noted in ended:
+            try:
+                line = render.finish(info, noted)
+            except Exception:
+                self._refused += 1
+                if not self._failed:
+                    self._failed = True
+                    logger.exception("access log %s: an entry could not be made", self.path)
+            else:
+                self._take(line)
+
+    def _take(self, line: bytes) -> None:
         taken = self._taken_bytes + len(line)
         if taken - self.writer.settled_bytes > MAX_WAITING_BYTES:
             self._refuse()
@@ -94,7 +127,7 @@ class LogFile:
         self._taken_bytes = taken
         self.entries += 1
         if taken - self._handed_bytes >= self._flush_at_bytes:
-            self.flush()
+            self._hand_over()
 
     def _refuse(self) -> None:
         self._refused += 1
@@ -104,9 +137,13 @@ class LogFile:
 
     def flush(self) -> bool:
         """Let what waits be written; whether there was anything."""
+        self.make_lines()
         if self._full and self.waiting_bytes <= MAX_WAITING_BYTES // 2:
             self._full = False
             logger.info("access log %s keeps up again, %d entries are lost", self.path, self.dropped)
+        return self._hand_over()
+
+    def _hand_over(self) -> bool:
         if not self._lines or self._closed:
             return False
         self._look_for_fork()
@@ -186,7 +223,10 @@ class FileAccessLogger:
         self._render = render
 
     def log(self, info: StreamInfo) -> None:
-        self._file.write(self._render(info))
+        if info.log_type == LogType.DOWNSTREAM_END:
+            self._file.write_ended(self._render, info)
+        else:
+            self._file.write(self._render(info))
 
     def flush(self) -> None:
         self._file.flush()

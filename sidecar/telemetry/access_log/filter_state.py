@@ -12,9 +12,16 @@ from typing import Final, TypeAlias
 
 from protocols.peer_metadata import PeerMetadata, serialize_struct
 from sidecar.stream_info import GrpcMessages, StreamInfo
-from sidecar.telemetry.access_log.json_values import json_bytes, quote
-from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, absent
-from sidecar.telemetry.access_log.source import Operator
+from sidecar.telemetry.access_log.json_values import json_bytes
+from sidecar.telemetry.access_log.operator import (
+    Argument,
+    Builder,
+    JsonBuilder,
+    Operator,
+    Reading,
+    absent,
+    quoted,
+)
 
 _PeerOf: TypeAlias = Callable[[StreamInfo], PeerMetadata | None]
 #: Prints the object of a stream; None if it has none.
@@ -77,9 +84,8 @@ def _filter_state(peers: Mapping[str, tuple[_PeerOf, bool]], *, streams: bool) -
             printed = print_object(info)
             return printed[:max_length] or missing if printed is not None else missing
 
-        if json and form in ("PLAIN", "FIELD"):
-            return lambda info: missing if (value := read(info)) is missing else quote(value)
-        return read
+        operator = Reading(read)
+        return quoted(operator, missing) if json and form in ("PLAIN", "FIELD") else operator
 
     return JsonBuilder(build, partial(build, json=True))
 

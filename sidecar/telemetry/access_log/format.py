@@ -1,4 +1,4 @@
-"""Envoy's format strings (`%RESPONSE_CODE%`, `%REQ(:PATH)%`, ...) compiled to a template and one function of its values.
+"""Envoy's format strings (`%RESPONSE_CODE%`, `%REQ(:PATH)%`, ...) compiled to a renderer.
 
 The language serves access logs and the values of configured headers. The operators themselves are in `operators`; this
 module knows the grammar: `%NAME%`, `%NAME(ARGUMENT)%`, an optional maximum length `:N` before the closing `%`, and `%%`.
@@ -7,14 +7,14 @@ module knows the grammar: `%NAME%`, `%NAME(ARGUMENT)%`, an optional maximum leng
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Collection
+from typing import Final, NamedTuple
 
 from config.model.core import Node
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.operator import Argument
+from sidecar.telemetry.access_log.operator import Argument, Operator, printing
 from sidecar.telemetry.access_log.operators import build_operator
-from sidecar.telemetry.access_log.source import columns_of
+from sidecar.telemetry.access_log.renderer import Renderer, Verbatim
 
 #: Envoy's defaults for HTTP and TCP alike.
 DEFAULT_FORMAT: Final = (
@@ -25,9 +25,6 @@ DEFAULT_FORMAT: Final = (
 
 #: What stands for a value that is not there, in a log line.
 MISSING: Final = b"-"
-
-#: A compiled format: the line (or header value) for a stream.
-Renderer: TypeAlias = Callable[[StreamInfo], bytes]
 
 _OPERATOR: Final = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")
 #: A tab is no danger to a line.
@@ -67,35 +64,40 @@ def compile_format(
     """
     literals, operators = _build(text, missing, extensions, node)
     if not operators:
-        constant = literals[0]
-        return lambda info: constant
+        return Verbatim(printing(literals[0]))
     if len(operators) == 1 and literals == [b"", b""]:
-        return _single(operators[0])
-    return _many(literals, operators)
+        return _Single(operators)
+    return _Line(literals, operators)
 
 
-def _single(operator: Renderer) -> Renderer:
-    def render(info: StreamInfo) -> bytes:
-        value = operator(info)
+class _Single(Renderer):
+    """One operator and nothing else."""
+
+    __slots__ = ()
+
+    def finish(self, info: StreamInfo, noted: list[bytes]) -> bytes:
+        value = noted[0] if noted else self._operators[0].read(info)
         return escape(value) if value.translate(None, _CONTROLS) != value else value
 
-    return render
 
+class _Line(Renderer):
+    __slots__ = ("_own_controls", "_template")
 
-def _many(literals: list[bytes], operators: list[Renderer]) -> Renderer:
-    template = b"%b".join(literal.replace(b"%", b"%%") for literal in literals)
-    own_controls = sum(len(_CONTROL.findall(literal)) for literal in literals)
-    columns = columns_of(operators)
+    def __init__(self, literals: list[bytes], operators: list[Operator]) -> None:
+        super().__init__(operators)
+        #: the literals, and between them room for the values
+        self._template: Final = [piece for literal in literals for piece in (literal, b"")][:-1]
+        self._own_controls: Final = sum([len(_CONTROL.findall(literal)) for literal in literals])
 
-    def render(info: StreamInfo) -> bytes:
-        values = columns(info)
-        line: bytes = template % values
+    def finish(self, info: StreamInfo, noted: list[bytes]) -> bytes:
+        pieces = self._template.copy()
+        pieces[1::2] = self.values(info, noted)
+        line = b"".join(pieces)
         # one pass in C over the line says whether any value brought a control character
-        if len(line) - len(line.translate(None, _CONTROLS)) != own_controls:
-            line = template % (*map(escape, values),)
+        if len(line) - len(line.translate(None, _CONTROLS)) != self._own_controls:
+            pieces[1::2] = [escape(value) for value in pieces[1::2]]
+            line = b"".join(pieces)
         return line
-
-    return render
 
 
 def escape(value: bytes) -> bytes:
@@ -136,10 +138,10 @@ def parse_format(text: str) -> list[bytes | Piece]:
 
 def _build(
     text: str, missing: bytes, extensions: Collection[str], node: Node | None
-) -> tuple[list[bytes], list[Renderer]]:
+) -> tuple[list[bytes], list[Operator]]:
     """The literal pieces and the operators between them: always one literal more than operators."""
     literals: list[bytes] = [b""]
-    operators: list[Renderer] = []
+    operators: list[Operator] = []
     for piece in parse_format(text):
         if isinstance(piece, bytes):
             literals[-1] = piece

@@ -8,56 +8,89 @@ from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from protocols.grpc.status import GrpcStatus, is_grpc_request, status_of
-from protocols.http.headers import PSEUDO_ATTRIBUTES, PSEUDO_HEADERS, Headers
+from protocols.http.headers import PSEUDO_HEADERS, Headers
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.json_values import quote
 from sidecar.telemetry.access_log.operator import (
     Argument,
     Builder,
     JsonBuilder,
+    Operator,
+    Reading,
     number,
     numeric,
+    quoted,
     refuse_argument,
     refuse_length,
 )
-from sidecar.telemetry.access_log.source import Operator, operator_of
 
 _FieldOf: TypeAlias = Callable[[Headers], bytes | None]
 
 _FIELD_NAME: Final = re.compile(r":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
-_REQUEST_HEADERS: Final = "info.request_headers"
-_RESPONSE_HEADERS: Final = "info.response_headers"
-_RESPONSE_TRAILERS: Final = "info.response_trailers"
+class _Field(Operator):
+    """`REQ(X?Y):Z`: the first value of X, else of Y, at most Z bytes."""
+
+    __slots__ = ("_alternative", "_max_length", "_missing", "_name", "_without_query")
+
+    def __init__(self, argument: Argument, without_query: bool) -> None:
+        super().__init__(settled=True)
+        names = _names(argument.text)
+        self._name: Final = _Name(names[0])
+        self._alternative: Final = _Name(names[1]) if len(names) > 1 else None
+        self._max_length: Final = argument.max_length
+        self._missing: Final = argument.missing
+        self._without_query: Final = without_query
+
+    def headers(self, info: StreamInfo) -> Headers | None:
+        raise NotImplementedError
+
+    def read(self, info: StreamInfo) -> bytes:
+        headers = self.headers(info)
+        if headers is None:
+            return self._missing
+        value = self._name.value_in(headers)
+        if value is None and self._alternative is not None:
+            value = self._alternative.value_in(headers)
+        if value is None:
+            return self._missing
+        if self._without_query:
+            value = value.partition(b"?")[0]
+        return value if self._max_length is None else value[: self._max_length]
 
 
-def _header(headers: str, *, without_query: bool = False) -> Builder:
-    """`REQ(X?Y):Z`: the first value of X, else of Y, at most Z bytes. `headers`: an expression over `info`.
+class _Name:
+    """Of a field, or of what HTTP/2 has as a pseudo-header (`host` is `:authority`)."""
 
-    `without_query`: without what follows a question mark.
-    """
+    __slots__ = ("_name", "_pseudo")
 
-    def build(argument: Argument) -> Operator:
-        constants: dict[str, object] = {"missing": argument.missing, "max_length": argument.max_length}
-        value = ""
-        for key, name in zip(("name", "alternative"), _names(argument.text), strict=False):
-            constants[key] = name
-            field = f"{headers}.first.get({{{key}}})"
-            if (attribute := PSEUDO_ATTRIBUTES.get(name)) is not None:
-                field = f"({headers}.{attribute} or None)"
-            elif name in PSEUDO_HEADERS:
-                constants[key] = PSEUDO_HEADERS[name]
-                field = f"({{{key}}}({headers}) or None)"
-            value = field if not value else f"(first if (first := {value}) is not None else {field})"
-        shown = "value.partition(b'?')[0]" if without_query else "value"
-        if argument.max_length is not None:
-            shown += "[:{max_length}]"
-        return operator_of(
-            f"{{missing}} if {headers} is None or (value := {value}) is None else {shown}", **constants
-        )
+    def __init__(self, name: bytes) -> None:
+        self._name: Final = name
+        self._pseudo: Final = PSEUDO_HEADERS.get(name)
 
-    return build
+    def value_in(self, headers: Headers) -> bytes | None:
+        return headers.first.get(self._name) if self._pseudo is None else self._pseudo(headers) or None
+
+
+class _RequestField(_Field):
+    __slots__ = ()
+
+    def headers(self, info: StreamInfo) -> Headers | None:
+        return info.request_headers
+
+
+class _ResponseField(_Field):
+    __slots__ = ()
+
+    def headers(self, info: StreamInfo) -> Headers | None:
+        return info.response_headers
+
+
+class _Trailer(_Field):
+    __slots__ = ()
+
+    def headers(self, info: StreamInfo) -> Headers | None:
+        return info.response_trailers
 
 
 def _names(text: str | None) -> list[bytes]:
@@ -67,8 +100,8 @@ def _names(text: str | None) -> list[bytes]:
     return [name.lower().encode() for name in names]
 
 
-def _size_of(headers: str) -> Builder:
-    return number(f"{headers}.size_bytes() if {headers} is not None else 0")
+def _size(headers: Headers | None) -> int:
+    return headers.size_bytes() if headers is not None else 0
 
 
 # The path as it was, without regard to rewriting
@@ -96,7 +129,7 @@ def _path(argument: Argument) -> Operator:
             return missing
         return (path.partition(b"?")[0] if query == "NQ" else path)[:max_length]
 
-    return read
+    return Reading(read, settled=True)
 
 
 def _query(headers: Headers) -> bytes:
@@ -117,7 +150,7 @@ def _query_param(argument: Argument) -> Operator:
                     return unquote_to_bytes(pair[len(prefix) :])[:max_length]
         return missing
 
-    return read
+    return Reading(read, settled=True)
 
 
 def _query_params(argument: Argument) -> Operator:
@@ -131,7 +164,7 @@ def _query_params(argument: Argument) -> Operator:
         query = _query(info.request_headers) if info.request_headers is not None else b""
         return (_simplest(query) if decoded else query)[:max_length] or missing
 
-    return read
+    return Reading(read, settled=True)
 
 
 _ENCODED: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
@@ -182,7 +215,7 @@ def _grpc_status(argument: Argument) -> Operator:
             return missing
         return names[status] if 0 <= status < len(names) else b"%d" % status
 
-    return read
+    return Reading(read, settled=True)
 
 
 def _grpc_status_number(argument: Argument) -> Operator:
@@ -191,10 +224,8 @@ def _grpc_status_number(argument: Argument) -> Operator:
 
 
 def _grpc_status_json(argument: Argument) -> Operator:
-    read, missing = _grpc_status(argument), argument.missing
-    if argument.text == "NUMBER":
-        return read
-    return lambda info: missing if (value := read(info)) is missing else quote(value)
+    operator = _grpc_status(argument)
+    return operator if argument.text == "NUMBER" else quoted(operator, argument.missing)
 
 
 HEADER_OPERATORS: Final[Mapping[str, Builder]] = {
@@ -203,11 +234,11 @@ HEADER_OPERATORS: Final[Mapping[str, Builder]] = {
     "PATH": _path,
     "QUERY_PARAM": _query_param,
     "QUERY_PARAMS": _query_params,
-    "REQ": _header(_REQUEST_HEADERS),
-    "REQUEST_HEADERS_BYTES": _size_of(_REQUEST_HEADERS),
-    "REQ_WITHOUT_QUERY": _header(_REQUEST_HEADERS, without_query=True),
-    "RESP": _header(_RESPONSE_HEADERS),
-    "RESPONSE_HEADERS_BYTES": _size_of(_RESPONSE_HEADERS),
-    "RESPONSE_TRAILERS_BYTES": _size_of(_RESPONSE_TRAILERS),
-    "TRAILER": _header(_RESPONSE_TRAILERS),
+    "REQ": lambda argument: _RequestField(argument, without_query=False),
+    "REQUEST_HEADERS_BYTES": number(lambda info: _size(info.request_headers), settled=True),
+    "REQ_WITHOUT_QUERY": lambda argument: _RequestField(argument, without_query=True),
+    "RESP": lambda argument: _ResponseField(argument, without_query=False),
+    "RESPONSE_HEADERS_BYTES": number(lambda info: _size(info.response_headers), settled=True),
+    "RESPONSE_TRAILERS_BYTES": number(lambda info: _size(info.response_trailers), settled=True),
+    "TRAILER": lambda argument: _Trailer(argument, without_query=False),
 }

@@ -6,39 +6,28 @@ one gives a string. Keys are sorted: a table has no order of its own in protobuf
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from config.model.core import Node
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.format import FormatError, Piece, Renderer, parse_format
+from sidecar.telemetry.access_log.format import FormatError, Piece, parse_format
 from sidecar.telemetry.access_log.json_values import NULL, UNSAFE, json_bytes, quote
-from sidecar.telemetry.access_log.operator import Argument
+from sidecar.telemetry.access_log.operator import Argument, Operator, Reading
 from sidecar.telemetry.access_log.operators import build_operator, build_value_operator
-from sidecar.telemetry.access_log.source import columns_of
+from sidecar.telemetry.access_log.renderer import Renderer, Verbatim
 
+_Render: TypeAlias = Callable[[StreamInfo], bytes]
 #: A constant, or what renders the JSON of a value; `NULL` itself for a value that is not there.
-_Value: TypeAlias = "bytes | Renderer"
-
-
-#: What a text that is not there is until the line is whole, where it becomes null. No peer can guess it.
-_ABSENT: Final = f"absent-{secrets.token_hex(16)}".encode()
-_QUOTED_ABSENT: Final = quote(_ABSENT)
+_Value: TypeAlias = "bytes | _Render"
+_Join: TypeAlias = Callable[[StreamInfo], "list[bytes]"]
 
 
 class _Column(NamedTuple):
     """What reads one value; that of a text stands between quotes of the template."""
 
-    read: Renderer
+    operator: Operator
     is_text: bool
-
-
-def _count_unsafe(text: bytes) -> int:
-    return len(text) - len(text.translate(None, UNSAFE))
-
-
-_Join: TypeAlias = Callable[[StreamInfo], "list[bytes]"]
 
 
 def compile_json_format(
@@ -57,11 +46,44 @@ def compile_json_format(
     return compiler.line(fields)
 
 
+class _Line(Renderer):
+    """One template of all keys, with the quotes of texts."""
+
+    __slots__ = ("_template", "_text_places")
+
+    def __init__(self, literals: list[bytes], columns: list[_Column]) -> None:
+        super().__init__([column.operator for column in columns])
+        #: the literals, and between them room for the values
+        self._template: Final = [piece for literal in literals for piece in (literal, b"")][:-1]
+        self._text_places: Final = [2 * n + 1 for n, column in enumerate(columns) if column.is_text]
+
+    def finish(self, info: StreamInfo, noted: list[bytes]) -> bytes:
+        pieces = self._template.copy()
+        pieces[1::2] = self.values(info, noted)
+        texts: list[bytes] = []
+        for at in self._text_places:
+            value = pieces[at]
+            if value is NULL:
+                pieces[at - 1] = pieces[at - 1][:-1]
+                pieces[at + 1] = pieces[at + 1][1:]
+            else:
+                texts.append(value)
+        # one pass in C over all of them says whether any needs escaping
+        together = b"".join(texts)
+        if len(together.translate(None, UNSAFE)) != len(together):
+            self._escape(pieces)
+        return b"".join(pieces)
+
+    def _escape(self, pieces: list[bytes]) -> None:
+        for at in self._text_places:
+            if pieces[at] is not NULL:
+                pieces[at] = quote(pieces[at])[1:-1]
+
+
 class _Compiler:
     """All keys are always there: the line is one template."""
 
     missing = b"-"  # inside of a string
-    absent_text = _ABSENT
 
     def __init__(self, extensions: Collection[str], node: Node | None) -> None:
         self._extensions = extensions
@@ -72,26 +94,7 @@ class _Compiler:
         columns: list[_Column] = []
         self._flatten(fields, literals, columns)
         literals[-1] += b"\n"
-        if not columns:
-            constant = literals[0]
-            return lambda info: constant
-        template = b"%b".join(literal.replace(b"%", b"%%") for literal in literals)
-        own_unsafe = _count_unsafe(b"".join(literals))
-        values_of = columns_of([column.read for column in columns])
-        text_places = tuple([place for place, column in enumerate(columns) if column.is_text])
-
-        def render(info: StreamInfo) -> bytes:
-            values = values_of(info)
-            line: bytes = template % values
-            # one pass in C over the line says whether any value needs escaping
-            if len(line) - len(line.translate(None, UNSAFE)) != own_unsafe:
-                escaped = list(values)
-                for place in text_places:
-                    escaped[place] = quote(values[place])[1:-1]
-                line = template % (*escaped,)
-            return line.replace(_QUOTED_ABSENT, NULL)
-
-        return render
+        return _Line(literals, columns)
 
     def _flatten(self, value: object, literals: list[bytes], columns: list[_Column]) -> None:
         if isinstance(value, Mapping):
@@ -130,35 +133,41 @@ class _Compiler:
     def _typed(self, text: str, piece: Piece) -> _Column:
         argument = Argument(piece.argument, piece.max_length, NULL, self._node)
         try:
-            return _Column(*build_value_operator(piece.name, argument, self._extensions, self.absent_text))
+            return _Column(*build_value_operator(piece.name, argument, self._extensions))
         except ValueError as error:
             raise FormatError(text, piece.position, str(error)) from None
 
     def _string(self, text: str, pieces: list[bytes | Piece]) -> _Column:
-        parts: list[_Value] = []
+        literals = [b""]
+        operators: list[Operator] = []
         for piece in pieces:
             if isinstance(piece, bytes):
-                parts.append(piece)
+                literals[-1] = piece
                 continue
             argument = Argument(piece.argument, piece.max_length, self.missing, self._node)
             try:
-                parts.append(build_operator(piece.name, argument, self._extensions))
+                operators.append(build_operator(piece.name, argument, self._extensions))
             except ValueError as error:
                 raise FormatError(text, piece.position, str(error)) from None
-        return _Column(
-            lambda info: b"".join([part if isinstance(part, bytes) else part(info) for part in parts]), True
-        )
+            literals.append(b"")
+
+        def read(info: StreamInfo) -> bytes:
+            parts = literals[:1]
+            for operator, literal in zip(operators, literals[1:], strict=True):
+                parts += (operator.read(info), literal)
+            return b"".join(parts)
+
+        return _Column(Reading(read, all(operator.settled for operator in operators)), True)
 
 
 class _Omitting(_Compiler):
     """What is missing is left out, with its key."""
 
     missing = b""
-    absent_text = NULL
 
     def line(self, fields: Mapping[str, object]) -> Renderer:
         members = self._members(fields)
-        return lambda info: b"{%b}\n" % b",".join(members(info))
+        return Verbatim(Reading(lambda info: b"{%b}\n" % b",".join(members(info))))
 
     def _value(self, value: object) -> _Value:
         if isinstance(value, Mapping):
@@ -170,7 +179,7 @@ class _Omitting(_Compiler):
         leaf = self.leaf(value)
         if isinstance(leaf, bytes):
             return leaf
-        read = leaf.read
+        read = leaf.operator.read
         if not leaf.is_text:
             return read
         return lambda info: NULL if (found := read(info)) is NULL else quote(found)
@@ -192,5 +201,5 @@ class _Omitting(_Compiler):
         return join
 
 
-def _reader(value: _Value) -> Renderer:
+def _reader(value: _Value) -> _Render:
     return (lambda info: value) if isinstance(value, bytes) else value

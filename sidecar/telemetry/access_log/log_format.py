@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from config.model.access_log import JsonFormat, LogFormat
 from config.model.core import Node
-from sidecar.telemetry.access_log.format import DEFAULT_FORMAT, MISSING, Renderer, compile_format
+from sidecar.telemetry.access_log.format import DEFAULT_FORMAT, MISSING, compile_format
 from sidecar.telemetry.access_log.json_format import compile_json_format
+from sidecar.telemetry.access_log.renderer import Renderer
 
 
 def compile_log_format(spec: LogFormat | None, node: Node | None = None) -> Renderer:

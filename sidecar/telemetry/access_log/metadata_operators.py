@@ -9,8 +9,14 @@ from typing import Final, TypeAlias
 from config.model.core import Metadata
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.json_values import json_bytes, quote
-from sidecar.telemetry.access_log.operator import Argument, Builder, JsonBuilder, refuse_length
-from sidecar.telemetry.access_log.source import Operator
+from sidecar.telemetry.access_log.operator import (
+    Argument,
+    Builder,
+    JsonBuilder,
+    Operator,
+    Reading,
+    refuse_length,
+)
 
 _MetadataOf: TypeAlias = Callable[[StreamInfo], Metadata | None]
 
@@ -45,7 +51,7 @@ def _print_metadata(metadata_of: _MetadataOf, path: list[str], argument: Argumen
         printed = value.encode("utf-8", "replace")[:max_length]
         return quote(printed) if json else printed
 
-    return read
+    return Reading(read)
 
 
 def _metadata(argument: Argument, *, json: bool = False) -> Operator:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from config.model.core import Node
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.source import Operator, operator_of
+from sidecar.telemetry.access_log.json_values import quote
 
 
 class Argument(NamedTuple):
@@ -20,6 +20,65 @@ class Argument(NamedTuple):
     max_length: int | None
     missing: bytes
     node: Node | None = None
+
+
+class Operator:
+    """Reads one value of a stream; one for each place in a format, built once.
+
+    `settled`: when an HTTP request has ended, the value is what it will always be, so it may as well be read later.
+    """
+
+    __slots__ = ("settled",)
+
+    def __init__(self, settled: bool = False) -> None:
+        self.settled: Final = settled
+
+    def read(self, info: StreamInfo) -> bytes:
+        raise NotImplementedError
+
+
+class Reading(Operator):
+    """Of any function."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Callable[[StreamInfo], bytes], settled: bool = False) -> None:
+        super().__init__(settled)
+        self._read: Final = read
+
+    def read(self, info: StreamInfo) -> bytes:
+        return self._read(info)
+
+
+class _Text(Operator):
+    __slots__ = ("_get", "_missing")
+
+    def __init__(self, get: Callable[[StreamInfo], str], missing: bytes, settled: bool) -> None:
+        super().__init__(settled)
+        self._get: Final = get
+        self._missing: Final = missing
+
+    def read(self, info: StreamInfo) -> bytes:
+        value = self._get(info)
+        return value.encode("utf-8", "surrogateescape") if value else self._missing
+
+
+class _Number(Operator):
+    __slots__ = ("_get",)
+
+    def __init__(self, get: Callable[[StreamInfo], int], settled: bool) -> None:
+        super().__init__(settled)
+        self._get: Final = get
+
+    def read(self, info: StreamInfo) -> bytes:
+        return str(self._get(info)).encode()
+
+
+def quoted(operator: Operator, missing: bytes) -> Operator:
+    """Its text as a JSON string, or `missing` itself."""
+    return Reading(
+        lambda info: missing if (value := operator.read(info)) is missing else quote(value), operator.settled
+    )
 
 
 Builder: TypeAlias = Callable[[Argument], Operator]
@@ -46,16 +105,6 @@ def numeric(build: Builder) -> JsonBuilder:
     return JsonBuilder(build, build)
 
 
-#: A fact of a stream: a function, or an expression over `info` (see `source`).
-_TextOf: TypeAlias = "str | Callable[[StreamInfo], str]"
-_NumberOf: TypeAlias = "str | Callable[[StreamInfo], int]"
-_OptionalNumberOf: TypeAlias = "str | Callable[[StreamInfo], int | None]"
-
-
-def _expression(get: str | Callable[[StreamInfo], object]) -> str:
-    return get if isinstance(get, str) else "{get}(info)"
-
-
 def refuse_argument(argument: Argument) -> None:
     """`()` is as good as nothing."""
     if argument.text:
@@ -68,53 +117,50 @@ def refuse_length(argument: Argument) -> None:
         raise ValueError("operator takes no length")
 
 
-def text(get: _TextOf) -> Builder:
-    """A text fact; empty means that it is missing."""
-    source = f"value.encode('utf-8', 'surrogateescape') if (value := {_expression(get)}) else {{missing}}"
+def text(get: Callable[[StreamInfo], str], *, settled: bool = False) -> Builder:
+    """A text fact; empty means that it is missing. `settled`: see `Operator`."""
 
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        return operator_of(source, get=get, missing=argument.missing)
+        return _Text(get, argument.missing, settled)
 
     return build
 
 
-def present_text(get: _TextOf) -> Builder:
+def present_text(get: Callable[[StreamInfo], str]) -> Builder:
     """A text fact that may be empty and still is there."""
-    source = f"({_expression(get)}).encode('utf-8', 'surrogateescape')"
 
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        return operator_of(source, get=get)
+        return _Text(get, b"", False)
 
     return build
 
 
-def number(get: _NumberOf) -> Builder:
-    """A number that is always there."""
-    source = f"b'%d' % ({_expression(get)})"
+def number(get: Callable[[StreamInfo], int], *, settled: bool = False) -> Builder:
+    """A number that is always there. `settled`: see `Operator`."""
 
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        return operator_of(source, get=get)
+        return _Number(get, settled)
 
     return numeric(build)
 
 
-def optional_number(get: _OptionalNumberOf) -> Builder:
+def optional_number(get: Callable[[StreamInfo], int | None]) -> Builder:
     """A number that may be missing."""
-    source = f"{{missing}} if (value := {_expression(get)}) is None else b'%d' % value"
 
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        return operator_of(source, get=get, missing=argument.missing)
+        missing = argument.missing
+        return Reading(lambda info: missing if (value := get(info)) is None else b"%d" % value)
 
     return numeric(build)
 
 
 def absent(argument: Argument) -> Operator:
     """Something that is never there."""
-    return operator_of("{missing}", missing=argument.missing)
+    return printing(argument.missing)
 
 
 def not_gathered(argument: Argument) -> Operator:
@@ -123,9 +169,14 @@ def not_gathered(argument: Argument) -> Operator:
     return absent(argument)
 
 
+def printing(value: bytes) -> Operator:
+    """The same for every stream."""
+    return Reading(lambda info: value, settled=True)
+
+
 def constant(value: bytes) -> Builder:
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
-        return operator_of("{value}", value=value)
+        return printing(value)
 
     return build

@@ -22,20 +22,23 @@ from sidecar.telemetry.access_log.cel_operators import CEL_OPERATORS
 from sidecar.telemetry.access_log.failure_operators import FAILURE_OPERATORS
 from sidecar.telemetry.access_log.filter_state import FILTER_STATE_OPERATORS
 from sidecar.telemetry.access_log.header_operators import HEADER_OPERATORS
-from sidecar.telemetry.access_log.json_values import NULL, quote
+from sidecar.telemetry.access_log.json_values import NULL
 from sidecar.telemetry.access_log.metadata_operators import METADATA_OPERATORS
 from sidecar.telemetry.access_log.operator import (
     Argument,
     Builder,
     JsonBuilder,
+    Operator,
+    Reading,
     constant,
     not_gathered,
     number,
     present_text,
+    printing,
+    quoted,
     refuse_argument,
     text,
 )
-from sidecar.telemetry.access_log.source import Operator, operator_of
 from sidecar.telemetry.access_log.timestamps import TIME_OPERATORS
 from sidecar.telemetry.access_log.tls_operators import TLS_OPERATORS
 
@@ -47,24 +50,18 @@ def build_operator(name: str, argument: Argument, extensions: Collection[str] = 
 
 def build_json_operator(name: str, argument: Argument, extensions: Collection[str] = ()) -> Operator:
     """The same, printing a JSON value, or `argument.missing` itself."""
-    read, is_text = build_value_operator(name, argument, extensions)
-    if not is_text:
-        return read
-    missing = argument.missing
-    return lambda info: missing if (value := read(info)) is missing else quote(value)
+    operator, is_text = build_value_operator(name, argument, extensions)
+    return quoted(operator, argument.missing) if is_text else operator
 
 
 def build_value_operator(
-    name: str, argument: Argument, extensions: Collection[str] = (), missing_text: bytes | None = None
+    name: str, argument: Argument, extensions: Collection[str] = ()
 ) -> tuple[Operator, bool]:
-    """An operator for JSON, and whether it prints text that is yet to be quoted.
-
-    `missing_text` stands for a text that is not there, if that shall be something else than `argument.missing`.
-    """
+    """An operator for JSON, and whether it prints text that is yet to be quoted (but for `argument.missing` itself)."""
     builder = _builder(name, extensions)
     if isinstance(builder, JsonBuilder):
         return builder.json(argument), False
-    return builder(argument if missing_text is None else argument._replace(missing=missing_text)), True
+    return builder(argument), True
 
 
 def _builder(name: str, extensions: Collection[str]) -> Builder:
@@ -88,7 +85,7 @@ _FLAG_LONG_NAMES: Final = {
 def _flags(argument: Argument) -> Operator:
     """`-` for no flag even where other missing values are left out."""
     refuse_argument(argument)
-    return operator_of("flags.encode() if (flags := info.flag_names) else b'-'")
+    return text(lambda info: info.flag_names, settled=True)(argument._replace(missing=b"-"))
 
 
 def _flags_long(info: StreamInfo) -> str:
@@ -98,21 +95,19 @@ def _flags_long(info: StreamInfo) -> str:
 
 def _response_code_details(argument: Argument) -> Operator:
     """White space becomes `_` unless the argument is ALLOW_WHITESPACES."""
-    details = "info.response_code_details"
-    if argument.text != "ALLOW_WHITESPACES":
-        details = f"{details}.replace(' ', '_')"
-    return text(details)(argument._replace(text=None))
+    if argument.text == "ALLOW_WHITESPACES":
+        return text(lambda info: info.response_code_details, settled=True)(argument._replace(text=None))
+    return text(lambda info: info.response_code_details.replace(" ", "_"), settled=True)(
+        argument._replace(text=None)
+    )
 
 
-#: Not those of a handshake that failed, which have an operator of their own.
-_TERMINATION_DETAILS: Final = (
-    "details.replace(' ', '_')"
-    " if (details := info.connection.termination_details) != info.connection.transport_failure_reason else ''"
-)
-_TRANSPORT_FAILURE: Final = "info.connection.transport_failure_reason.replace(' ', '_')"
-
-
-# Numbers of the stream
+def _termination_details(info: StreamInfo) -> str:
+    """Not those of a handshake that failed, which have an operator of their own."""
+    details = info.connection.termination_details
+    if not details or details == info.connection.transport_failure_reason:
+        return ""
+    return details.replace(" ", "_")
 
 
 # Ids
@@ -124,14 +119,14 @@ _request_id: Final = HEADER_OPERATORS["REQ"]
 def _stream_id(argument: Argument) -> Operator:
     """The request id; of a connection an id that is the same in all of its entries."""
     refuse_argument(argument)
-    read, missing = _request_id(argument._replace(text="x-request-id")), argument.missing
+    request_id, missing = _request_id(argument._replace(text="x-request-id")), argument.missing
 
     def stream_id(info: StreamInfo) -> bytes:
         if not info.protocol:
             return str(uuid.uuid5(_PROCESS_ID, str(info.connection.id))).encode()
-        return read(info) or missing
+        return request_id.read(info) or missing
 
-    return stream_id
+    return Reading(stream_id)
 
 
 # The first of several
@@ -145,11 +140,11 @@ def _coalesce(argument: Argument, *, as_json: bool = False) -> Operator:
 
     def read(info: StreamInfo) -> bytes:
         for operator in operators:
-            if (value := operator(info)) is not NULL:
+            if (value := operator.read(info)) is not NULL:
                 return value[:max_length]
         return missing
 
-    return read
+    return Reading(read, all(operator.settled for operator in operators))
 
 
 def _alternatives(argument: Argument) -> list[tuple[str, Argument]]:
@@ -175,16 +170,14 @@ def _alternatives(argument: Argument) -> list[tuple[str, Argument]]:
 
 def _hostname(argument: Argument) -> Operator:
     refuse_argument(argument)
-    name = socket.gethostname().encode() or argument.missing
-    return lambda info: name
+    return printing(socket.gethostname().encode() or argument.missing)
 
 
 def _environment(argument: Argument) -> Operator:
     if not argument.text:
         raise ValueError("ENVIRONMENT needs (NAME)")
     value = os.environ.get(argument.text, "").encode("utf-8", "surrogateescape")[: argument.max_length]
-    constant = value or b"-"  # also in JSON, as in Envoy
-    return lambda info: constant
+    return printing(value or b"-")  # also in JSON, as in Envoy
 
 
 #: Operators that Envoy knows and whose facts this proxy does not gather: always missing.
@@ -227,45 +220,47 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     **FILTER_STATE_OPERATORS,
     **ADDRESS_OPERATORS,
     **TLS_OPERATORS,
-    "ACCESS_LOG_TYPE": text("info.log_type"),
-    "BYTES_RECEIVED": number("info.bytes_received"),
+    "ACCESS_LOG_TYPE": text(lambda info: info.log_type),
+    "BYTES_RECEIVED": number(lambda info: info.bytes_received, settled=True),
     "BYTES_RETRANSMITTED": number(lambda info: 0),
-    "BYTES_SENT": number("info.bytes_sent"),
+    "BYTES_SENT": number(lambda info: info.bytes_sent, settled=True),
     "COALESCE": JsonBuilder(_coalesce, partial(_coalesce, as_json=True)),
-    "CONNECTION_ID": number("info.connection.id"),
-    "CONNECTION_TERMINATION_DETAILS": text(_TERMINATION_DETAILS),
+    "CONNECTION_ID": number(lambda info: info.connection.id, settled=True),
+    "CONNECTION_TERMINATION_DETAILS": text(_termination_details, settled=True),
     "CUSTOM_FLAGS": constant(b""),
     "DOWNSTREAM_HEADER_BYTES_RECEIVED": number(byte_counts.downstream_header_received),
     "DOWNSTREAM_HEADER_BYTES_SENT": number(byte_counts.downstream_header_sent),
-    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": text(_TRANSPORT_FAILURE),
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": text(
+        lambda info: info.connection.transport_failure_reason.replace(" ", "_"), settled=True
+    ),
     "DOWNSTREAM_WIRE_BYTES_RECEIVED": number(byte_counts.downstream_wire_received),
     "DOWNSTREAM_WIRE_BYTES_SENT": number(byte_counts.downstream_wire_sent),
     "ENVIRONMENT": _environment,
-    "FILTER_CHAIN_NAME": text("info.connection.filter_chain_name"),
+    "FILTER_CHAIN_NAME": text(lambda info: info.connection.filter_chain_name, settled=True),
     "HOSTNAME": _hostname,
-    "LISTENER_NAME": text("info.connection.listener_name"),
+    "LISTENER_NAME": text(lambda info: info.connection.listener_name, settled=True),
     "LOCAL_REPLY_BODY": present_text(lambda info: ""),  # what it is for is local replies
     "PACKETS_RETRANSMITTED": number(lambda info: 0),
-    "PROTOCOL": text("info.protocol"),
-    "REQUESTED_SERVER_NAME": text("info.connection.requested_server_name"),
-    "RESPONSE_CODE": number("info.response_code"),
+    "PROTOCOL": text(lambda info: info.protocol, settled=True),
+    "REQUESTED_SERVER_NAME": text(lambda info: info.connection.requested_server_name, settled=True),
+    "RESPONSE_CODE": number(lambda info: info.response_code, settled=True),
     "RESPONSE_CODE_DETAILS": _response_code_details,
     "RESPONSE_FLAGS": _flags,
-    "RESPONSE_FLAGS_LONG": text(_flags_long),
-    "ROUTE_NAME": text("info.route_name"),
-    "SPAN_ID": text("info.trace.span_id if info.trace is not None else ''"),
+    "RESPONSE_FLAGS_LONG": text(_flags_long, settled=True),
+    "ROUTE_NAME": text(lambda info: info.route_name, settled=True),
+    "SPAN_ID": text(lambda info: info.trace.span_id if info.trace is not None else ""),
     "STREAM_ID": _stream_id,
-    "TRACE_ID": text("info.trace.trace_id if info.trace is not None else ''"),
+    "TRACE_ID": text(lambda info: info.trace.trace_id if info.trace is not None else ""),
     "UNIQUE_ID": text(lambda info: str(uuid.uuid4())),
-    "UPSTREAM_CLUSTER": text("info.cluster_name"),
-    "UPSTREAM_CLUSTER_RAW": text("info.cluster_name"),
+    "UPSTREAM_CLUSTER": text(lambda info: info.cluster_name, settled=True),
+    "UPSTREAM_CLUSTER_RAW": text(lambda info: info.cluster_name, settled=True),
     "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": number(byte_counts.downstream_header_received),
     "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": number(byte_counts.downstream_header_sent),
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": number(byte_counts.upstream_header_received),
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": number(byte_counts.upstream_header_sent),
     "UPSTREAM_HEADER_BYTES_RECEIVED": number(byte_counts.upstream_header_received),
     "UPSTREAM_HEADER_BYTES_SENT": number(byte_counts.upstream_header_sent),
-    "UPSTREAM_REQUEST_ATTEMPT_COUNT": number("info.attempt_count"),
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": number(lambda info: info.attempt_count, settled=True),
     "UPSTREAM_WIRE_BYTES_RECEIVED": number(byte_counts.upstream_wire_received),
     "UPSTREAM_WIRE_BYTES_SENT": number(byte_counts.upstream_wire_sent),
 }

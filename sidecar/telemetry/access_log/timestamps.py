@@ -9,8 +9,16 @@ from datetime import UTC, datetime, tzinfo
 from typing import Final, TypeAlias
 
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.operator import Argument, Builder, numeric, refuse_argument, refuse_length
-from sidecar.telemetry.access_log.source import Operator, operator_of
+from sidecar.telemetry.access_log.operator import (
+    Argument,
+    Builder,
+    Operator,
+    Reading,
+    number,
+    numeric,
+    refuse_argument,
+    refuse_length,
+)
 
 _US_PER_S: Final = 1_000_000
 _NS_PER_MS: Final = 1_000_000
@@ -39,7 +47,7 @@ def time_operator(seconds_of: _SecondsOf, *, local: bool = False) -> Builder:
             at = seconds_of(info)
             return "".join([piece(at) for piece in pieces]).encode() if at else missing
 
-        return read
+        return Reading(read)
 
     return build
 
@@ -48,23 +56,30 @@ def _start_time(argument: Argument) -> Operator:
     if argument.text:
         return time_operator(lambda info: info.start_s)(argument)
     refuse_length(argument)
-    return _default_start_time()
+    return _StartTime()
 
 
-def _default_start_time() -> Operator:
+#: `.000Z` to `.999Z`
+_MILLIS: Final = tuple([b".%03dZ" % millis for millis in range(1000)])
+
+
+class _StartTime(Operator):
     """`2026-01-31T12:00:00.123Z`; the part down to the second is remembered for the requests of that second."""
-    second, prefix = -1, b""
 
-    def read(info: StreamInfo) -> bytes:
-        nonlocal second, prefix
+    __slots__ = ("_prefix", "_second")
+
+    def __init__(self) -> None:
+        super().__init__(settled=True)
+        self._second = -1
+        self._prefix = b""
+
+    def read(self, info: StreamInfo) -> bytes:
         start_ms = int(info.start_s * 1000)
-        whole, millis = divmod(start_ms, 1000)
-        if whole != second:
-            prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)).encode()
-            second = whole
-        return b"%b.%03dZ" % (prefix, millis)
-
-    return read
+        second = start_ms // 1000
+        if second != self._second:
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+            self._second = second
+        return self._prefix + _MILLIS[start_ms - second * 1000]
 
 
 _Piece: TypeAlias = Callable[[float], str]
@@ -125,28 +140,33 @@ def _seconds_with_fraction(digits: str, zone: tzinfo | None) -> _Piece:
 
 # Durations
 
+_InstantOf: TypeAlias = Callable[[StreamInfo], int]
+
 #: The instants between which durations run, by Envoy's names.
-_INSTANTS: Final[Mapping[str, str]] = {
-    "DS_RX_BEG": "info.start_ns",
-    "DS_RX_END": "info.last_request_byte_ns",
-    "US_TX_BEG": "info.first_upstream_tx_byte_ns",
-    "US_TX_END": "info.last_upstream_tx_byte_ns",
-    "US_RX_BEG": "info.first_upstream_rx_byte_ns",
-    "US_RX_END": "info.last_upstream_rx_byte_ns",
-    "DS_TX_BEG": "info.first_response_byte_ns",
-    "DS_TX_END": "info.last_response_byte_ns",
+_INSTANTS: Final[Mapping[str, _InstantOf]] = {
+    "DS_RX_BEG": lambda info: info.start_ns,
+    "DS_RX_END": lambda info: info.last_request_byte_ns,
+    "US_TX_BEG": lambda info: info.first_upstream_tx_byte_ns,
+    "US_TX_END": lambda info: info.last_upstream_tx_byte_ns,
+    "US_RX_BEG": lambda info: info.first_upstream_rx_byte_ns,
+    "US_RX_END": lambda info: info.last_upstream_rx_byte_ns,
+    "DS_TX_BEG": lambda info: info.first_response_byte_ns,
+    "DS_TX_END": lambda info: info.last_response_byte_ns,
 }
-_NEVER: Final = "0"
 _PRECISIONS: Final[Mapping[str, int]] = {"ms": _NS_PER_MS, "us": 1000, "ns": 1}
 
 
-def _between(begin: str, end: str, unit_ns: int, missing: bytes) -> Operator:
-    return operator_of(
-        f"b'%d' % ((end_ns - begin_ns) // {{unit_ns}})"
-        f" if 0 < (begin_ns := {begin}) <= (end_ns := {end}) else {{missing}}",
-        unit_ns=unit_ns,
-        missing=missing,
-    )
+def _never(info: StreamInfo) -> int:
+    return 0
+
+
+def _between(begin: _InstantOf, end: _InstantOf, unit_ns: int, missing: bytes) -> Operator:
+    def read(info: StreamInfo) -> bytes:
+        begin_ns = begin(info)
+        end_ns = end(info)
+        return b"%d" % ((end_ns - begin_ns) // unit_ns) if 0 < begin_ns <= end_ns else missing
+
+    return Reading(read, settled=True)
 
 
 def _duration(begin: str, end: str) -> Builder:
@@ -157,14 +177,9 @@ def _duration(begin: str, end: str) -> Builder:
     return numeric(build)
 
 
-def _stream_duration(argument: Argument) -> Operator:
+def _milliseconds(info: StreamInfo) -> int:
     """From the first byte of the request to the last of the response, or to now while the stream goes on."""
-    refuse_argument(argument)
-    return operator_of(
-        "b'%d' % (((info.end_ns or {now_ns}()) - info.start_ns) // {unit_ns})",
-        now_ns=time.monotonic_ns,
-        unit_ns=_NS_PER_MS,
-    )
+    return ((info.end_ns or time.monotonic_ns()) - info.start_ns) // _NS_PER_MS
 
 
 def _common_duration(argument: Argument) -> Operator:
@@ -175,12 +190,12 @@ def _common_duration(argument: Argument) -> Operator:
     unit_ns = _PRECISIONS.get(precision or "ms")
     if not begin or not end or unit_ns is None:
         raise ValueError("COMMON_DURATION needs (START:END:PRECISION) with precision ms, us or ns")
-    return _between(_INSTANTS.get(begin, _NEVER), _INSTANTS.get(end, _NEVER), unit_ns, argument.missing)
+    return _between(_INSTANTS.get(begin, _never), _INSTANTS.get(end, _never), unit_ns, argument.missing)
 
 
 TIME_OPERATORS: Final[Mapping[str, Builder]] = {
     "COMMON_DURATION": numeric(_common_duration),
-    "DURATION": numeric(_stream_duration),
+    "DURATION": number(_milliseconds, settled=True),
     "REQUEST_DURATION": _duration("DS_RX_BEG", "DS_RX_END"),
     "REQUEST_TX_DURATION": _duration("DS_RX_BEG", "US_TX_END"),
     "RESPONSE_DURATION": _duration("DS_RX_BEG", "US_RX_BEG"),

@@ -15,8 +15,9 @@ from config.model.core import Node
 from protocols.protobuf import delimited, fixed64, utf8
 from protocols.tracing.span import long_trace_id
 from sidecar.stream_info import StreamInfo, Trace
-from sidecar.telemetry.access_log.format import Renderer, compile_format
+from sidecar.telemetry.access_log.format import compile_format
 from sidecar.telemetry.access_log.json_values import quote
+from sidecar.telemetry.access_log.renderer import Renderer
 from sidecar.telemetry.tracing.custom_tags import compile_tags
 
 PATH: Final = b"/opentelemetry.proto.collector.logs.v1.LogsService/Export"

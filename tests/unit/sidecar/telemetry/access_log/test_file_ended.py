@@ -1,0 +1,111 @@
+"""Entries of requests that have ended: their lines are made together, in the order in which they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.stream_info import StreamInfo
+from sidecar.telemetry.access_log.file import LINES_TOGETHER, FileAccessLogger, LogFile
+from sidecar.telemetry.access_log.format import compile_format
+from sidecar.telemetry.access_log.operator import Reading
+from sidecar.telemetry.access_log.renderer import Verbatim
+from sidecar.telemetry.access_log.schedule import LogType
+from tests.unit.sidecar.telemetry.access_log.log_files import Files
+from tests.unit.sidecar.telemetry.access_log.streams import proxied as http_stream
+
+
+@pytest.fixture
+def files() -> Iterator[Files]:
+    files = Files()
+    yield files
+    files.loop.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+@pytest.fixture
+def file(path: Path, files: Files) -> Iterator[LogFile]:
+    file = files.open(path)
+    yield file
+    file.close()
+
+
+def ended(code: int) -> StreamInfo:
+    info = http_stream()
+    info.response_code = code
+    info.log_type = LogType.DOWNSTREAM_END
+    return info
+
+
+def read_by(file: LogFile, path: Path) -> str:
+    file.close()
+    return path.read_text()
+
+
+def test_lines_are_made_when_there_are_many(path: Path, file: LogFile) -> None:
+    log = FileAccessLogger(file, compile_format("%RESPONSE_CODE%\n"))
+    for number in range(LINES_TOGETHER - 1):
+        log.log(ended(number))
+    assert file.entries == 0
+    log.log(ended(LINES_TOGETHER - 1))
+    assert file.entries == LINES_TOGETHER
+    assert file.waiting_bytes == sum(len(f"{number}\n") for number in range(LINES_TOGETHER))
+    assert read_by(file, path) == "".join(f"{number}\n" for number in range(LINES_TOGETHER))
+
+
+def test_the_order_stays_whoever_writes(path: Path, file: LogFile) -> None:
+    one = FileAccessLogger(file, compile_format("one %RESPONSE_CODE%\n"))
+    other = FileAccessLogger(file, compile_format("other %RESPONSE_CODE%\n"))
+    one.log(ended(1))
+    other.log(ended(2))
+    running = http_stream()  # goes on: its entry is made at once
+    running.response_code = 3
+    running.log_type = LogType.DOWNSTREAM_PERIODIC
+    one.log(running)
+    running.response_code = 4
+    other.log(ended(5))
+    assert file.entries == 3
+    assert read_by(file, path) == "one 1\nother 2\none 3\nother 5\n"
+
+
+def test_the_flush_does_not_leave_them_out(path: Path, file: LogFile, files: Files) -> None:
+    log = FileAccessLogger(file, compile_format("%RESPONSE_CODE%\n"))
+    log.log(ended(1))
+    assert file.flush()
+    files.settle(file)
+    assert path.read_text() == "1\n"
+
+
+def test_after_rotation_what_was_before_is_in_the_old_file(path: Path, file: LogFile, files: Files) -> None:
+    log = FileAccessLogger(file, compile_format("%RESPONSE_CODE%\n"))
+    log.log(ended(1))
+    rotated = path.rename(path.with_suffix(".1"))
+    file.reopen()
+    log.log(ended(2))
+    assert read_by(file, path) == "2\n"
+    assert rotated.read_text() == "1\n"
+
+
+def test_an_entry_that_cannot_be_made_costs_no_other(
+    path: Path, file: LogFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(info: StreamInfo) -> bytes:
+        raise ValueError("not this one")
+
+    good = FileAccessLogger(file, compile_format("%RESPONSE_CODE%\n"))
+    bad = FileAccessLogger(file, Verbatim(Reading(fail, settled=True)))
+    good.log(ended(1))
+    bad.log(ended(2))
+    good.log(ended(3))
+    bad.log(ended(4))
+    assert file.flush()
+    assert (file.entries, file.dropped) == (2, 2)
+    assert [record.message for record in caplog.records] == [f"access log {path}: an entry could not be made"]
+    assert "not this one" in caplog.text
+    assert read_by(file, path) == "1\n3\n"
