@@ -25,7 +25,7 @@ from sidecar.http.manager_config import BUFFER_LIMIT_BYTES
 from sidecar.http.route import ForwardRoute
 from sidecar.stream_info import ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log.format import escape
-from sidecar.telemetry.access_log.schedule import LogType
+from sidecar.telemetry.access_log.schedule import DOWNSTREAM_END, LogType
 from sidecar.telemetry.failures import begun
 from sidecar.transport.flow import CONTINUE, HOLD, HOLD_HEADERS, Flow
 
@@ -781,7 +781,7 @@ class ActiveStream:
             )
         if self.trace is not None:
             self.trace.finish(info, self.cluster)
-        config.access_log.write(info, LogType.DOWNSTREAM_END)
+        config.access_log.write(info, DOWNSTREAM_END)
         if logger.isEnabledFor(logging.DEBUG):
             self._log_outcome()
         if self._tasks is not None:

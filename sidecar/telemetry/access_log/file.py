@@ -13,7 +13,7 @@ from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.entry_writer import EntryWriter
 from sidecar.telemetry.access_log.loop_driver import LoopDriver, settle
 from sidecar.telemetry.access_log.renderer import Renderer
-from sidecar.telemetry.access_log.schedule import LogType
+from sidecar.telemetry.access_log.schedule import DOWNSTREAM_END
 from sidecar.telemetry.access_log.thread_driver import ThreadDriver
 
 logger = logging.getLogger(__name__)
@@ -223,7 +223,7 @@ class FileAccessLogger:
         self._render = render
 
     def log(self, info: StreamInfo) -> None:
-        if info.log_type == LogType.DOWNSTREAM_END:
+        if info.log_type == DOWNSTREAM_END:
             self._file.write_ended(self._render, info)
         else:
             self._file.write(self._render(info))

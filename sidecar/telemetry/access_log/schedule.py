@@ -25,6 +25,10 @@ class LogType(StrEnum):
     DOWNSTREAM_END = "DownstreamEnd"
 
 
+#: Looking a member up in its class costs as much as writing the entry down.
+DOWNSTREAM_END: Final = LogType.DOWNSTREAM_END
+
+
 class LogSchedule:
     """Compiled once. `at_start`, `at_tunnel` and `interval_s` say what is asked for besides the entry at the end."""
 
