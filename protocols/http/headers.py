@@ -105,9 +105,13 @@ class Headers:
 
     def remove(self, name: bytes) -> bool:
         """Drop all lines of that name; whether there was one."""
+        first = self.first
+        if name not in first:
+            return False
+        del first[name]
         if self._more is not None:
             self._more.pop(name, None)
-        return self.first.pop(name, None) is not None
+        return True
 
     def __contains__(self, name: bytes) -> bool:
         return name in self.first

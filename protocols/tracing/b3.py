@@ -19,10 +19,10 @@ PARENT_ID: Final = b"x-b3-parentspanid"
 SAMPLED: Final = b"x-b3-sampled"
 FLAGS: Final = b"x-b3-flags"
 
-_ID: Final = re.compile(r"[0-9a-fA-F]+")
-_ZERO: Final = "0"
+_ID: Final = re.compile(rb"[0-9a-fA-F]+")
+_ZERO: Final = b"0"
 #: How the one header decides; `d` asks for debugging, which means sampled.
-_DECISIONS: Final = {"0": False, "1": True, "d": True}
+_DECISIONS: Final = {b"0": False, b"1": True, b"d": True}
 _TRUE: Final = (b"1", b"true")
 _DEBUG: Final = b"1"
 
@@ -36,24 +36,22 @@ class Extracted(NamedTuple):
 
 
 _NOTHING: Final = Extracted(None, None, False)
-_DECIDING: Final = frozenset((SINGLE, TRACE_ID, SAMPLED, FLAGS))
+#: Where none of these is, nothing came.
+DECIDING: Final = frozenset((SINGLE, TRACE_ID, SAMPLED, FLAGS))
 
 
 def extract(headers: Headers) -> Extracted:
-    if not headers.has_any(_DECIDING):
+    if not headers.has_any(DECIDING):
         return _NOTHING
     single = headers.get(SINGLE)
     if single is not None:
-        return _of_single(single.decode("latin-1"))
+        return _of_single(single)
     sampled = _sampled(headers)
     trace_id, span_id = headers.get(TRACE_ID), headers.get(SPAN_ID)
     if trace_id is None or span_id is None:
         return Extracted(None, sampled, False)
     parent_id = headers.get(PARENT_ID) or b""
-    context = _context(
-        trace_id.decode("latin-1"), span_id.decode("latin-1"), parent_id.decode("latin-1"), sampled
-    )
-    return Extracted(context, sampled, False)
+    return Extracted(_context(trace_id, span_id, parent_id, sampled), sampled, False)
 
 
 def _sampled(headers: Headers) -> bool | None:
@@ -63,28 +61,28 @@ def _sampled(headers: Headers) -> bool | None:
     return None if value is None else value in _TRUE
 
 
-def _of_single(value: str) -> Extracted:
+def _of_single(value: bytes) -> Extracted:
     """A decision alone, or `TRACE-SPAN`, `TRACE-SPAN-DECISION`, `TRACE-SPAN-DECISION-PARENT`."""
     if value in _DECISIONS:
         return Extracted(None, _DECISIONS[value], True)
-    trace_id, _, rest = value.partition("-")
-    span_id, _, rest = rest.partition("-")
-    decision, has_parent, parent_id = rest.partition("-")
+    trace_id, _, rest = value.partition(b"-")
+    span_id, _, rest = rest.partition(b"-")
+    decision, has_parent, parent_id = rest.partition(b"-")
     sampled = _DECISIONS.get(decision)
     if (decision and sampled is None) or (has_parent and not parent_id):
         return Extracted(None, None, True)
     return Extracted(_context(trace_id, span_id, parent_id, sampled), sampled, True)
 
 
-def _context(trace_id: str, span_id: str, parent_id: str, sampled: bool | None) -> SpanContext | None:
+def _context(trace_id: bytes, span_id: bytes, parent_id: bytes, sampled: bool | None) -> SpanContext | None:
     trace, span = _id(trace_id, TRACE_ID_DIGITS), _id(span_id, SPAN_ID_DIGITS)
-    parent = _id(parent_id, SPAN_ID_DIGITS) if parent_id else ""
+    parent = _id(parent_id, SPAN_ID_DIGITS) if parent_id else b""
     if not trace or not span or parent is None:
         return None
-    return SpanContext(trace, span, parent, sampled)
+    return SpanContext(trace, span, parent, bool(sampled))
 
 
-def _id(text: str, max_digits: int) -> str | None:
+def _id(text: bytes, max_digits: int) -> bytes | None:
     """In the form that is handed on: lower case, filled with zeros, 16 digits if these are enough. None: not an id."""
     if len(text) > max_digits or _ID.fullmatch(text) is None:
         return None
@@ -96,15 +94,15 @@ def _id(text: str, max_digits: int) -> str | None:
 
 def inject(headers: Headers, context: SpanContext, *, single: bool) -> None:
     """Tell the next hop, by the one header or by many."""
-    parent_id = context.parent_id
+    parent_id = context.parent_hex
     if single:
-        value = f"{context.trace_id}-{context.span_id}-{1 if context.sampled else 0}"
-        headers.set(SINGLE, (f"{value}-{parent_id}" if parent_id else value).encode())
+        value = b"%b-%b-%b" % (context.trace_hex, context.span_hex, b"1" if context.sampled else b"0")
+        headers.set(SINGLE, b"%b-%b" % (value, parent_id) if parent_id else value)
         return
-    headers.set(TRACE_ID, context.trace_id.encode())
-    headers.set(SPAN_ID, context.span_id.encode())
+    headers.set(TRACE_ID, context.trace_hex)
+    headers.set(SPAN_ID, context.span_hex)
     if parent_id:
-        headers.set(PARENT_ID, parent_id.encode())
+        headers.set(PARENT_ID, parent_id)
     else:
         headers.remove(PARENT_ID)
     headers.set(SAMPLED, b"1" if context.sampled else b"0")

@@ -6,12 +6,13 @@ The messages are few and small: they are written by hand, in today's form, which
 from __future__ import annotations
 
 import functools
+from binascii import unhexlify
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from protocols.grpc.status import GrpcStatus
 from protocols.protobuf import delimited, fixed32, fixed64, number
-from protocols.tracing.span import SpanKind, SpanRecord, long_trace_id
+from protocols.tracing.span import TRACE_ID_DIGITS, SpanKind, SpanRecord
 
 CONTENT_TYPE: Final = b"application/x-protobuf"
 EXPORT_PATH: Final = b"/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -46,13 +47,13 @@ def encode_span(span: SpanRecord) -> bytes:
     context = span.context
     flags = _SAMPLED | _HAS_IS_REMOTE | (_IS_REMOTE if span.remote_parent else 0)
     parts = [
-        delimited(1, bytes.fromhex(long_trace_id(context.trace_id))),
-        delimited(2, bytes.fromhex(context.span_id)),
+        delimited(1, unhexlify(context.trace_hex.zfill(TRACE_ID_DIGITS))),
+        delimited(2, unhexlify(context.span_hex)),
     ]
     if context.state:
-        parts.append(delimited(3, context.state.encode()))
-    if context.parent_id:
-        parts.append(delimited(4, bytes.fromhex(context.parent_id)))
+        parts.append(delimited(3, context.state))
+    if context.parent_hex:
+        parts.append(delimited(4, unhexlify(context.parent_hex)))
     parts += (
         delimited(5, span.name.encode("utf-8", "replace")),
         number(6, span.kind),

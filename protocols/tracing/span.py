@@ -22,21 +22,40 @@ class SpanKind(enum.IntEnum):
 
 
 class SpanContext:
-    """Where in which trace. Ids are lower-case hexadecimal: 16 digits of a span, 32 (in B3 also 16) of a trace.
+    """Where in which trace. Ids as they travel: lower-case hexadecimal, 16 digits of a span, 32 (in B3 also 16) of a trace.
 
-    `parent_id` "" is the root. `sampled` None: nobody has decided yet. `state` is the W3C `tracestate`.
+    `parent_hex` b"" is the root. `state` is the W3C `tracestate`.
     """
 
-    __slots__ = ("parent_id", "sampled", "span_id", "state", "trace_id")
+    __slots__ = ("parent_hex", "sampled", "span_hex", "state", "trace_hex")
 
     def __init__(
-        self, trace_id: str, span_id: str, parent_id: str = "", sampled: bool | None = None, state: str = ""
+        self,
+        trace_hex: bytes,
+        span_hex: bytes,
+        parent_hex: bytes = b"",
+        sampled: bool = False,
+        state: bytes = b"",
     ) -> None:
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.parent_id = parent_id
+        self.trace_hex = trace_hex
+        self.span_hex = span_hex
+        self.parent_hex = parent_hex
         self.sampled = sampled
         self.state = state
+
+    def move_to(self, place: SpanContext) -> None:
+        """The same span as another; `sampled` stays."""
+        self.trace_hex = place.trace_hex
+        self.span_hex = place.span_hex
+        self.parent_hex = place.parent_hex
+        self.state = place.state
+
+    def move_below(self, parent: SpanContext, span_hex: bytes) -> None:
+        """A child of another span; `sampled` stays."""
+        self.trace_hex = parent.trace_hex
+        self.span_hex = span_hex
+        self.parent_hex = parent.span_hex
+        self.state = parent.state
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SpanContext) and self._fields() == other._fields()
@@ -47,7 +66,7 @@ class SpanContext:
         return f"SpanContext{self._fields()}"
 
     def _fields(self) -> tuple[object, ...]:
-        return self.trace_id, self.span_id, self.parent_id, self.sampled, self.state
+        return self.trace_hex, self.span_hex, self.parent_hex, self.sampled, self.state
 
 
 class SpanRecord:

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from protocols.http.headers import Headers
-from protocols.tracing.span import SpanContext, long_trace_id
+from protocols.tracing.span import TRACE_ID_DIGITS, SpanContext
 
 TRACEPARENT: Final = b"traceparent"
 TRACESTATE: Final = b"tracestate"
@@ -24,8 +24,8 @@ _ZERO: Final = b"0"
 _MAX_MEMBERS: Final = 32
 _MAX_STATE_BYTES: Final = 4096
 _MEMBER: Final = re.compile(
-    r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
-    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+    rb"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+    rb"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 )
 
 
@@ -43,27 +43,28 @@ def extract(headers: Headers) -> SpanContext | None:
     if not trace_id.strip(_ZERO) or not span_id.strip(_ZERO):
         return None
     sampled = bool(int(flags, 16) & _SAMPLED)
-    return SpanContext(trace_id.decode(), span_id.decode(), "", sampled, _state(headers))
+    return SpanContext(trace_id, span_id, b"", sampled, _state(headers))
 
 
-def _state(headers: Headers) -> str:
-    """The whole `tracestate`, or "" when any of it is wrong."""
+def _state(headers: Headers) -> bytes:
+    """The whole `tracestate`, or b"" when any of it is wrong."""
     joined = headers.joined(TRACESTATE)
     if not joined or len(joined) > _MAX_STATE_BYTES:
-        return ""
-    text = joined.decode("latin-1")
-    members = [member for each in text.split(",") if (member := each.strip(" \t"))]
+        return b""
+    members = [member for each in joined.split(b",") if (member := each.strip(b" \t"))]
     if len(members) > _MAX_MEMBERS or not all(map(_MEMBER.fullmatch, members)):
-        return ""
-    return text
+        return b""
+    return joined
 
 
 def inject(headers: Headers, context: SpanContext) -> None:
     """Tell the next hop. A trace id of 16 digits is filled with zeros."""
-    flags = "01" if context.sampled else "00"
-    trace_id = long_trace_id(context.trace_id)
-    headers.set(TRACEPARENT, f"00-{trace_id}-{context.span_id}-{flags}".encode())
+    trace_id = context.trace_hex.zfill(TRACE_ID_DIGITS)
+    headers.set(
+        TRACEPARENT,
+        b"".join((b"00-", trace_id, b"-", context.span_hex, b"-01" if context.sampled else b"-00")),
+    )
     if context.state:
-        headers.set(TRACESTATE, context.state.encode("latin-1"))
+        headers.set(TRACESTATE, context.state)
     else:
         headers.remove(TRACESTATE)

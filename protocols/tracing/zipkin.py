@@ -33,8 +33,8 @@ def encode_span(span: SpanRecord, local: Mapping[str, object]) -> bytes:
     annotations.append({"timestamp": end_us, "value": _END_ANNOTATION[span.kind]})
     start_us = span.start_ns // _NANOSECONDS_PER_US
     message: dict[str, object] = {
-        "traceId": context.trace_id,
-        "id": context.span_id,
+        "traceId": context.trace_hex.decode(),
+        "id": context.span_hex.decode(),
         "name": span.name,
         "kind": span.kind.name,
         "timestamp": start_us,
@@ -43,8 +43,8 @@ def encode_span(span: SpanRecord, local: Mapping[str, object]) -> bytes:
         "annotations": annotations,
         "tags": span.tags,
     }
-    if context.parent_id:
-        message["parentId"] = context.parent_id
+    if context.parent_hex:
+        message["parentId"] = context.parent_hex.decode()
     if span.shared:
         message["shared"] = True
     return json.dumps(message, separators=(",", ":")).encode()

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import enum
 import os
-from typing import Final
+import string
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 _BYTES: Final = 16
 _BATCH: Final = 256
@@ -51,15 +55,27 @@ class TraceReason(enum.Enum):
 
 _UUID_LENGTH: Final = 36
 _REASON_AT: Final = 14
-_REASONS: Final = {reason.value: reason for reason in TraceReason if reason is not TraceReason.NOT_TRACEABLE}
+#: By the byte that says so.
+_REASONS: Final = {
+    reason.value[0]: reason for reason in TraceReason if reason is not TraceReason.NOT_TRACEABLE
+}
+_VERSION_4: Final = ord("4")
 _NUMBER_DIGITS: Final = 8
+#: What each byte is as a hexadecimal digit.
+_NO_DIGIT: Final = 0xFF
+_DIGITS: Final = bytes(
+    int(chr(byte), 16) if chr(byte) in string.hexdigits else _NO_DIGIT for byte in range(256)
+)
 
 
 def reason_of(request_id: bytes) -> TraceReason:
     """What an id says. Of anything that is not as long as a UUID: nothing."""
     if len(request_id) != _UUID_LENGTH:
         return TraceReason.NOT_TRACEABLE
-    return _REASONS.get(request_id[_REASON_AT : _REASON_AT + 1], TraceReason.NOT_TRACEABLE)
+    digit = request_id[_REASON_AT]
+    if digit == _VERSION_4:
+        return TraceReason.NOT_TRACEABLE
+    return _REASONS.get(digit, TraceReason.NOT_TRACEABLE)
 
 
 def with_reason(request_id: bytes, reason: TraceReason) -> bytes:
@@ -69,10 +85,14 @@ def with_reason(request_id: bytes, reason: TraceReason) -> bytes:
     return request_id[:_REASON_AT] + reason.value + request_id[_REASON_AT + 1 :]
 
 
-def random_number_of(request_id: bytes) -> int | None:
-    """Of the first 8 digits; None: there are not so many hexadecimal ones."""
-    digits = request_id[:_NUMBER_DIGITS]
-    try:
-        return int(digits, 16) if len(digits) == _NUMBER_DIGITS and digits.isalnum() else None
-    except ValueError:
-        return None
+def random_number_of(request_id: bytes) -> int:
+    """Of the first 8 digits; -1: there are not so many hexadecimal ones."""
+    if len(request_id) < _NUMBER_DIGITS:
+        return -1
+    number: i64 = 0
+    for at in range(_NUMBER_DIGITS):
+        digit: i64 = _DIGITS[request_id[at]]
+        if digit == _NO_DIGIT:
+            return -1
+        number = number << 4 | digit
+    return number

@@ -37,15 +37,25 @@ LiveOverrides: TypeAlias = Mapping[str, LiveOverride]
 NO_OVERRIDES: Final[LiveOverrides] = {}
 
 
+class RouteOperation:
+    """What a route calls its spans. `told`: what the other side is told, to name its span as well; b"" is nothing."""
+
+    __slots__ = ("name", "told")
+
+    def __init__(self, decorator: Decorator) -> None:
+        self.name: Final = decorator.operation
+        self.told: Final = decorator.operation.encode() if decorator.propagate else b""
+
+
 class RouteInfo:
     """What all kinds of routes have, for statistics, logs and filters. `overrides`: by the names of filters."""
 
     __slots__ = (
-        "decorator",
         "metadata",
         "mutate_request",
         "mutate_response",
         "name",
+        "operation",
         "overrides",
         "stat_prefix",
         "tracing",
@@ -70,7 +80,7 @@ class RouteInfo:
         self.stat_prefix = stat_prefix
         self.mutate_request = mutate_request
         self.mutate_response = mutate_response
-        self.decorator = decorator
+        self.operation = RouteOperation(decorator) if decorator is not None and decorator.operation else None
         self.tracing = tracing
         self.overrides = overrides
 
@@ -78,9 +88,9 @@ class RouteInfo:
 class _Route:
     __slots__ = (
         "_info",
-        "decorator",
         "metadata",
         "name",
+        "operation",
         "overrides",
         "stat_prefix",
         "tracing",
@@ -93,7 +103,7 @@ class _Route:
         self.virtual_host = info.virtual_host
         self.metadata = info.metadata
         self.stat_prefix = info.stat_prefix
-        self.decorator = info.decorator
+        self.operation = info.operation
         self.tracing = info.tracing
         self.overrides = info.overrides
 

@@ -780,7 +780,7 @@ class ActiveStream:
                 info, self.exchanges.connection, request_complete=self.request_complete
             )
         if self.trace is not None:
-            self.trace.finish(info, self.cluster)
+            self.trace.end(info, self.cluster)
         config.access_log.write(info, DOWNSTREAM_END)
         if logger.isEnabledFor(logging.DEBUG):
             self._log_outcome()

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from config.model.tracing import Decorator
 from protocols.http.headers import Headers
 from sidecar.stream_info import short_names
 from sidecar.telemetry.tracing import tags as span_tags
 from sidecar.telemetry.tracing.custom_tags import CompiledTags, text_of
+from sidecar.telemetry.tracing.span import Span
 
 if TYPE_CHECKING:
+    from sidecar.http.route import RouteOperation
     from sidecar.stream_info import StreamInfo, UpstreamInfo
-    from sidecar.telemetry.tracing.span import Span
+    from sidecar.telemetry.tracing.span import Tracer
     from sidecar.upstream.api import Cluster
 
 DECORATOR: Final = b"x-envoy-decorator-operation"
@@ -45,40 +46,36 @@ class TraceRules:
                 tags[name] = value
 
 
-class StreamTrace:
-    """`span` None: no provider; then only the names of operations are handed on. `first_sent_ns`: when the first byte of the
-    request went to the upstream (monotonic)."""
+class StreamTrace(Span):
+    """The span of a request. `first_sent_ns`: when its first byte went to the upstream (monotonic)."""
 
-    __slots__ = ("_decoration", "_host", "_rules", "first_sent_ns", "span")
+    __slots__ = ("_decoration", "_host", "_rules", "first_sent_ns")
 
-    def __init__(self, rules: TraceRules, span: Span | None, host: bytes) -> None:
+    def __init__(self, rules: TraceRules, tracer: Tracer, host: bytes) -> None:
         """`host`: as the client asked for it."""
+        super().__init__(tracer)
         self._rules = rules
         self._host = host
-        self.span = span
         self._decoration = b""  # what the client is to call its span
         self.first_sent_ns = 0
 
-    def decorate(self, headers: Headers, decorator: Decorator | None) -> None:
+    def decorate(self, headers: Headers, operation: RouteOperation | None) -> None:
         """Name the span; outbound, tell the server the name, and inbound, take it from the client (Envoy)."""
-        span = self.span
-        operation = decorator.operation.encode() if decorator is not None else b""
-        if span is not None and decorator is not None:
-            span.name = decorator.operation
-        if decorator is not None and not decorator.propagate:
-            operation = b""
+        told = b""
+        if operation is not None:
+            self.name = operation.name
+            told = operation.told
         if self._rules.outbound:
-            if operation:
-                headers.set(DECORATOR, operation)
+            if told:
+                headers.set(DECORATOR, told)
             return
         asked = headers.get(DECORATOR)
         if asked is not None:
             headers.remove(DECORATOR)
             if asked:
-                operation = b""
-                if span is not None:
-                    span.name = text_of(asked)
-        self._decoration = operation
+                told = b""
+                self.name = text_of(asked)
+        self._decoration = told
 
     def on_response_headers(self, headers: Headers) -> None:
         """Inbound: tell the client the name of the operation. Outbound: take it from the server."""
@@ -89,34 +86,35 @@ class StreamTrace:
         told = headers.get(DECORATOR)
         if told is not None:
             headers.remove(DECORATOR)
-            if told and self.span is not None:
-                self.span.name = text_of(told)
+            if told:
+                self.name = text_of(told)
 
     # the way to the upstream
 
-    def inject(self, headers: Headers, start_child_span: bool) -> None:
+    def on_request(self, headers: Headers, start_child_span: bool) -> None:
         """The request is to be sent; if its attempts have spans, these are told of."""
-        if self.span is not None and not (start_child_span or self._rules.spawn_upstream_span):
-            self.span.inject(headers)
+        if not (start_child_span or self._rules.spawn_upstream_span):
+            self.tracer.inject(self, headers)
 
     def begin_attempt(
         self, headers: Headers, info: StreamInfo, cluster: Cluster, start_child_span: bool
     ) -> AttemptSpan | None:
         """The span of an attempt, with which the next hop goes on; None: it has none."""
-        if self.span is None or not (start_child_span or self._rules.spawn_upstream_span):
+        if not (start_child_span or self._rules.spawn_upstream_span):
             return None
-        name = f"router {cluster.spec.stat_name or cluster.name} egress"
-        child = self.span.child(name)
+        child = self.child(f"router {cluster.spec.stat_name or cluster.name} egress")
         child.inject(headers)
         return AttemptSpan(child, self._rules, info, cluster) if child.sampled else None
 
     # the end
 
-    def finish(self, info: StreamInfo, cluster: Cluster | None) -> None:
+    def end(self, info: StreamInfo, cluster: Cluster | None) -> None:
         """The stream has ended."""
-        span, rules = self.span, self._rules
-        if span is None or not span.sampled:
-            return
+        if self.sampled:
+            self._report(info, cluster)
+
+    def _report(self, info: StreamInfo, cluster: Cluster | None) -> None:
+        rules = self._rules
         tags = span_tags.request_tags(info, rules.max_path_tag_length)
         tags["node_id"] = rules.node_id
         tags["zone"] = rules.zone
@@ -126,12 +124,12 @@ class StreamTrace:
         span_tags.add_peers(tags, info)
         rules.add_custom(tags, info)
         if rules.operation is not None:
-            span.name = text_of(rules.operation(info))
-        elif not span.name:
-            span.name = span.tracer.name_of(text_of(self._host), rules.outbound)
+            self.name = text_of(rules.operation(info))
+        elif not self.name:
+            self.name = self.tracer.name_of(text_of(self._host), rules.outbound)
         events = self._events(info) if rules.verbose else []
         start_ns = int(info.start_s * 1e9)
-        span.finish(start_ns, start_ns + info.end_ns - info.start_ns, tags, events)
+        self.finish(start_ns, start_ns + info.end_ns - info.start_ns, tags, events)
 
     def _events(self, info: StreamInfo) -> list[tuple[str, int]]:
         return [

@@ -7,7 +7,7 @@ The decision is Envoy's: the request id says it if an earlier proxy has decided;
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from config.model.core import TrafficDirection
@@ -18,10 +18,14 @@ from sidecar.http.request_id import TraceReason, random_number_of, reason_of, wi
 from sidecar.http.stream_trace import DECORATOR, StreamTrace, TraceRules
 from sidecar.telemetry.access_log.format import compile_format
 from sidecar.telemetry.tracing.custom_tags import compile_tags
+from sidecar.telemetry.tracing.span import NoTracer
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64
+
     from sidecar.http.route import Route
     from sidecar.stream_info import StreamInfo
+    from sidecar.telemetry.tracing.span import Tracer
     from sidecar.upstream.services import FilterContext
     from stats.families import TracingStats
 
@@ -33,6 +37,23 @@ _ASKING: Final = frozenset((_CLIENT_TRACE_ID, _FORCE_TRACE))
 #: Chances are in hundredths of a percent.
 _WHOLE: Final = 10_000
 _PERCENT: Final = 100
+
+
+class _Chance:
+    """Of `limit` in `whole`."""
+
+    __slots__ = ("_limit", "_whole")
+
+    def __init__(self, limit: int, whole: int) -> None:
+        self._limit: i64 = limit
+        self._whole: i64 = whole
+
+    def takes(self, random: i64) -> bool:
+        return random % self._whole < self._limit
+
+    @property
+    def takes_all(self) -> bool:
+        return self._limit >= self._whole
 
 
 class _Chances:
@@ -47,17 +68,15 @@ class _Chances:
         self.client = _chance("tracing.client_enabled", sampling.client, runtime)
         self.random = _chance("tracing.random_sampling", sampling.random, runtime)
         overall = _chance("tracing.global_enabled", sampling.overall, runtime)
-        self.overall = None if overall(_WHOLE - 1) else overall
+        self.overall = None if overall.takes_all else overall
 
 
-def _chance(key: str, ratio: float, runtime: Mapping[str, object]) -> Callable[[int], bool]:
+def _chance(key: str, ratio: float, runtime: Mapping[str, object]) -> _Chance:
     """A whole number of the runtime is a percentage."""
     value = runtime.get(key)
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        percent = int(value)
-        return lambda random: random % _PERCENT < percent
-    limit = int(ratio * _WHOLE + 1e-6)
-    return lambda random: random < limit
+        return _Chance(min(int(value), _PERCENT), _PERCENT)
+    return _Chance(int(ratio * _WHOLE + 1e-6), _WHOLE)
 
 
 class HttpTracing:
@@ -69,14 +88,18 @@ class HttpTracing:
         """May raise FormatError."""
         services = context.services
         self._spec = spec
-        self._ids = request_id
+        self._asks_id = request_id.use_request_id_for_trace_sampling
+        self._packs = request_id.pack_trace_reason
         self._runtime = services.runtime
         self._random = services.random
         self._node = services.node
         self._outbound = context.direction is TrafficDirection.OUTBOUND
-        self._tracer = services.tracer(spec.provider) if spec.provider is not None else None
+        self._has_spans = spec.provider is not None
+        self._tracer: Tracer = services.tracer(spec.provider) if spec.provider is not None else NoTracer()
+        #: Where a request has none of these, it says nothing of tracing.
+        self._speaking = self._tracer.reads | _ASKING | {DECORATOR}
+        self._not_traceable = stats.not_traceable
         self._counters = {
-            TraceReason.NOT_TRACEABLE: stats.not_traceable,
             TraceReason.SAMPLING: stats.random_sampling,
             TraceReason.SERVICE_FORCED: stats.service_forced,
             TraceReason.CLIENT_FORCED: stats.client_enabled,
@@ -121,39 +144,49 @@ class HttpTracing:
         chances, rules = self._chances, self._rules
         if route is not None and route.tracing is not None:
             chances, rules = self._of_route(route)
-        reason = self._decide(headers, chances)
-        self._counters[reason].inc()
-        span = None
-        if self._tracer is not None:
-            span = info.trace = self._tracer.start(
-                headers,
-                as_server=not self._outbound or rules.spawn_upstream_span,
-                traced=reason is not TraceReason.NOT_TRACEABLE,
-            )
-        trace = StreamTrace(rules, span, headers.authority)
-        decorator = route.decorator if route is not None else None
-        if decorator is not None or DECORATOR in headers:
-            trace.decorate(headers, decorator)
+        speaks = headers.has_any(self._speaking)
+        reason = self._decide(headers, chances, speaks)
+        traced = reason is not TraceReason.NOT_TRACEABLE
+        if traced:
+            self._counters[reason].inc()
+        else:
+            self._not_traceable.inc()
+        tracer = self._tracer
+        trace = StreamTrace(rules, tracer, headers.authority)
+        tracer.start(
+            trace,
+            headers if speaks else None,
+            as_server=not self._outbound or rules.spawn_upstream_span,
+            traced=traced,
+        )
+        if self._has_spans:
+            info.trace = trace
+        if route is not None and route.operation is not None:
+            trace.decorate(headers, route.operation)
+        elif speaks and DECORATOR in headers:
+            trace.decorate(headers, None)
         return trace
 
-    def _decide(self, headers: Headers, chances: _Chances) -> TraceReason:
-        if not self._ids.use_request_id_for_trace_sampling:
+    def _decide(self, headers: Headers, chances: _Chances, speaks: bool) -> TraceReason:
+        if not self._asks_id:
             return TraceReason.SAMPLING
         request_id = headers.get(_REQUEST_ID)
-        number = random_number_of(request_id) if request_id is not None else None
-        if request_id is None or number is None:
+        if request_id is None:
+            return TraceReason.NOT_TRACEABLE
+        number: i64 = random_number_of(request_id)
+        if number < 0:
             return TraceReason.NOT_TRACEABLE
         number %= _WHOLE
-        packs = self._ids.pack_trace_reason
+        packs = self._packs
         reason = was = reason_of(request_id) if packs else TraceReason.NOT_TRACEABLE
         if reason is TraceReason.NOT_TRACEABLE:
-            asked = self._asked(headers, chances) if headers.has_any(_ASKING) else None
+            asked = self._asked(headers, chances) if speaks else None
             if asked is not None:
                 reason = asked
-            elif chances.random(number):
+            elif chances.random.takes(number):
                 reason = TraceReason.SAMPLING
         overall = chances.overall
-        if overall is not None and reason is not TraceReason.NOT_TRACEABLE and not overall(number):
+        if overall is not None and reason is not TraceReason.NOT_TRACEABLE and not overall.takes(number):
             reason = TraceReason.NOT_TRACEABLE
         if reason is not was and packs:
             headers.set(_REQUEST_ID, with_reason(request_id, reason))
@@ -161,6 +194,6 @@ class HttpTracing:
 
     def _asked(self, headers: Headers, chances: _Chances) -> TraceReason | None:
         """A client, or a service, wants to be traced."""
-        if _CLIENT_TRACE_ID in headers and chances.client(self._random.randrange(_WHOLE)):
+        if _CLIENT_TRACE_ID in headers and chances.client.takes(self._random.randrange(_WHOLE)):
             return TraceReason.CLIENT_FORCED
         return TraceReason.SERVICE_FORCED if _FORCE_TRACE in headers else None

@@ -50,6 +50,7 @@ from sidecar.upstream.failed_attempt import Failure
 from stats.families import RouterStats
 
 if TYPE_CHECKING:
+    from sidecar.http.stream_trace import StreamTrace
     from sidecar.stream_info import StreamInfo, UpstreamHost, UpstreamInfo
     from sidecar.transport.timers import Cancellable
     from sidecar.upstream.api import Cluster
@@ -88,6 +89,7 @@ class Router(PassThrough):
         "_stream",
         "_timeout_ms",
         "_timer",
+        "_trace",
         "_trailers",
         "_tried",
         "_tunnel",
@@ -98,6 +100,7 @@ class Router(PassThrough):
     def __init__(self, factory: RouterFactory) -> None:
         self._factory = factory
         self._stream: Stream | None = None
+        self._trace: StreamTrace | None = None
         self._cluster: Cluster | None = None
         self._attempt: UpstreamRequest | None = None
         self._retry: RetryState | None = None
@@ -150,8 +153,9 @@ class Router(PassThrough):
         self._timeout_ms, self._per_try_ms = timeouts
         self._take_retries(stream, route, cluster, headers)
         route.finalize_request(headers, stream.info, insert_original_path=factory.inserts_headers)
-        if stream.trace is not None:
-            stream.trace.inject(headers, factory.start_child_span)
+        trace = self._trace = stream.trace
+        if trace is not None:
+            trace.on_request(headers, factory.start_child_span)
         if self._timeout_ms and (self._upgrade or (end and not self._ends_connect)):
             self._timer = factory.timers.after(self._timeout_ms / 1000, self._on_timeout)
         self._start_attempt()
@@ -271,8 +275,9 @@ class Router(PassThrough):
         if route.include_request_attempt_count:
             set_attempt_count(headers, info.attempt_count)
         attempt = self._attempt = UpstreamRequest(self)
-        if stream.trace is not None:
-            attempt.span = stream.trace.begin_attempt(headers, info, cluster, self._factory.start_child_span)
+        trace = self._trace
+        if trace is not None:
+            attempt.span = trace.begin_attempt(headers, info, cluster, self._factory.start_child_span)
         context = LbContext(stream.connection_info, headers, route.metadata_match, self._tried)
         if self._ends_connect:
             tcp = ConnectStream(attempt, self._factory.timers)
@@ -311,8 +316,9 @@ class Router(PassThrough):
             return
         ended = self._request_ended
         attempt.sent_ns = info.first_upstream_tx_byte_ns = self._factory.now_ns()
-        if stream.trace is not None:
-            stream.trace.first_sent_ns = attempt.sent_ns
+        trace = self._trace
+        if trace is not None:
+            trace.first_sent_ns = attempt.sent_ns
             if attempt.span is not None:
                 attempt.span.sent_ns = attempt.sent_ns
         if ended:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from binascii import hexlify
 from typing import Final
 
 from protocols.tracing.span import SPAN_ID_DIGITS
 
 _BATCH: Final = 512
-_ZERO: Final = "0" * SPAN_ID_DIGITS
+_ZERO: Final = b"0" * SPAN_ID_DIGITS
 
 
 class Identifiers:
@@ -17,18 +18,24 @@ class Identifiers:
     __slots__ = ("_at", "_pool")
 
     def __init__(self) -> None:
-        self._pool = ""
+        self._pool = b""
         self._at = 0
 
-    def span_id(self) -> str:
+    def span_id(self) -> bytes:
         at = self._at
         if at >= len(self._pool):
-            self._pool = os.urandom(_BATCH * SPAN_ID_DIGITS // 2).hex()
+            self._pool = _new_pool()
             at = 0
-        self._at = at + SPAN_ID_DIGITS
-        digits = self._pool[at : at + SPAN_ID_DIGITS]
-        return digits if digits != _ZERO else self.span_id()
+        end = self._at = at + SPAN_ID_DIGITS
+        return self._pool[at:end]
 
-    def trace_id(self) -> str:
+    def trace_id(self) -> bytes:
         """Of 32 digits."""
         return self.span_id() + self.span_id()
+
+
+def _new_pool() -> bytes:
+    while True:
+        pool = hexlify(os.urandom(_BATCH * SPAN_ID_DIGITS // 2))
+        if _ZERO not in pool:
+            return pool

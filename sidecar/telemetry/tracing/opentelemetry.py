@@ -11,11 +11,11 @@ from config.model.tracing import OpenTelemetrySpec, OtelSampler
 from protocols.http import names
 from protocols.http.headers import Headers
 from protocols.tracing import otlp, w3c
-from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
+from protocols.tracing.span import SpanRecord
 from sidecar.telemetry.exports import DEFAULT_TIMEOUT_S, ExportLog
 from sidecar.telemetry.tracing.exporter import Exporter
 from sidecar.telemetry.tracing.identifiers import Identifiers
-from sidecar.telemetry.tracing.span import Span
+from sidecar.telemetry.tracing.span import Span, Tracer
 from sidecar.transport.async_client import post_head
 from sidecar.version import VERSION
 from stats.filter_families import OpenTelemetryTracerStats
@@ -40,41 +40,39 @@ _DEFAULT_MIN_FLUSH_SPANS: Final = 512
 _DEFAULT_SERVICE_NAME: Final = "unknown_service:envoy"
 
 
-class OpenTelemetryTracer:
-    """Implements `Tracer`."""
-
+class OpenTelemetryTracer(Tracer):
     def __init__(self, spec: OpenTelemetrySpec, context: TracerContext) -> None:
+        super().__init__(frozenset((w3c.TRACEPARENT,)))
         self._sampler = spec.sampler
         self._ids = Identifiers()
         self.exporter: Final = OtlpExporter(spec, context)
 
-    def start(self, headers: Headers, *, as_server: bool, traced: bool) -> Span:
-        came = w3c.extract(headers)
-        parent_sampled = came.sampled if came is not None else None
-        sampled = self._samples(traced, parent_sampled)
+    def start(self, span: Span, headers: Headers | None, *, as_server: bool, traced: bool) -> None:
+        span.is_server = as_server
+        came = w3c.extract(headers) if headers is not None else None
         if came is None:
-            context = SpanContext(self._ids.trace_id(), self._ids.span_id(), "", sampled)
+            span.trace_hex, span.span_hex = self._ids.trace_id(), self._ids.span_id()
+            span.sampled = traced
         else:
-            context = SpanContext(came.trace_id, self._ids.span_id(), came.span_id, sampled, came.state)
-        kind = SpanKind.SERVER if as_server else SpanKind.CLIENT
-        return Span(self, context, kind, remote_parent=came is not None)
+            span.move_below(came, self._ids.span_id())
+            span.sampled = self._samples(traced, came.sampled)
+            span.remote_parent = True
 
     def name_of(self, host: str, outbound: bool) -> str:
         return f"egress {host}" if outbound else "ingress"
 
-    def _samples(self, traced: bool, parent_sampled: bool | None) -> bool:
+    def _samples(self, traced: bool, parent_sampled: bool) -> bool:
         """What the connection manager will not trace is not traced; the caller's no counts unless all is to be sampled."""
-        if not traced or self._sampler is OtelSampler.ALWAYS_ON:
-            return traced
-        return parent_sampled is not False
+        return traced and (parent_sampled or self._sampler is OtelSampler.ALWAYS_ON)
 
     def child(self, parent: Span, name: str) -> Span:
-        above = parent.context
-        context = SpanContext(above.trace_id, self._ids.span_id(), above.span_id, above.sampled, above.state)
-        return Span(self, context, SpanKind.CLIENT, name)
+        span = Span(self, name)
+        span.move_below(parent, self._ids.span_id())
+        span.sampled = parent.sampled
+        return span
 
     def inject(self, span: Span, headers: Headers) -> None:
-        w3c.inject(headers, span.context)
+        w3c.inject(headers, span)
 
     def report(self, record: SpanRecord) -> None:
         self.exporter.add(record)

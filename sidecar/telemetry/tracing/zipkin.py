@@ -12,11 +12,11 @@ from config.model.tracing import TraceContextOption, ZipkinSpec
 from protocols.http import names
 from protocols.http.headers import Headers
 from protocols.tracing import b3, w3c, zipkin
-from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
+from protocols.tracing.span import SpanContext, SpanRecord
 from sidecar.telemetry.exports import DEFAULT_TIMEOUT_S, ExportLog
 from sidecar.telemetry.tracing.exporter import Exporter
 from sidecar.telemetry.tracing.identifiers import Identifiers
-from sidecar.telemetry.tracing.span import Span
+from sidecar.telemetry.tracing.span import Span, Tracer
 from sidecar.transport.async_client import post_head
 from stats.filter_families import ZipkinTracerStats
 
@@ -32,59 +32,59 @@ _DEFAULT_MIN_FLUSH_SPANS: Final = 5
 _MAX_WAITING: Final = 1024
 
 
-class ZipkinTracer:
-    """Implements `Tracer`."""
-
+class ZipkinTracer(Tracer):
     def __init__(self, spec: ZipkinSpec, context: TracerContext) -> None:
         self._long_trace_ids = spec.trace_id_128bit
         self._shared = spec.shared_span_context
         self._split = spec.split_spans
         self._w3c = spec.trace_context is TraceContextOption.USE_B3_WITH_W3C_PROPAGATION
+        super().__init__(b3.DECIDING | {w3c.TRACEPARENT} if self._w3c else b3.DECIDING)
         self._ids = Identifiers()
         self.exporter: Final = ZipkinExporter(spec, context)
 
-    def start(self, headers: Headers, *, as_server: bool, traced: bool) -> Span:
+    def start(self, span: Span, headers: Headers | None, *, as_server: bool, traced: bool) -> None:
         as_server = as_server or self._split
-        came, sampled, single = b3.extract(headers)
+        span.is_server = as_server
+        span.shared = as_server and self._shared
+        span.sampled = traced
+        came = self._extract(span, headers) if headers is not None else None
+        if came is None:
+            self._begin(span)
+        elif span.shared:
+            span.move_to(came)
+        else:
+            span.move_below(came, self._ids.span_id())
+
+    def _extract(self, span: Span, headers: Headers) -> SpanContext | None:
+        """The caller's place in its trace; what it has decided counts."""
+        came, sampled, span.single_header = b3.extract(headers)
         if came is None and self._w3c:
             came = w3c.extract(headers)
             if came is not None:
                 sampled = came.sampled
-        if sampled is None:
-            sampled = traced
-        if came is None:
-            context = self._new(sampled)
-        elif as_server and self._shared:
-            context = came
-            came.sampled = sampled
-        else:
-            context = SpanContext(came.trace_id, self._ids.span_id(), came.span_id, sampled, came.state)
-        return Span(
-            self,
-            context,
-            SpanKind.SERVER if as_server else SpanKind.CLIENT,
-            shared=as_server and self._shared,
-            single_header=single,
-        )
+        if sampled is not None:
+            span.sampled = sampled
+        return came
 
     def name_of(self, host: str, outbound: bool) -> str:
         return host
 
-    def _new(self, sampled: bool) -> SpanContext:
+    def _begin(self, span: Span) -> None:
         """The beginning of a trace: its id ends with that of its first span (Envoy)."""
-        span_id = self._ids.span_id()
-        trace_id = self._ids.span_id() + span_id if self._long_trace_ids else span_id
-        return SpanContext(trace_id, span_id, "", sampled)
+        span_hex = span.span_hex = self._ids.span_id()
+        span.trace_hex = self._ids.span_id() + span_hex if self._long_trace_ids else span_hex
 
     def child(self, parent: Span, name: str) -> Span:
-        above = parent.context
-        context = SpanContext(above.trace_id, self._ids.span_id(), above.span_id, above.sampled, above.state)
-        return Span(self, context, SpanKind.CLIENT, name, single_header=parent.single_header)
+        span = Span(self, name)
+        span.move_below(parent, self._ids.span_id())
+        span.sampled = parent.sampled
+        span.single_header = parent.single_header
+        return span
 
     def inject(self, span: Span, headers: Headers) -> None:
-        b3.inject(headers, span.context, single=span.single_header)
+        b3.inject(headers, span, single=span.single_header)
         if self._w3c:
-            w3c.inject(headers, span.context)
+            w3c.inject(headers, span)
 
     def report(self, record: SpanRecord) -> None:
         self.exporter.add(record)

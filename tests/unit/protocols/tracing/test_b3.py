@@ -7,6 +7,7 @@ import pytest
 from protocols.http.headers import Headers
 from protocols.tracing import b3
 from protocols.tracing.span import SpanContext
+from tests.support.spans import place
 
 TRACE = "463ac35c9f6413ad48485a3953bb6124"
 SPAN = "a2fb4a1d1a96d312"
@@ -25,7 +26,7 @@ def single(value: str) -> b3.Extracted:
 class TestMany:
     def test_all(self) -> None:
         found = many(traceid=TRACE, spanid=SPAN, parentspanid=PARENT, sampled="1")
-        assert found == (SpanContext(TRACE, SPAN, PARENT, True), True, False)
+        assert found == (place(TRACE, SPAN, PARENT, True), True, False)
 
     @pytest.mark.parametrize(
         ("fields", "sampled"),
@@ -41,7 +42,8 @@ class TestMany:
     )
     def test_decisions(self, fields: dict[str, str], sampled: bool | None) -> None:
         assert many(**fields) == (None, sampled, False)
-        assert many(traceid=TRACE, spanid=SPAN, **fields).context == SpanContext(TRACE, SPAN, "", sampled)
+        found = many(traceid=TRACE, spanid=SPAN, **fields)
+        assert found == (place(TRACE, SPAN, "", bool(sampled)), sampled, False)
 
     @pytest.mark.parametrize("fields", [{"traceid": TRACE}, {"spanid": SPAN}])
     def test_half_a_place_is_none(self, fields: dict[str, str]) -> None:
@@ -60,7 +62,7 @@ class TestMany:
     )
     def test_ids_as_they_are_handed_on(self, given: str, trace_id: str) -> None:
         found = many(traceid=given, spanid="7")
-        assert found.context == SpanContext(trace_id, "7".zfill(16))
+        assert found.context == place(trace_id, "7".zfill(16))
 
     @pytest.mark.parametrize(
         "fields",
@@ -85,10 +87,10 @@ class TestSingle:
             ("0", None, False),
             ("1", None, True),
             ("d", None, True),
-            (f"{TRACE}-{SPAN}", SpanContext(TRACE, SPAN), None),
-            (f"{TRACE}-{SPAN}-0", SpanContext(TRACE, SPAN, "", False), False),
-            (f"{TRACE}-{SPAN}-d", SpanContext(TRACE, SPAN, "", True), True),
-            (f"{TRACE}-{SPAN}-1-{PARENT}", SpanContext(TRACE, SPAN, PARENT, True), True),
+            (f"{TRACE}-{SPAN}", place(TRACE, SPAN), None),
+            (f"{TRACE}-{SPAN}-0", place(TRACE, SPAN, "", False), False),
+            (f"{TRACE}-{SPAN}-d", place(TRACE, SPAN, "", True), True),
+            (f"{TRACE}-{SPAN}-1-{PARENT}", place(TRACE, SPAN, PARENT, True), True),
         ],
     )
     def test_understood(self, value: str, context: SpanContext | None, sampled: bool | None) -> None:
@@ -117,20 +119,20 @@ class TestSingle:
 class TestInject:
     def test_many(self) -> None:
         headers = Headers([(b"x-b3-parentspanid", b"old"), (b"x-b3-sampled", b"old")])
-        b3.inject(headers, SpanContext(TRACE, SPAN, "", False), single=False)
+        b3.inject(headers, place(TRACE, SPAN, "", False), single=False)
         assert dict(headers.items()) == {
             b"x-b3-traceid": TRACE.encode(),
             b"x-b3-spanid": SPAN.encode(),
             b"x-b3-sampled": b"0",
         }
-        b3.inject(headers, SpanContext(TRACE, SPAN, PARENT, True), single=False)
+        b3.inject(headers, place(TRACE, SPAN, PARENT, True), single=False)
         assert headers.get(b"x-b3-parentspanid") == PARENT.encode()
         assert headers.get(b"x-b3-sampled") == b"1"
 
     def test_single(self) -> None:
         headers = Headers([(b"b3", b"old")])
-        b3.inject(headers, SpanContext(TRACE, SPAN, "", True), single=True)
+        b3.inject(headers, place(TRACE, SPAN, "", True), single=True)
         assert headers.get(b"b3") == f"{TRACE}-{SPAN}-1".encode()
-        b3.inject(headers, SpanContext(TRACE, SPAN, PARENT, False), single=True)
+        b3.inject(headers, place(TRACE, SPAN, PARENT, False), single=True)
         assert headers.get(b"b3") == f"{TRACE}-{SPAN}-0-{PARENT}".encode()
         assert list(headers.names()) == [b"b3"]

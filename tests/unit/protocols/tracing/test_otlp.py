@@ -8,14 +8,15 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from protocols.tracing import otlp
-from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
+from protocols.tracing.span import SpanKind, SpanRecord
+from tests.support.spans import place
 
 TRACE, SPAN, PARENT = "1" * 32, "2" * 16, "3" * 16
 
 
 def record(kind: SpanKind = SpanKind.SERVER, remote: bool = False, **tags: str) -> SpanRecord:
     named = {name.replace("__", "."): value for name, value in tags.items()}
-    context = SpanContext(TRACE, SPAN, PARENT, True, "a=b")
+    context = place(TRACE, SPAN, PARENT, True, "a=b")
     return SpanRecord(context, "op", kind, 5, 9, named, [("first", 7)], remote_parent=remote)
 
 
@@ -42,7 +43,7 @@ def test_a_span() -> None:
 
 
 def test_a_root_with_a_short_trace_id() -> None:
-    root = SpanRecord(SpanContext(SPAN, SPAN, "", True), "op", SpanKind.CLIENT, 1, 2, {}, [])
+    root = SpanRecord(place(SPAN, SPAN, "", True), "op", SpanKind.CLIENT, 1, 2, {}, [])
     span = sent(root).resource_spans[0].instrumentation_library_spans[0].spans[0]
     assert span.trace_id == bytes(8) + bytes.fromhex(SPAN)
     assert span.parent_span_id == b""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 
 from protocols.tracing import zipkin
-from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
+from protocols.tracing.span import SpanKind, SpanRecord
+from tests.support.spans import place
 
 TRACE, SPAN, PARENT = "1" * 32, "2" * 16, "3" * 16
 
 
 def test_a_span_with_everything() -> None:
     record = SpanRecord(
-        SpanContext(TRACE, SPAN, PARENT, True),
+        place(TRACE, SPAN, PARENT, True),
         "op",
         SpanKind.SERVER,
         1_000_000,
@@ -39,7 +40,7 @@ def test_a_span_with_everything() -> None:
 
 
 def test_a_root_of_a_client() -> None:
-    record = SpanRecord(SpanContext(SPAN, SPAN, "", True), "op", SpanKind.CLIENT, 1000, 1000, {}, [])
+    record = SpanRecord(place(SPAN, SPAN, "", True), "op", SpanKind.CLIENT, 1000, 1000, {}, [])
     ((span),) = json.loads(zipkin.encode([zipkin.encode_span(record, zipkin.endpoint("svc", "::1"))]))
     assert "parentId" not in span and "shared" not in span
     assert span["kind"] == "CLIENT"

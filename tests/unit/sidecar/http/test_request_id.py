@@ -49,10 +49,12 @@ def test_what_is_not_as_long_as_a_uuid_says_nothing_and_stays() -> None:
     [
         (ID % b"4", 0xB735DAE1),
         (b"0000000f", 15),
-        (b"short", None),
-        (b"b735dae-93e0", None),
-        (b"notahexa", None),
+        (b"ABCDEF01", 0xABCDEF01),
+        (b"0000_00f", -1),
+        (b"short", -1),
+        (b"b735dae-93e0", -1),
+        (b"notahexa", -1),
     ],
 )
-def test_the_number_in_it(request_id: bytes, number: int | None) -> None:
+def test_the_number_in_it(request_id: bytes, number: int) -> None:
     assert random_number_of(request_id) == number

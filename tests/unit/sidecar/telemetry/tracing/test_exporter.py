@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from protocols.tracing.span import SpanContext, SpanKind, SpanRecord
+from protocols.tracing.span import SpanKind, SpanRecord
 from sidecar.telemetry.tracing.exporter import MAX_IN_FLIGHT, MAX_WAITING_BYTES, Exporter
 from sidecar.transport.timers import Timers
+from tests.support.spans import place
 from tests.support.upstream import ManualLoop
 
 
 def record(name: str = "op") -> SpanRecord:
-    return SpanRecord(SpanContext("1" * 32, "2" * 16, "", True), name, SpanKind.SERVER, 0, 1, {}, [])
+    return SpanRecord(place("1" * 32, "2" * 16, "", True), name, SpanKind.SERVER, 0, 1, {}, [])
 
 
 class Recording(Exporter):

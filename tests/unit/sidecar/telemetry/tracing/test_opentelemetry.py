@@ -12,11 +12,11 @@ from config.model.core import Node
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from config.model.tracing import OpenTelemetrySpec
 from protocols.grpc.framing import PREFIX_BYTES
-from protocols.http.headers import Headers
 from sidecar.telemetry.exports import DEFAULT_TIMEOUT_S
 from sidecar.telemetry.tracing.context import TracerContext
 from sidecar.telemetry.tracing.exporter import MAX_IN_FLIGHT
 from sidecar.telemetry.tracing.opentelemetry import OpenTelemetryTracer, resource_of
+from sidecar.telemetry.tracing.span import Span
 from sidecar.version import VERSION
 from tests.support.async_client import CLUSTER, FakeAsyncClient
 from tests.support.http2_floor import body_of, head_of
@@ -46,8 +46,8 @@ class World:
         )
 
     def span(self, name: str = "op") -> None:
-        span = self.tracer.start(Headers(), as_server=True, traced=True)
-        span.name = name
+        span = Span(self.tracer, name)
+        self.tracer.start(span, None, as_server=True, traced=True)
         span.finish(1, 2, {"a": "b"}, [])
 
     def stat(self, name: str) -> int:

@@ -7,9 +7,9 @@ import asyncio
 from config.model.core import Node
 from config.model.services import GrpcServiceSpec, HttpServiceSpec
 from config.model.tracing import OpenTelemetrySpec, ZipkinSpec
-from protocols.http.headers import Headers
 from sidecar.telemetry.tracing.context import TracerContext
 from sidecar.telemetry.tracing.opentelemetry import OpenTelemetryTracer
+from sidecar.telemetry.tracing.span import Span
 from sidecar.telemetry.tracing.tracers import Tracers
 from sidecar.telemetry.tracing.zipkin import ZipkinTracer
 from tests.support.async_client import CLUSTER, FakeAsyncClient
@@ -43,7 +43,9 @@ def test_the_end_without_any() -> None:
 def test_the_end_waits_for_collectors_but_not_for_ever() -> None:
     fake, tracers = made()
     tracer = tracers.get(OTEL)
-    tracer.start(Headers(), as_server=True, traced=True).finish(1, 2, {}, [])
+    span = Span(tracer)
+    tracer.start(span, None, as_server=True, traced=True)
+    span.finish(1, 2, {}, [])
     asyncio.run(tracers.close(0.01))
     assert fake.server().told(1)  # it was sent all the same
 
@@ -51,7 +53,9 @@ def test_the_end_waits_for_collectors_but_not_for_ever() -> None:
 def test_the_end_is_when_all_have_answered() -> None:
     fake, tracers = made()
     tracer = tracers.get(OTEL)
-    tracer.start(Headers(), as_server=True, traced=True).finish(1, 2, {}, [])
+    span = Span(tracer)
+    tracer.start(span, None, as_server=True, traced=True)
+    span.finish(1, 2, {}, [])
     tracers.get(ZIPKIN)
 
     async def end() -> None:

@@ -10,9 +10,9 @@ from config.model.cluster import UpstreamHttpProtocol
 from config.model.core import Node
 from config.model.services import HttpServiceSpec
 from config.model.tracing import ZipkinSpec
-from protocols.http.headers import Headers
 from sidecar.telemetry.exports import DEFAULT_TIMEOUT_S
 from sidecar.telemetry.tracing.context import TracerContext
+from sidecar.telemetry.tracing.span import Span
 from sidecar.telemetry.tracing.zipkin import ZipkinTracer
 from tests.support.async_client import CLUSTER, FakeAsyncClient
 from tests.support.http_floor import response
@@ -37,7 +37,8 @@ class World:
         )
 
     def span(self) -> None:
-        span = self.tracer.start(Headers(), as_server=True, traced=True)
+        span = Span(self.tracer)
+        self.tracer.start(span, None, as_server=True, traced=True)
         span.finish(1, 2, {"a": "b"}, [])
 
     def counted(self) -> dict[str, int]:
