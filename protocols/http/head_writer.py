@@ -11,7 +11,6 @@ in lower case (as Envoy writes them).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from protocols.errors import LocalProtocolError
@@ -41,14 +40,11 @@ _CHUNKED_END: Final = b"transfer-encoding: chunked\r\n\r\n"
 _EMPTY_END: Final = b"content-length: 0\r\n\r\n"
 _WITH_CLOSE: Final = {end: b"connection: close\r\n" + end for end in (_END, _CHUNKED_END, _EMPTY_END)}
 _WITH_KEEP_ALIVE: Final = {end: b"connection: keep-alive\r\n" + end for end in _WITH_CLOSE}
-_LINES_IN: Final = {
-    end: end.count(b"\n") for end in (*_WITH_CLOSE, *_WITH_CLOSE.values(), *_WITH_KEEP_ALIVE.values())
-}
-_join_field: Final = b": ".join
+_CRLF: Final = b"\r\n"
 
-#: Names that passed the check before and are written as they come. Bounded: names come from peers.
-_writable: Final[set[bytes]] = set()
-_writable_or_length: Final[set[bytes]] = {names.CONTENT_LENGTH}
+#: What is written before a value, by the names that passed the check before. Bounded: names come from peers.
+_prefixes: Final[dict[bytes, bytes]] = {}
+_prefixes_or_length: Final[dict[bytes, bytes]] = {names.CONTENT_LENGTH: _CRLF + names.CONTENT_LENGTH + b": "}
 _REMEMBERED_NAMES: Final = 4096
 _REMEMBERED_NAME_BYTES: Final = 64
 
@@ -93,7 +89,7 @@ def write_request_head(headers: Headers, end: bool, upgrade: bool) -> tuple[byte
     start = b"".join((method, b" ", target, b" HTTP/1.1\r\nhost: ", authority))
     if not target or start.count(b" ") != _SPACES or b"\t" in start or not start.isascii():
         raise LocalProtocolError("a target or host that may not be written")
-    return _write(start, 1, headers, declared is not None, upgrade, tail), length
+    return _write(start, _CRLF, headers, declared is not None, upgrade, tail), length
 
 
 def write_response_head(
@@ -135,12 +131,12 @@ def write_response_head(
         tail = _WITH_CLOSE[tail]
     elif not modern and status >= 200:
         tail = _WITH_KEEP_ALIVE[tail]
-    return _write(start, 0, headers, declared is not None, upgrade, tail), length
+    return _write(start, b"", headers, declared is not None, upgrade, tail), length
 
 
 def write_trailers(trailers: Headers) -> bytes:
     """The last chunk, field lines and the empty line. Raises LocalProtocolError."""
-    return _write(b"0", 0, trailers, False, False, _END)
+    return _write(b"0", b"", trailers, False, False, _END)
 
 
 def _declared_length(value: bytes, end: bool) -> int:
@@ -153,19 +149,40 @@ def _declared_length(value: bytes, end: bool) -> int:
     return length
 
 
-def _write(start: bytes, inner: int, headers: Headers, declared: bool, upgrade: bool, tail: bytes) -> bytes:
+def _write(start: bytes, inner: bytes, headers: Headers, declared: bool, upgrade: bool, tail: bytes) -> bytes:
     """Start line, field lines, `tail`; every octet judged. `inner`: line ends within `start`.
 
     `declared`: `content-length` is written as it is. `upgrade`: so are `connection` and `upgrade`.
     """
-    items: Iterable[tuple[bytes, bytes]] = headers.items()
-    if not headers.has_only(_writable_or_length if declared else _writable):
-        items = _kept_fields(headers, declared, upgrade)
-    lines = [start, *map(_join_field, items), tail]
-    text = b"\r\n".join(lines)
-    if text.translate(None, VALUE_CHARS) != b"\r\n" * (len(lines) - 1 + inner + _LINES_IN[tail]):
+    pieces = [start]  # then before and after each colon in turns
+    prefixes = _prefixes_or_length if declared else _prefixes
+    if headers.has_repeats or not _add_known(pieces, headers.first, prefixes):
+        pieces = [start]
+        known = headers.first.keys() <= prefixes.keys()
+        for name, value in headers.items() if known else _kept_fields(headers, declared, upgrade):
+            pieces.append(prefixes.get(name) or _prefix(name))
+            pieces.append(value)
+    values = b"".join(pieces[::2])
+    if values.translate(None, VALUE_CHARS) != inner:
         raise LocalProtocolError("a control character in a head")
-    return text
+    pieces.append(_CRLF)
+    pieces.append(tail)
+    return b"".join(pieces)
+
+
+def _add_known(pieces: list[bytes], fields: dict[bytes, bytes], prefixes: dict[bytes, bytes]) -> bool:
+    """The short way, where no name repeats; False: not all of them are known."""
+    for name, value in fields.items():
+        prefix = prefixes.get(name)
+        if prefix is None:
+            return False
+        pieces.append(prefix)
+        pieces.append(value)
+    return True
+
+
+def _prefix(name: bytes) -> bytes:
+    return b"\r\n%b: " % name
 
 
 def _kept_fields(headers: Headers, declared: bool, upgrade: bool) -> list[tuple[bytes, bytes]]:
@@ -177,7 +194,7 @@ def _kept_fields(headers: Headers, declared: bool, upgrade: bool) -> list[tuple[
         drop -= _UPGRADE_FIELDS
     kept = [item for item in headers.items() if item[0] not in drop]
     for name, _ in kept:
-        if name not in _writable and name not in _OWN:
+        if name not in _prefixes and name not in _OWN:
             if _NAME.fullmatch(name) is None:
                 raise LocalProtocolError("a field name that may not be written")
             if len(name) <= _REMEMBERED_NAME_BYTES:
@@ -186,9 +203,8 @@ def _kept_fields(headers: Headers, declared: bool, upgrade: bool) -> list[tuple[
 
 
 def _remember(name: bytes) -> None:
-    if len(_writable) >= _REMEMBERED_NAMES:
-        _writable.clear()
-        _writable_or_length.clear()
-        _writable_or_length.add(names.CONTENT_LENGTH)
-    _writable.add(name)
-    _writable_or_length.add(name)
+    if len(_prefixes) >= _REMEMBERED_NAMES:
+        _prefixes.clear()
+        _prefixes_or_length.clear()
+        _prefixes_or_length[names.CONTENT_LENGTH] = _prefix(names.CONTENT_LENGTH)
+    _prefixes[name] = _prefixes_or_length[name] = _prefix(name)

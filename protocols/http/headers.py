@@ -128,9 +128,10 @@ class Headers:
         """Whether at least one of `names` is present: the cheapest way to ask for many."""
         return not names.isdisjoint(self.first)
 
-    def has_only(self, names: builtins.set[bytes]) -> bool:
-        """Whether all names present are among `names`."""
-        return names.issuperset(self.first)
+    @property
+    def has_repeats(self) -> bool:
+        """Whether `first` is not all that there is."""
+        return self._more is not None
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every line, as it is to be written."""

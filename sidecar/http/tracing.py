@@ -32,11 +32,15 @@ if TYPE_CHECKING:
 _REQUEST_ID: Final = b"x-request-id"
 _CLIENT_TRACE_ID: Final = b"x-client-trace-id"
 _FORCE_TRACE: Final = b"x-envoy-force-trace"
-_ASKING: Final = frozenset((_CLIENT_TRACE_ID, _FORCE_TRACE))
 
 #: Chances are in hundredths of a percent.
 _WHOLE: Final = 10_000
 _PERCENT: Final = 100
+
+
+def _has_any(fields: dict[bytes, bytes], names: tuple[bytes, ...]) -> bool:
+    """`Headers.has_any` for few names: a look for each is cheaper than one at each of the request's."""
+    return any(name in fields for name in names)
 
 
 class _Chance:
@@ -97,7 +101,7 @@ class HttpTracing:
         self._has_spans = spec.provider is not None
         self._tracer: Tracer = services.tracer(spec.provider) if spec.provider is not None else NoTracer()
         #: Where a request has none of these, it says nothing of tracing.
-        self._speaking = self._tracer.reads | _ASKING | {DECORATOR}
+        self._speaking = tuple(self._tracer.reads | {_CLIENT_TRACE_ID, _FORCE_TRACE, DECORATOR})
         self._not_traceable = stats.not_traceable
         self._counters = {
             TraceReason.SAMPLING: stats.random_sampling,
@@ -144,7 +148,7 @@ class HttpTracing:
         chances, rules = self._chances, self._rules
         if route is not None and route.tracing is not None:
             chances, rules = self._of_route(route)
-        speaks = headers.has_any(self._speaking)
+        speaks = _has_any(headers.first, self._speaking)
         reason = self._decide(headers, chances, speaks)
         traced = reason is not TraceReason.NOT_TRACEABLE
         if traced:

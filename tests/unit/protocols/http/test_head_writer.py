@@ -193,7 +193,7 @@ def test_trailers() -> None:
 def test_known_names_are_bounded_and_stay_checked() -> None:
     for number in range(5000):
         request([(b"x-%d" % number, b"1")])
-    assert len(head_writer._writable) <= 4096
+    assert len(head_writer._prefixes) <= 4096
     for _ in range(2):
         with pytest.raises(LocalProtocolError):
             request([(b"X-Upper", b"1")])

@@ -48,8 +48,8 @@ def test_questions_about_names() -> None:
     assert headers.intersection(frozenset((b"b", b"c"))) == {b"b"}
     assert headers.has_any(frozenset((b"b", b"c")))
     assert not headers.has_any(frozenset((b"c",)))
-    assert headers.has_only({b"a", b"b", b"c"})
-    assert not headers.has_only({b"a", b"c"})
+    assert headers.has_repeats
+    assert not Headers({b"a": b"1"}).has_repeats
 
 
 def test_a_dict_is_taken_over() -> None:
