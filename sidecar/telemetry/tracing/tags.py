@@ -35,9 +35,10 @@ _SERVER_FAILED: Final = frozenset(
         GrpcStatus.DATA_LOSS,
     }
 )
-_PEER_FIELDS: Final = ("workload", "namespace", "canonical_name", "canonical_revision", "cluster")
-#: What Istio calls these fields in the tags of its own configuration.
+#: What Istio calls them in the tags of its own configuration.
 _PEER_NAMES: Final = ("workload", "namespace", "canonical_service", "canonical_revision", "cluster_id")
+_SOURCE: Final = tuple([f"istio.source_{name}" for name in _PEER_NAMES])
+_DESTINATION: Final = tuple([f"istio.destination_{name}" for name in _PEER_NAMES])
 
 
 def request_tags(info: StreamInfo, max_path_length: int) -> dict[str, str]:
@@ -111,17 +112,15 @@ def add_grpc_response(tags: dict[str, str], headers: Headers | None, trailers: H
 def add_peers(tags: dict[str, str], info: StreamInfo) -> None:
     """Who the client and the server are, where the exchange of metadata or discovery has found it out."""
     connection = info.connection
-    _add_peer(tags, "source", connection.downstream_peer or info.downstream_peer)
+    _add_peer(tags, _SOURCE, connection.downstream_peer or info.downstream_peer)
     upstream = info.upstream
     state = upstream.connection_state if upstream is not None else None
     of_connection = state.upstream_peer if state is not None else None
-    _add_peer(tags, "destination", connection.upstream_peer or info.upstream_peer or of_connection)
+    _add_peer(tags, _DESTINATION, connection.upstream_peer or info.upstream_peer or of_connection)
 
 
-def _add_peer(tags: dict[str, str], side: str, peer: PeerMetadata | None) -> None:
+def _add_peer(tags: dict[str, str], tag_names: tuple[str, ...], peer: PeerMetadata | None) -> None:
     if peer is None:
         return
-    for field, name in zip(_PEER_FIELDS, _PEER_NAMES, strict=True):
-        value = getattr(peer, field)
-        if value:
-            tags[f"istio.{side}_{name}"] = value
+    values = (peer.workload, peer.namespace, peer.canonical_name, peer.canonical_revision, peer.cluster)
+    tags.update({name: value for name, value in zip(tag_names, values, strict=True) if value})

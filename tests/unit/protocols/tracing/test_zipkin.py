@@ -47,3 +47,11 @@ def test_a_root_of_a_client() -> None:
     assert span["duration"] == 1  # 0 would mean that it is not known
     assert span["annotations"] == [{"timestamp": 1, "value": "cr"}]
     assert span["localEndpoint"]["ipv6"] == "::1"
+
+
+def test_text_that_is_no_unicode() -> None:
+    tags = {"x": "\udc80", "y": '"\n'}
+    record = SpanRecord(place(SPAN, SPAN, "", True), "\udc80", SpanKind.CLIENT, 1000, 1000, tags, [])
+    ((span),) = json.loads(zipkin.encode([zipkin.encode_span(record, zipkin.endpoint('"\udc80', "::1"))]))
+    assert (span["name"], span["tags"]) == ("\udc80", tags)
+    assert span["localEndpoint"]["serviceName"] == '"\udc80'
