@@ -32,7 +32,7 @@ _MEMBER: Final = re.compile(
 def extract(headers: Headers) -> SpanContext | None:
     """The caller's place in its trace; None if there is none, or none that can be understood."""
     value = headers.get(TRACEPARENT)
-    if value is None or len(headers.get_all(TRACEPARENT)) > 1:
+    if value is None or (headers.has_repeats and len(headers.get_all(TRACEPARENT)) > 1):
         return None
     match = _PARENT.fullmatch(value)
     if match is None:
