@@ -372,6 +372,19 @@ def _lenient_base64(value: bytes) -> bytes:
 _KEPT_WHOLE_BYTES: Final = 2048
 
 
+class KnownPeer:
+    """A peer and the header values it was read from. A connection keeps the last one: its next message will say the same."""
+
+    __slots__ = ("cache", "peer", "peer_id", "value")
+
+    def __init__(self, cache: PeerCache, peer_id: bytes, value: bytes, peer: PeerMetadata) -> None:
+        """`value` empty: too long to be kept."""
+        self.cache: Final = cache
+        self.peer_id: Final = peer_id
+        self.value: Final = value
+        self.peer: Final = peer
+
+
 class PeerCache:
     """Decoded header values, at most `limit`; remembered by principal, id and content.
 
@@ -391,27 +404,36 @@ class PeerCache:
         self._additional_labels = tuple(additional_labels)
         self._dialect = dialect
         self._limit = limit
-        self._peers: dict[tuple[str, bytes, bytes], PeerMetadata] = {}
+        self._peers: dict[tuple[str, bytes, bytes], KnownPeer] = {}
 
     def __len__(self) -> int:
         return len(self._peers)
 
     def decode(self, principal: str, peer_id: bytes, value: bytes) -> PeerMetadata | None:
         """As `decode_header`. Nothing is remembered without an id, nor for values that are no Struct."""
+        known = self.find(principal, peer_id, value)
+        return known.peer if known is not None else None
+
+    def find(self, principal: str, peer_id: bytes, value: bytes) -> KnownPeer | None:
+        """See `decode`. Without an id, what is found is new each time."""
         if not peer_id or not value:
-            return decode_header(value, self._additional_labels, dialect=self._dialect)
-        if len(value) + len(peer_id) > _KEPT_WHOLE_BYTES:
+            found = decode_header(value, self._additional_labels, dialect=self._dialect)
+            return KnownPeer(self, peer_id, b"", found) if found is not None else None
+        is_long = len(value) + len(peer_id) > _KEPT_WHOLE_BYTES
+        if is_long:
             key = principal, hashlib.sha256(peer_id).digest(), hashlib.sha256(value).digest()
         else:
             key = principal, peer_id, value
-        found = self._peers.get(key)
-        if found is None:
+        known = self._peers.get(key)
+        if known is None:
             found = decode_header(value, self._additional_labels, dialect=self._dialect)
-            if found is not None:
-                self._remember(key, found)
-        return found
+            if found is None:
+                return None
+            known = KnownPeer(self, *((b"", b"") if is_long else (peer_id, value)), found)
+            self._remember(key, known)
+        return known
 
-    def _remember(self, key: tuple[str, bytes, bytes], peer: PeerMetadata) -> None:
+    def _remember(self, key: tuple[str, bytes, bytes], peer: KnownPeer) -> None:
         if len(self._peers) >= self._limit:
             for old in list(self._peers)[: min(self._EVICTED_AT_ONCE, self._limit)]:
                 del self._peers[old]

@@ -19,7 +19,7 @@ from protocols.grpc.framing import MessageCounter
 if TYPE_CHECKING:
     from protocols.http.codec import HttpVersion, StreamMeter
     from protocols.http.headers import Headers
-    from protocols.peer_metadata import PeerMetadata
+    from protocols.peer_metadata import KnownPeer, PeerMetadata
     from protocols.tls.certificate import PeerCertificate
 
 
@@ -135,7 +135,22 @@ def next_connection_id() -> int:
     return next(_connection_ids)
 
 
-class ConnectionInfo:
+class ConnectionMemory:
+    """What was found out for the last message on a connection, on either side: the next one will mostly be of the same kind.
+
+    Only who wrote it understands it, and whoever reads it checks that it still holds.
+    """
+
+    __slots__ = ("known_peer", "known_series")
+
+    def __init__(self) -> None:
+        #: who the exchange headers named
+        self.known_peer: KnownPeer | None = None
+        #: where Istio's metrics were counted (`telemetry.istio`)
+        self.known_series: object | None = None
+
+
+class ConnectionInfo(ConnectionMemory):
     """One downstream connection.
 
     `local_address` is what filters and chain match see: the original destination once a listener filter restored it
@@ -176,6 +191,7 @@ class ConnectionInfo:
         listener_name: str = "",
         listener_direction: TrafficDirection = TrafficDirection.UNSPECIFIED,
     ) -> None:
+        super().__init__()
         self.id = next(_connection_ids)
         self.remote_address = remote_address
         self.direct_remote_address = remote_address
@@ -262,7 +278,7 @@ class FailureCause(Protocol):
         """One fact by its name; None: not known."""
 
 
-class UpstreamInfo:
+class UpstreamInfo(ConnectionMemory):
     """One attempt towards an upstream host: filled by the pool, read by stats and access logs.
 
     All requests on one upstream connection share one object. `host` is None when none was chosen.
@@ -287,6 +303,7 @@ class UpstreamInfo:
     )
 
     def __init__(self) -> None:
+        super().__init__()
         self.cluster_name = ""
         self.cluster_metadata = EMPTY_METADATA
         self.host: UpstreamHost | None = None

@@ -321,11 +321,11 @@ class HttpHandles:
             if self._duration is None:
                 self._duration = self._make_duration()
             if traced is None:
-                self._duration.record(duration_ms)
+                self._duration.record_whole(duration_ms)
             else:
                 self._duration.record_traced(duration_ms, *traced)
-        self.request_bytes.record(request_bytes)
-        self.response_bytes.record(response_bytes)
+        self.request_bytes.record_whole(request_bytes)
+        self.response_bytes.record_whole(response_bytes)
 
 
 class MessageHandles:
@@ -399,6 +399,12 @@ class Series:
     __slots__ = (
         "_generation",
         "_http",
+        "_last_code",
+        "_last_extra",
+        "_last_flags",
+        "_last_grpc_status",
+        "_last_http",
+        "_last_protocol",
         "_messages",
         "_metrics",
         "_overflowing_tcp",
@@ -413,6 +419,13 @@ class Series:
         self._policy = policy
         self._generation = metrics.generation
         self._http: dict[tuple[str, int, str, str, tuple[str, ...]], HttpHandles] = {}
+        #: what `http` gave last, and for what: mostly it is asked for the same again
+        self._last_http: HttpHandles | None = None
+        self._last_protocol = ""
+        self._last_code = 0
+        self._last_grpc_status = ""
+        self._last_flags = ""
+        self._last_extra: tuple[str, ...] = NO_EXTRA
         self._tcp: dict[_TcpKey, TcpHandles] = {}
         #: to be forgotten: only keys, so that nothing holds what holds it
         self._overflowing_tcp: list[_TcpKey] = []
@@ -428,6 +441,16 @@ class Series:
         self, protocol: str, code: int, grpc_status: str, flags: str, extra: tuple[str, ...] = NO_EXTRA
     ) -> HttpHandles:
         """`protocol` `http` or `grpc`; `code` 0 if no response was sent; `flags` short flags or `-`."""
+        last = self._last_http
+        if (
+            last is not None
+            and self._last_code == code
+            and self._last_flags == flags
+            and self._last_protocol == protocol
+            and self._last_grpc_status == grpc_status
+            and self._last_extra == extra
+        ):
+            return last
         key = protocol, code, grpc_status, flags, extra
         handles = self._http.get(key)
         if handles is None:
@@ -436,9 +459,20 @@ class Series:
             values = (*self.values, protocol, str(code), grpc_status, flags, self._policy)
             overflows = self._metrics.overflows
             handles = self._metrics.make_http(values, extra)
-            if self._metrics.overflows == overflows:  # else remembering would have no bound
-                self._http[key] = handles
+            if self._metrics.overflows != overflows:
+                return handles  # remembering would have no bound
+            self._http[key] = handles
+        self._last_protocol, self._last_code, self._last_grpc_status = protocol, code, grpc_status
+        self._last_flags, self._last_extra, self._last_http = flags, extra, handles
         return handles
+
+    def forget(self) -> None:
+        """Its counters were evicted, or may be soon: whoever still holds it holds none of them."""
+        self._last_http = None
+        self._http.clear()
+        self._tcp.clear()
+        self._overflowing_tcp.clear()
+        self._messages.clear()
 
     def tcp(self, flags: str, extra: tuple[str, ...] = NO_EXTRA, protocol: str = "tcp") -> TcpHandles:
         """`protocol` `http`: a stream that was upgraded."""
@@ -499,14 +533,19 @@ class IstioMetrics:
         """`values` of `PEER_LABELS`, in that order; `policy` is `connection_security_policy`."""
         if self._generation != self._scope.generation:
             self._generation = self._scope.generation
-            self._series.clear()
+            self._forget_all()
         key = values, policy
         found = self._series.get(key)
         if found is None:
             if len(self._series) >= _MAX_REMEMBERED:
-                self._series.clear()
+                self._forget_all()
             found = self._series[key] = Series(self, values, policy)
         return found
+
+    def _forget_all(self) -> None:
+        for series in self._series.values():  # connections may hold some of them for long
+            series.forget()
+        self._series.clear()
 
     def make_http(self, values: tuple[str, ...], extra: tuple[str, ...]) -> HttpHandles:
         """For `Series`: `values` of `HTTP_LABELS`."""

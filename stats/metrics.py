@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from math import ceil, log2
+from math import ceil, floor, inf, log2
 from typing import Final, NamedTuple, TypeAlias
 
 #: Envoy's default histogram bounds, for milliseconds and for bytes alike.
@@ -133,7 +133,7 @@ ZERO_THRESHOLD: Final = 0.5
 
 
 _HistogramState: TypeAlias = tuple[
-    list[int], int | float, int, int, list[Exemplar | None] | None, dict[int, int] | None
+    list[int], int, int | float, int, int, list[Exemplar | None] | None, dict[int, int] | None
 ]
 
 
@@ -151,15 +151,20 @@ class Histogram:
     """
 
     __slots__ = (
+        "_above",
+        "_at",
+        "_buckets",
+        "_fractions",
         "_listener",
+        "_up_to",
         "_watched",
+        "_whole",
+        "_within",
         "bounds",
-        "buckets",
         "count",
         "exemplars",
         "fine",
         "name",
-        "sum",
         "tag_extracted_name",
         "tags",
         "unit",
@@ -179,22 +184,69 @@ class Histogram:
         self.tags: Final = tags
         self.bounds: Final = bounds
         self.unit: Final = unit  # "ms", "bytes" or ""
-        self.buckets = [0] * (len(bounds) + 1)
-        self.sum: int | float = 0
+        self._buckets = [0] * (len(bounds) + 1)
+        # whole numbers and others, added up for themselves
+        self._whole = 0
+        self._fractions: int | float = 0
         self.count = 0
+        # the bucket of the last whole number, which has those above `_above` up to `_up_to`; not all are in `_buckets` yet
+        self._at = self._above = self._up_to = self._within = 0
         self.used: int = False
         self.exemplars: list[Exemplar | None] | None = None
         self.fine: dict[int, int] | None = None
         self._listener: HistogramListener | None = None
         self._watched = False  # there is more to do with a value than to count it
 
+    @property
+    def buckets(self) -> list[int]:
+        """To be read only."""
+        if self._within:
+            self._buckets[self._at] += self._within
+            self._within = 0
+        return self._buckets
+
+    @property
+    def sum(self) -> int | float:
+        return self._whole + self._fractions
+
     def record(self, value: int | float) -> None:
-        self.buckets[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+        if isinstance(value, int):
+            self.record_whole(value)
+            return
+        self._buckets[bisect_left(self.bounds, value)] += 1
+        self._fractions += value
         self.count += 1
         self.used = True
         if self._watched:
             self._pass_on(value)
+
+    def record_whole(self, value: int) -> None:
+        """`record`, for who counts at each request: what falls in the same bucket as the value before is not searched for."""
+        if value <= self._above or value > self._up_to:
+            self._change_bucket(value)
+        self._within += 1
+        self._whole += value
+        self.count += 1
+        self.used = True
+        if self._watched:
+            self._pass_on(value)
+
+    def _change_bucket(self, value: int) -> None:
+        if self._within:
+            self._buckets[self._at] += self._within
+            self._within = 0
+        bounds = self.bounds
+        at = self._at = bisect_left(bounds, value)
+        # a whole number is above a bound when it is above the whole part of it
+        self._above = floor(bounds[at - 1]) if at > 0 else value - 1
+        self._up_to = floor(bounds[at]) if at < len(bounds) and bounds[at] < inf else value
+
+    def add(self, other: Histogram) -> None:
+        """Count what `other`, of the same bounds, has counted."""
+        self._buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
+        self._whole += other._whole
+        self._fractions += other._fractions
+        self.count += other.count
 
     def _pass_on(self, value: int | float) -> None:
         fine = self.fine
@@ -237,10 +289,11 @@ class Histogram:
         identity = (self.name, self.tag_extracted_name, self.tags, self.bounds, self.unit)
         exemplars = None if self.exemplars is None else list(self.exemplars)
         fine = None if self.fine is None else dict(self.fine)
-        return Histogram, identity, (list(self.buckets), self.sum, self.count, self.used, exemplars, fine)
+        sums = self._whole, self._fractions
+        return Histogram, identity, (list(self.buckets), *sums, self.count, self.used, exemplars, fine)
 
     def __setstate__(self, state: _HistogramState) -> None:
-        self.buckets, self.sum, self.count, self.used, self.exemplars, self.fine = state
+        self._buckets, self._whole, self._fractions, self.count, self.used, self.exemplars, self.fine = state
         self._watched = self.fine is not None
 
 

@@ -78,9 +78,7 @@ def total_of(first: _S, second: _S) -> _S:
         if second.fine is not None:
             total.keep_fine()
         # All processes have the bounds of one bootstrap; others could not be added.
-        total.buckets = [a + b for a, b in zip(total.buckets, second.buckets, strict=True)]
-        total.sum += second.sum
-        total.count += second.count
+        total.add(second)
         total.exemplars = _newest(total.exemplars, second.exemplars)
         _add_fine(total, second)
     return total

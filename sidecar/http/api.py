@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mypy_extensions import mypyc_attr
 
@@ -19,8 +20,24 @@ if TYPE_CHECKING:
     from sidecar.upstream.services import FilterContext, Services
 
 
-class Stream(Protocol):
-    """One exchange, as its filters see it (implemented by `sidecar.http.stream`)."""
+class Stream(ABC):
+    """One exchange, as its filters see it (implemented by `sidecar.http.stream`).
+
+    No protocol: compiled code reads the attributes of a class where they lie, and looks those of a protocol up by name.
+    """
+
+    __slots__ = (
+        "cluster",
+        "connection_info",
+        "downstream_version",
+        "info",
+        "on_response_full",
+        "request_complete",
+        "request_headers",
+        "route",
+        "services",
+        "trace",
+    )
 
     info: StreamInfo
     connection_info: ConnectionInfo
@@ -37,13 +54,16 @@ class Stream(Protocol):
     on_response_full: Callable[[bool], None] | None
 
     @property
+    @abstractmethod
     def wants_tunnel(self) -> bool:
         """An upgrade or a CONNECT, granted or not."""
 
     @property
+    @abstractmethod
     def is_upgraded(self) -> bool:
         """A tunnel: one that was granted."""
 
+    @abstractmethod
     def reply(
         self,
         status: int,
@@ -59,31 +79,43 @@ class Stream(Protocol):
         `grpc_status`: for a gRPC client; None: what `status` stands for.
         """
 
+    @abstractmethod
     def resume_request(self) -> None:
         """Let a request go on that the calling filter held."""
 
+    @abstractmethod
     def resume_response(self) -> None: ...
 
+    @abstractmethod
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """The only way to wait: the engine owns the task, cancels it with the stream, turns its failure into a 500."""
 
+    @abstractmethod
     def send_response_headers(self, headers: Headers, end: bool) -> None:
         """Terminal filter only: from the upstream, through the response filters, to the client."""
 
+    @abstractmethod
     def send_response_data(self, data: bytes, end: bool) -> None: ...
+    @abstractmethod
     def send_response_trailers(self, trailers: Headers) -> None: ...
+    @abstractmethod
     def on_bug(self, error: BaseException) -> None:
         """An unexpected exception outside of the stream's own calls: it costs this stream (500), and is logged."""
 
+    @abstractmethod
     def reset(self, details: str, flags: int = 0) -> None:
         """The response cannot be finished: end the stream so that the client can tell."""
 
+    @abstractmethod
     def pause_request(self, full: bool) -> None:
         """Terminal filter: the upstream takes no more (True), or takes again (False)."""
 
 
-class HttpFilter(Protocol):
-    """One per stream, or one shared by all streams if it keeps no per-stream state.
+@mypyc_attr(allow_interpreted_subclasses=True)
+class HttpFilter:
+    """The base of all filters. One per stream, or one shared by all streams if it keeps no per-stream state.
+
+    The chain visits a filter only in the phases whose method it overrides; what is not overridden passes on.
 
     Two verdicts: CONTINUE, or HOLD (the engine buffers up to the limit, then closes the read gate). Data: return the same
     bytes to pass them untouched, others to change them, b"" to swallow them, HOLD to have them kept.
@@ -91,21 +123,6 @@ class HttpFilter(Protocol):
     A filter that wants to see the body before its headers go on answers HOLD_HEADERS to them. They go when it passes on a
     piece of body, the end included, or the trailers; until then it may still change them.
     """
-
-    def on_request_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow: ...
-    def on_request_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held: ...
-    def on_request_trailers(self, stream: Stream, trailers: Headers) -> Flow: ...
-    def on_response_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow: ...
-    def on_response_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held: ...
-    def on_response_trailers(self, stream: Stream, trailers: Headers) -> Flow | bytes:
-        """Bytes: the response ends with these in place of trailers. `StreamInfo` keeps what the upstream said."""
-
-    def on_stream_end(self, stream: Stream) -> None: ...
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class PassThrough:
-    """The defaults. The chain visits a filter only in the phases whose method it overrides."""
 
     __slots__ = ()
 
@@ -125,17 +142,23 @@ class PassThrough:
         return data
 
     def on_response_trailers(self, stream: Stream, trailers: Headers) -> Flow | bytes:
+        """Bytes: the response ends with these in place of trailers. `StreamInfo` keeps what the upstream said."""
         return Flow.CONTINUE
 
     def on_stream_end(self, stream: Stream) -> None:
         return None
 
 
-class HttpFilterFactory(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class HttpFilterFactory(ABC):
     """Built once per configuration: all compiling happens here."""
 
-    filter_type: type[HttpFilter]  # its overridden methods decide which phases it takes part in
+    __slots__ = ("filter_type",)
 
+    def __init__(self, filter_type: type[HttpFilter]) -> None:
+        self.filter_type = filter_type  # its overridden methods decide which phases it takes part in
+
+    @abstractmethod
     def for_stream(self, stream: Stream) -> HttpFilter:
         """A new filter, or the shared one."""
 

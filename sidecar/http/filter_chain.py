@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough
+from sidecar.http.api import HttpFilter, HttpFilterFactory
 from sidecar.http.held_message import HeaderStep, Steps
 
 if TYPE_CHECKING:
     from sidecar.http.api import Stream
 
 
-_NOTHING: Final = PassThrough()
+_NOTHING: Final = HttpFilter()
 
 
 class FilterChain:
@@ -117,5 +117,5 @@ class FilterChain:
 
 
 def overrides(filter_type: type[HttpFilter], method: str) -> bool:
-    """Whether a filter takes part in a phase: its method is not the default of `PassThrough`."""
-    return getattr(filter_type, method) is not getattr(PassThrough, method)
+    """Whether a filter takes part in a phase: its method is not the default of `HttpFilter`."""
+    return getattr(filter_type, method) is not getattr(HttpFilter, method)

@@ -20,6 +20,7 @@ from protocols.grpc.status import is_grpc_request
 from protocols.http import names
 from protocols.http.headers import Headers
 from sidecar.http import local_reply
+from sidecar.http.api import Stream
 from sidecar.http.held_message import HeldMessage, Steps
 from sidecar.http.manager_config import BUFFER_LIMIT_BYTES
 from sidecar.http.route import ForwardRoute
@@ -30,7 +31,7 @@ from sidecar.telemetry.failures import begun
 from sidecar.transport.flow import CONTINUE, HOLD, HOLD_HEADERS, Flow
 
 if TYPE_CHECKING:
-    from sidecar.http.api import HttpFilter, Stream
+    from sidecar.http.api import HttpFilter
     from sidecar.http.exchanges import Exchanges
     from sidecar.http.request_target import Refusal
     from sidecar.http.route import Route
@@ -45,7 +46,7 @@ _CONTINUE_EXPECTED: Final = b"100-continue"
 _CONNECT_UPGRADE: Final = b"connect"
 
 
-class ActiveStream:
+class ActiveStream(Stream):
     """One exchange. Implements `sidecar.http.api.Stream`.
 
     It begins with the first byte of a request, before the head is complete: timeouts run, and a client that leaves is logged.
@@ -65,22 +66,12 @@ class ActiveStream:
         "_terminal_ended",
         "_timers",
         "_upgrading",
-        "cluster",
         "config",
-        "connection_info",
-        "downstream_version",
         "exchanges",
         "finished",
         "id",
         "idle_timer",
-        "info",
-        "on_response_full",
-        "request_complete",
-        "request_headers",
         "response_started",
-        "route",
-        "services",
-        "trace",
     )
 
     def __init__(self, exchanges: Exchanges, stream_id: int) -> None:
@@ -774,7 +765,7 @@ class ActiveStream:
             stats.downstream_cx_upgrades_active.dec()
         if answered:
             info.last_response_byte_ns = info.end_ns
-            stats.downstream_rq_time.record((info.end_ns - info.start_ns) // 1_000_000)
+            stats.downstream_rq_time.record_whole((info.end_ns - info.start_ns) // 1_000_000)
         if config.failures is not None and (info.response_flags or info.failure is not None):
             config.failures.record_stream(
                 info, self.exchanges.connection, request_complete=self.request_complete

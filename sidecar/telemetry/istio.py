@@ -31,7 +31,7 @@ from stats.istio import (
 if TYPE_CHECKING:
     from config.model.core import Metadata, Node
     from protocols.peer_metadata import PeerMetadata
-    from sidecar.stream_info import ConnectionInfo, StreamInfo, UpstreamInfo
+    from sidecar.stream_info import ConnectionInfo, ConnectionMemory, StreamInfo, TlsInfo, UpstreamInfo
 
 UNKNOWN: Final = "unknown"
 _LATEST: Final = "latest"
@@ -183,19 +183,89 @@ def grpc_status(stream: StreamInfo) -> str:
     return _GRPC_STATUSES[status] if 0 <= status < len(_GRPC_STATUSES) else "-1"
 
 
+class _LastFound:
+    """The series that was found last for a request on a connection, and by what: it is the same as long as all of this is.
+
+    Objects are compared by identity. `peer` is what is known of the peer: its metadata, else those of the endpoint.
+    """
+
+    __slots__ = (
+        "_authority",
+        "_cluster",
+        "_cluster_metadata",
+        "_local_principal",
+        "_peer",
+        "_peer_principal",
+        "_route",
+        "_rules",
+        "_tls",
+        "_up",
+        "series",
+    )
+
+    def __init__(
+        self,
+        rules: LabelRules,
+        stream: StreamInfo,
+        authority: bytes,
+        peer: object | None,
+        up: PeerMetadata | None,
+        tls: TlsInfo | None,
+        series: Series,
+    ) -> None:
+        connection = stream.connection
+        self._rules = rules
+        self._authority = authority
+        self._cluster = stream.cluster_name
+        self._cluster_metadata = stream.cluster_metadata
+        self._route = stream.route_name
+        self._peer_principal = connection.peer_principal
+        self._local_principal = connection.local_principal
+        self._peer = peer
+        self._up = up
+        self._tls = tls
+        self.series = series
+
+    def fits(
+        self,
+        rules: LabelRules,
+        stream: StreamInfo,
+        authority: bytes,
+        peer: object | None,
+        up: PeerMetadata | None,
+        tls: TlsInfo | None,
+    ) -> bool:
+        """Whether the series of this stream is the same."""
+        connection = stream.connection
+        return (
+            self._rules is rules
+            and self._peer is peer
+            and self._up is up
+            and self._tls is tls
+            and self._cluster_metadata is stream.cluster_metadata
+            and self._authority == authority
+            and self._cluster == stream.cluster_name
+            and self._route == stream.route_name
+            and self._peer_principal == connection.peer_principal
+            and self._local_principal == connection.local_principal
+        )
+
+
 class LabelRules:
     """From a stream to its `Series`, for one filter configuration."""
 
     __slots__ = (
-        "_destination",
         "_generation",
+        "_is_gateway",
+        "_is_source",
+        "_is_waypoint",
         "_local",
         "_metrics",
+        "_names_unmatched",
         "_peers",
         "_peers_by_values",
         "_series",
         "_services",
-        "_side",
         "_use_host_header",
     )
 
@@ -210,7 +280,11 @@ class LabelRules:
         """`unmatched_destination_service`: a source names TCP to no known service by its SNI or address."""
         self._metrics = metrics
         self._local = local
-        self._side = side
+        # not compared on the way: compiled code looks the members of an enum up by name
+        self._is_source: Final = side is ReporterSide.SOURCE
+        self._is_waypoint: Final = side is ReporterSide.WAYPOINT
+        self._is_gateway: Final = side is ReporterSide.GATEWAY
+        self._names_unmatched: Final = self._is_source and unmatched_destination_service
         self._use_host_header = not disable_host_header_fallback
         self._generation = metrics.generation
         #: id of a peer object -> that object (kept, so that the id stays its own) and its values
@@ -218,31 +292,63 @@ class LabelRules:
         self._peers_by_values: dict[tuple[str, ...], _Peer] = {}
         self._services: dict[int, tuple[object, _Service]] = {}
         self._series: dict[tuple[object, ...], Series] = {}
-        self._destination = self._named_destination
-        if side is ReporterSide.GATEWAY:
-            self._destination = self._gateway_destination
-        elif side is ReporterSide.SOURCE and unmatched_destination_service:
-            self._destination = self._unmatched_destination
 
     def http(self, stream: StreamInfo) -> Series:
-        """The series of an HTTP stream, with what is known about its peers now."""
+        """The series of an HTTP stream, with what is known about its peers now.
+
+        What the last request on the same connection was counted in is tried first: of a source that to the server, which
+        leads to one destination, of anybody else that from the client, who is one peer.
+        """
+        headers = stream.request_headers
+        if (
+            headers is None
+            or not stream.cluster_name
+            or stream.cluster_metadata is None
+            or self._is_gateway
+            or self._names_unmatched
+        ):
+            return self._http(stream)  # then there is more that counts
         connection = stream.connection
-        if self._side is ReporterSide.SOURCE:
+        memory: ConnectionMemory = connection
+        tls = connection.tls
+        up: PeerMetadata | None = None
+        if self._is_source:
+            upstream = stream.upstream
+            if upstream is None:
+                return self._http(stream)
+            memory, tls = upstream, upstream.tls
+            stored = _first(connection.upstream_peer, stream.upstream_peer)
+            peer: object | None = upstream.host_metadata if stored is None else stored
+        else:
+            peer = _first(connection.downstream_peer, stream.downstream_peer)
+            if self._is_waypoint:
+                up = _first(connection.upstream_peer, stream.upstream_peer)
+        last = memory.known_series
+        if isinstance(last, _LastFound) and last.fits(self, stream, headers.authority, peer, up, tls):
+            series = last.series = last.series.current()
+            return series
+        series = self._http(stream)
+        memory.known_series = _LastFound(self, stream, headers.authority, peer, up, tls, series)
+        return series
+
+    def _http(self, stream: StreamInfo) -> Series:
+        connection = stream.connection
+        if self._is_source:
             peer = self._http_source_peer(stream)
             return self._find(stream, peer, _NO_PEER, *_source_principals(stream.upstream, peer))
         peer = self._peer(_first(connection.downstream_peer, stream.downstream_peer))
         up = _NO_PEER
-        if self._side is ReporterSide.WAYPOINT:
+        if self._is_waypoint:
             up = self._peer(_first(connection.upstream_peer, stream.upstream_peer))
         return self._find(stream, peer, up, *_downstream_principals(connection))
 
     def tcp(self, stream: StreamInfo) -> Series:
         """The series of a TCP connection: as `http`, but what the upstream connection found out is the source's peer."""
         connection = stream.connection
-        if self._side is ReporterSide.SOURCE:
+        if self._is_source:
             peer = self._tcp_source_peer(stream)
             return self._find(stream, peer, _NO_PEER, *_source_principals(stream.upstream, peer))
-        up = self._peer(connection.upstream_peer) if self._side is ReporterSide.WAYPOINT else _NO_PEER
+        up = self._peer(connection.upstream_peer) if self._is_waypoint else _NO_PEER
         return self._find(
             stream, self._peer(connection.downstream_peer), up, *_downstream_principals(connection)
         )
@@ -252,13 +358,13 @@ class LabelRules:
         connection = stream.connection
         if connection.peer_not_found or stream.peer_not_found:
             return True
-        if self._side is ReporterSide.SOURCE:
+        if self._is_source:
             return _first(connection.upstream_peer, stream.upstream_peer) is not None
         return _first(connection.downstream_peer, stream.downstream_peer) is not None
 
     def tcp_peer_known(self, stream: StreamInfo) -> bool:
         """See `http_peer_known`."""
-        if self._side is not ReporterSide.SOURCE:
+        if not self._is_source:
             return stream.connection.downstream_peer is not None or stream.connection.peer_not_found
         state = stream.upstream.connection_state if stream.upstream is not None else None
         return state is not None and (state.upstream_peer is not None or state.peer_not_found)
@@ -328,6 +434,13 @@ class LabelRules:
         self._services[id(metadata)] = metadata, service
         return service
 
+    def _destination(self, stream: StreamInfo) -> tuple[str, str, str]:
+        if self._is_gateway:
+            return self._gateway_destination(stream)
+        return (
+            self._unmatched_destination(stream) if self._names_unmatched else self._named_destination(stream)
+        )
+
     def _named_destination(self, stream: StreamInfo) -> tuple[str, str, str]:
         """(service_host, service_name, service_namespace); what is not known is empty."""
         host = name = ""
@@ -387,12 +500,12 @@ class LabelRules:
     def _make(
         self, peer: _Peer, up: _Peer, peer_principal: str, local_principal: str, service: tuple[str, str, str]
     ) -> Series:
-        if self._side is ReporterSide.SOURCE:
+        if self._is_source:
             values = _source_values(self._local, peer, peer_principal, local_principal, service)
             return self._metrics.series(values, UNKNOWN)
-        if self._side is ReporterSide.WAYPOINT:
+        if self._is_waypoint:
             values = _waypoint_values(peer, up, peer_principal, service)
-        elif self._side is ReporterSide.GATEWAY:
+        elif self._is_gateway:
             values = _gateway_values(self._local, peer, peer_principal, local_principal, service)
         else:
             values = _destination_values(self._local, peer, peer_principal, local_principal, service)

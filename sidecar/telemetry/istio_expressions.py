@@ -11,6 +11,7 @@ from sidecar.expressions.api import Expression
 from sidecar.expressions.attributes import Scope
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.istio import UNKNOWN
+from sidecar.telemetry.istio_report import Expressions
 from stats.istio import HOLDS
 
 _Print = Callable[[StreamInfo], str]
@@ -26,7 +27,7 @@ class _Compiled:
         self.on_the_way: Final = on_the_way
 
 
-class ConfiguredExpressions:
+class ConfiguredExpressions(Expressions):
     """Collects and compiles them (`stats.istio.ExpressionSink`), then evaluates them (`istio_report.Expressions`).
 
     The same text in the same role is evaluated once. What does not parse is left out; the reader of the configuration has

@@ -5,7 +5,10 @@ The reporters know no clock and no timer: the HTTP and the TCP filter drive them
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
+
+from mypy_extensions import mypyc_attr
 
 from protocols.grpc.status import is_grpc_request
 from sidecar.telemetry.istio import LabelRules, grpc_status
@@ -15,15 +18,20 @@ if TYPE_CHECKING:
     from sidecar.stream_info import GrpcMessages, StreamInfo
 
 
-class Expressions(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Expressions(ABC):
     """The configured expressions, in the order in which `stats.istio.compile_plans` added them.
 
     `ended` False: a report on the way; the heads of request and response are not to be read.
     """
 
+    __slots__ = ()
+
+    @abstractmethod
     def labels(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
         """Labels and conditions as text; `unknown` for one that fails."""
 
+    @abstractmethod
     def values(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
         """What the custom metrics count, as text."""
 
@@ -56,7 +64,19 @@ class MessageReport:
         self._requests, self._responses = requests, responses
 
 
-class HttpReporter:
+class HttpReporting(ABC):
+    """What the HTTP filter drives: one `HttpReporter`, or two."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def tick(self, stream: StreamInfo, report: MessageReport) -> None: ...
+
+    @abstractmethod
+    def end(self, stream: StreamInfo, report: MessageReport | None = None) -> None: ...
+
+
+class HttpReporter(HttpReporting):
     """Reports HTTP streams for one filter configuration; holds nothing of a single stream."""
 
     __slots__ = ("_expressions", "_metrics", "_records_custom", "_rules")
@@ -73,7 +93,7 @@ class HttpReporter:
         self._metrics = metrics
         self._rules = rules
         self._expressions = expressions
-        self._records_custom = records_custom
+        self._records_custom = records_custom and bool(metrics.plans.custom)
 
     def tick(self, stream: StreamInfo, report: MessageReport) -> None:
         """Every reporting interval of a gRPC stream: message deltas; nothing until it is known who the peer is."""
@@ -119,7 +139,7 @@ class HttpReporter:
             meter.wire_sent if meter is not None else 0,
             _traced(stream) if stream.trace is not None else None,
         )
-        if expressions is not None and self._records_custom and self._metrics.plans.custom:
+        if expressions is not None and self._records_custom:
             self._metrics.record_custom(extra, expressions.values(stream, ended=True))
 
 
@@ -210,15 +230,7 @@ class TcpReporter:
         return handles
 
 
-class HttpReporting(Protocol):
-    """What the HTTP filter drives: one `HttpReporter`, or two."""
-
-    def tick(self, stream: StreamInfo, report: MessageReport) -> None: ...
-
-    def end(self, stream: StreamInfo, report: MessageReport | None = None) -> None: ...
-
-
-class GatewayHttpReporter:
+class GatewayHttpReporter(HttpReporting):
     """The streams of a gateway: what it asked for as a source, and as the destination of its callers."""
 
     __slots__ = ("_of_callers", "_own")

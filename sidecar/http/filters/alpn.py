@@ -20,7 +20,7 @@ from config.model.cluster import UpstreamHttpProtocol
 from config.model.istio import AlpnOverrideSpec
 from protocols.http.codec import HttpVersion
 from protocols.http.headers import Headers
-from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
+from sidecar.http.api import HttpFilter, HttpFilterFactory, Stream
 from sidecar.transport.flow import CONTINUE, Flow
 from sidecar.upstream.services import FilterContext
 
@@ -37,7 +37,7 @@ _MODES: Final = {
 }
 
 
-class Alpn(PassThrough):
+class Alpn(HttpFilter):
     """Shared by all streams."""
 
     __slots__ = ("_table",)
@@ -59,12 +59,11 @@ class Alpn(PassThrough):
         return CONTINUE
 
 
-class AlpnFactory:
+class AlpnFactory(HttpFilterFactory):
     """Compiled once. Of a protocol listed twice the first entry counts."""
 
-    filter_type: type[HttpFilter] = Alpn
-
     def __init__(self, spec: AlpnOverrideSpec) -> None:
+        super().__init__(Alpn)
         entries = ((UpstreamProtocol(protocol.value), tokens) for protocol, tokens in spec.overrides)
         self._shared = Alpn(override_table(entries))
 

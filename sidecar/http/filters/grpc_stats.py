@@ -12,7 +12,7 @@ from config.model.grpc import GrpcStatsSpec
 from protocols.grpc.status import is_grpc_request, is_grpc_response, may_become_grpc, service_and_method
 from protocols.http import names
 from protocols.http.headers import Headers
-from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
+from sidecar.http.api import HttpFilter, HttpFilterFactory, Stream
 from sidecar.stream_info import GrpcMessages
 from sidecar.transport.flow import CONTINUE, Flow
 from sidecar.upstream.services import FilterContext
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NANOSECONDS_PER_MS: Final = 1_000_000
 
 
-class GrpcStatsFilter(PassThrough):
+class GrpcStatsFilter(HttpFilter):
     """One stream that is gRPC, or may become so on its way here. `_messages` None: it is not."""
 
     __slots__ = ("_counts_response", "_factory", "_messages", "_stats")
@@ -86,18 +86,17 @@ class GrpcStatsFilter(PassThrough):
             stats.record_time(elapsed_ns // _NANOSECONDS_PER_MS)
 
 
-class GrpcStatsFactory:
+class GrpcStatsFactory(HttpFilterFactory):
     """Compiled once. Streams that are no gRPC share a filter that does nothing."""
 
-    filter_type: type[HttpFilter] = GrpcStatsFilter
-
     def __init__(self, spec: GrpcStatsSpec) -> None:
+        super().__init__(GrpcStatsFilter)
         self.emits: Final = spec.emit_filter_state
         self.times: Final = spec.enable_upstream_stats
         self._all_methods = spec.stats_for_all_methods
         self._replaces_dots = spec.replace_dots_in_grpc_service_name
         self._allowlist = spec.allowlist
-        self._nothing = PassThrough()
+        self._nothing = HttpFilter()
 
     def stats_of(self, cluster: Cluster, path: bytes) -> GrpcStats | None:
         """Where the calls of a path are counted: under the method's own name, or with those of all others."""

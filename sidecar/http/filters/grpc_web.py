@@ -14,7 +14,7 @@ from protocols.grpc import status as grpc
 from protocols.grpc import web
 from protocols.http import names
 from protocols.http.headers import Headers
-from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
+from sidecar.http.api import HttpFilter, HttpFilterFactory, Stream
 from sidecar.transport.flow import CONTINUE, HOLD_HEADERS, Flow
 from sidecar.upstream.services import FilterContext
 
@@ -29,7 +29,7 @@ _BAD_TEXT: Final = b"Bad gRPC-web request, invalid base64 data."
 _MAX_MESSAGE_BYTES: Final = 16 * 1024
 
 
-class GrpcWeb(PassThrough):
+class GrpcWeb(HttpFilter):
     """One request of gRPC-Web. `_translates` is off until its head has come by: a local reply before that is left alone."""
 
     __slots__ = ("_decoder", "_encoder", "_message", "_stats", "_translates")
@@ -139,13 +139,12 @@ def _make_error(stream: Stream, message: bytearray) -> None:
     headers.set(names.CONTENT_LENGTH, b"0")
 
 
-class GrpcWebFactory:
+class GrpcWebFactory(HttpFilterFactory):
     """Requests that are no gRPC-Web share a filter that does nothing."""
 
-    filter_type: type[HttpFilter] = GrpcWeb
-
     def __init__(self) -> None:
-        self._nothing = PassThrough()
+        super().__init__(GrpcWeb)
+        self._nothing = HttpFilter()
 
     def for_stream(self, stream: Stream) -> HttpFilter:
         headers = stream.request_headers

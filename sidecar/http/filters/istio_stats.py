@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from config.model.istio import IstioStatsSpec
 from protocols.grpc.status import is_grpc_request, may_become_grpc
-from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
+from sidecar.http.api import HttpFilter, HttpFilterFactory, Stream
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.istio_report import HttpReporting, MessageReport, TcpReporting
 from sidecar.telemetry.istio_setup import set_up_istio_stats
@@ -15,7 +15,7 @@ from sidecar.transport.timers import Cancellable, Timers
 from sidecar.upstream.services import FilterContext
 
 
-class IstioStats(PassThrough):
+class IstioStats(HttpFilter):
     """Shared by all streams but those of gRPC: what is reported is in the StreamInfo."""
 
     __slots__ = ("_reporter",)
@@ -91,12 +91,11 @@ class UpgradeIstioStats(IstioStats):
         self._reporter.end(stream.info)
 
 
-class IstioStatsFactory:
+class IstioStatsFactory(HttpFilterFactory):
     """Compiled once: label rules and metric handles."""
 
-    filter_type: type[HttpFilter] = IstioStats
-
     def __init__(self, spec: IstioStatsSpec, context: FilterContext) -> None:
+        super().__init__(IstioStats)
         services = context.services
         setup = set_up_istio_stats(spec, services.scope, services.node, context.direction, services.telemetry)
         self._setup = setup

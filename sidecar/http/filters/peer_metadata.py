@@ -6,8 +6,7 @@ Propagation puts our own in. What was found is for metrics and logs only, never 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
@@ -27,23 +26,22 @@ from protocols.peer_metadata import (
     encode_header,
     peer_from_node,
 )
-from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
+from sidecar.http.api import HttpFilter, HttpFilterFactory, Stream
 from sidecar.telemetry.istio_setup import reports_callers
 from sidecar.transport.flow import CONTINUE, Flow
 from sidecar.upstream.services import FilterContext
 
 if TYPE_CHECKING:
-    from sidecar.stream_info import TlsInfo
+    from sidecar.stream_info import ConnectionMemory, TlsInfo
     from sidecar.upstream.api import Cluster
 
 _EXCHANGE_HEADERS: Final = frozenset((METADATA_ID_HEADER, METADATA_HEADER))
 _PASSTHROUGH_CLUSTER: Final = "PassthroughCluster"
+#: Clusters that are remembered; beyond this many all are forgotten.
+_MAX_REMEMBERED: Final = 1024
 
-#: Finds the peer of one direction: the message's headers, the peer's address, its TLS session.
-Discovery: TypeAlias = "Callable[[Headers, Address | None, TlsInfo | None], PeerMetadata | None]"
 
-
-class PeerMetadataFilter(PassThrough):
+class PeerMetadataFilter(HttpFilter):
     """One stream, if the request decides what the response carries; else shared by all."""
 
     __slots__ = ("_factory", "_has_id", "_has_metadata")
@@ -60,17 +58,15 @@ class PeerMetadataFilter(PassThrough):
         if discovery:
             connection = stream.connection_info
             if info.downstream_peer is None and connection.downstream_peer is None:
-                info.downstream_peer = _first(
-                    discovery, headers, info.remote_address or connection.remote_address, connection.tls
-                )
+                address = info.remote_address or connection.remote_address
+                info.downstream_peer = factory.find(discovery, headers, connection, address, connection.tls)
             if factory.strips_request:
+                has_id = headers.remove(METADATA_ID_HEADER)
+                has_metadata = headers.remove(METADATA_HEADER)
                 if factory.answers:
-                    self._has_id = METADATA_ID_HEADER in headers
-                    self._has_metadata = METADATA_HEADER in headers
-                headers.remove(METADATA_ID_HEADER)
-                headers.remove(METADATA_HEADER)
+                    self._has_id, self._has_metadata = has_id, has_metadata
         propagation = factory.upstream_propagation
-        if propagation is not None and not _skips(propagation, stream.cluster):
+        if propagation is not None and not propagation.skips(stream.cluster):
             headers.set(METADATA_ID_HEADER, factory.own_id)
             headers.set(METADATA_HEADER, factory.own_metadata)
         return CONTINUE
@@ -84,13 +80,13 @@ class PeerMetadataFilter(PassThrough):
                 upstream = info.upstream
                 address = upstream.host_address if upstream is not None else None
                 tls = upstream.tls if upstream is not None else None
-                info.upstream_peer = _first(discovery, headers, address, tls)
+                info.upstream_peer = factory.find(discovery, headers, upstream, address, tls)
             if factory.strips_response and headers.has_any(_EXCHANGE_HEADERS):
                 headers.remove(METADATA_ID_HEADER)
                 headers.remove(METADATA_HEADER)
         propagation = factory.downstream_propagation
         if propagation is not None and (self._has_id or self._has_metadata):
-            if not factory.reports_callers and _skips(propagation, stream.cluster):
+            if not factory.reports_callers and propagation.skips(stream.cluster):
                 return CONTINUE
             if self._has_id:
                 headers.set(METADATA_ID_HEADER, factory.own_id)
@@ -99,26 +95,36 @@ class PeerMetadataFilter(PassThrough):
         return CONTINUE
 
 
-def _first(
-    discovery: tuple[Discovery, ...], headers: Headers, address: Address | None, tls: TlsInfo | None
-) -> PeerMetadata | None:
-    for method in discovery:
-        peer = method(headers, address, tls)
-        if peer is not None:
-            return peer
-    return None
+class _Propagation:
+    """Our own headers in one direction, and which clusters are not to be told who we are."""
 
+    __slots__ = ("_skips_external", "_verdicts")
 
-def _skips(method: IstioHeadersMethod, cluster: Cluster | None) -> bool:
-    """Whether a cluster is not to be told who we are. Only true booleans in its metadata count."""
-    if cluster is None:
-        return False
-    metadata = cluster.metadata.namespace("istio")
-    if metadata.get("disable_mx") is True:
-        return True
-    return method.skip_external_clusters and (
-        cluster.name == _PASSTHROUGH_CLUSTER or metadata.get("external") is True
-    )
+    def __init__(self, method: IstioHeadersMethod) -> None:
+        self._skips_external: Final = method.skip_external_clusters
+        #: id of a cluster -> the cluster (so that the id stays its own) and whether it is skipped
+        self._verdicts: dict[int, tuple[Cluster, bool]] = {}
+
+    def skips(self, cluster: Cluster | None) -> bool:
+        if cluster is None:
+            return False
+        known = self._verdicts.get(id(cluster))
+        if known is not None and known[0] is cluster:
+            return known[1]
+        if len(self._verdicts) >= _MAX_REMEMBERED:
+            self._verdicts.clear()
+        skipped = self._judge(cluster)
+        self._verdicts[id(cluster)] = cluster, skipped
+        return skipped
+
+    def _judge(self, cluster: Cluster) -> bool:
+        """Only true booleans in its metadata count."""
+        metadata = cluster.metadata.namespace("istio")
+        if metadata.get("disable_mx") is True:
+            return True
+        return self._skips_external and (
+            cluster.name == _PASSTHROUGH_CLUSTER or metadata.get("external") is True
+        )
 
 
 def _with_callers(spec: PeerMetadataSpec) -> PeerMetadataSpec:
@@ -144,12 +150,11 @@ def _principal(tls: TlsInfo | None) -> str:
     return uris[0] if uris else ""
 
 
-class PeerMetadataFactory:
+class PeerMetadataFactory(HttpFilterFactory):
     """Compiled once: discovery methods, our own header values, the cache of decoded peers."""
 
-    filter_type: type[HttpFilter] = PeerMetadataFilter
-
     def __init__(self, spec: PeerMetadataSpec, context: FilterContext) -> None:
+        super().__init__(PeerMetadataFilter)
         services = context.services
         #: a gateway that is a destination too: the cluster behind it says nothing about its callers
         self.reports_callers: Final = reports_callers(services.telemetry, services.node, context.direction)
@@ -162,34 +167,61 @@ class PeerMetadataFactory:
         self.own_metadata: Final = encode_header(own)
         self.downstream_discovery: Final = self._discoveries(spec.downstream_discovery)
         self.upstream_discovery: Final = self._discoveries(spec.upstream_discovery)
-        self.strips_request: Final = _headers_method(spec.downstream_discovery) is not None
-        self.strips_response: Final = _headers_method(spec.upstream_discovery) is not None
-        self.downstream_propagation: Final = _headers_method(spec.downstream_propagation)
-        self.upstream_propagation: Final = _headers_method(spec.upstream_propagation)
+        self.strips_request: Final = True in self.downstream_discovery
+        self.strips_response: Final = True in self.upstream_discovery
+        self.downstream_propagation: Final = _propagation(spec.downstream_propagation)
+        self.upstream_propagation: Final = _propagation(spec.upstream_propagation)
         #: the response carries what the request carried: remembered from one to the other
         self.answers: Final = self.strips_request and self.downstream_propagation is not None
         self._shared: Final = PeerMetadataFilter(self)
 
-    def _discoveries(self, methods: tuple[PeerMethod, ...]) -> tuple[Discovery, ...]:
-        found: list[Discovery] = []
-        for method in methods:
-            if isinstance(method, IstioHeadersMethod):
-                found.append(self._by_headers)
-            elif isinstance(method, WorkloadDiscoveryMethod) and self._lookup is not None:
-                found.append(self._by_address)
-        return tuple(found)
+    def _discoveries(self, methods: tuple[PeerMethod, ...]) -> tuple[bool, ...]:
+        """For each method that can be used, in order, whether it is the one of the headers."""
+        return tuple(
+            [
+                isinstance(each, IstioHeadersMethod)
+                for each in methods
+                if isinstance(each, IstioHeadersMethod)
+                or (isinstance(each, WorkloadDiscoveryMethod) and self._lookup is not None)
+            ]
+        )
+
+    def find(
+        self,
+        discovery: tuple[bool, ...],
+        headers: Headers,
+        memory: ConnectionMemory | None,
+        address: Address | None,
+        tls: TlsInfo | None,
+    ) -> PeerMetadata | None:
+        """The peer of one direction, by the message's headers, the address of the peer and its TLS session."""
+        for by_headers in discovery:
+            peer = self._by_headers(headers, memory, tls) if by_headers else self._by_address(address)
+            if peer is not None:
+                return peer
+        return None
 
     def _by_headers(
-        self, headers: Headers, address: Address | None, tls: TlsInfo | None
+        self, headers: Headers, memory: ConnectionMemory | None, tls: TlsInfo | None
     ) -> PeerMetadata | None:
+        """What comes on one connection is from one principal, and mostly the same: comparing costs less than a look-up."""
         value = headers.get(METADATA_HEADER)
         if not value:
             return None
-        return self._cache.decode(_principal(tls), headers.get(METADATA_ID_HEADER) or b"", value)
+        peer_id = headers.get(METADATA_ID_HEADER) or b""
+        known = memory.known_peer if memory is not None else None
+        if (
+            known is None
+            or known.cache is not self._cache
+            or known.value != value
+            or known.peer_id != peer_id
+        ):
+            known = self._cache.find(_principal(tls), peer_id, value)
+            if memory is not None:
+                memory.known_peer = known
+        return known.peer if known is not None else None
 
-    def _by_address(
-        self, headers: Headers, address: Address | None, tls: TlsInfo | None
-    ) -> PeerMetadata | None:
+    def _by_address(self, address: Address | None) -> PeerMetadata | None:
         lookup = self._lookup
         if lookup is None or not isinstance(address, SocketAddress):
             return None
@@ -199,11 +231,11 @@ class PeerMetadataFactory:
         return PeerMetadataFilter(self) if self.answers else self._shared
 
 
-def _headers_method(methods: tuple[PeerMethod, ...]) -> IstioHeadersMethod | None:
-    """The `istio_headers` method of a list, the first one if there are several."""
+def _propagation(methods: tuple[PeerMethod, ...]) -> _Propagation | None:
+    """By the `istio_headers` method of a list, the first one if there are several."""
     for method in methods:
         if isinstance(method, IstioHeadersMethod):
-            return method
+            return _Propagation(method)
     return None
 
 

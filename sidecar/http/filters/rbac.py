@@ -9,7 +9,7 @@ from typing import Final
 
 from config.model.rbac import RbacAction, RbacSpec
 from protocols.http.headers import Headers
-from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
+from sidecar.http.api import HttpFilter, HttpFilterFactory, Stream
 from sidecar.policy.rbac import RbacEngine, Verdict
 from sidecar.stream_info import StreamInfo
 from sidecar.transport.flow import CONTINUE, HOLD, Flow
@@ -43,7 +43,7 @@ def _keys(prefix: str, kind: str) -> tuple[str, str]:
     return f"{prefix}{kind}_engine_result", f"{prefix}{kind}_effective_policy_id"
 
 
-class Rbac(PassThrough):
+class Rbac(HttpFilter):
     """Shared by all streams."""
 
     __slots__ = ("_name", "_policies", "_rules", "_shadow_policies", "_shadow_stats", "_stats")
@@ -102,12 +102,11 @@ def _details(verdict: Verdict) -> str:
     return f"rbac_access_denied_matched_policy[{policy}]"
 
 
-class RbacFactory:
+class RbacFactory(HttpFilterFactory):
     """Compiled once: rules and counters."""
 
-    filter_type: type[HttpFilter] = Rbac
-
     def __init__(self, spec: RbacSpec, context: FilterContext) -> None:
+        super().__init__(Rbac)
         scope = context.services.scope.scope(f"http.{context.stat_prefix}", verbatim=True).scope("rbac")
         self._shared = Rbac(spec, context.filter_name, scope)
 

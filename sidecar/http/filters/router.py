@@ -14,7 +14,7 @@ from protocols.http import names
 from protocols.http.codec import HttpVersion, ResetReason, sum_of
 from protocols.http.headers import Headers
 from sidecar.http import local_reply
-from sidecar.http.api import HttpFilter, HttpFilterFactory, PassThrough, Stream
+from sidecar.http.api import HttpFilter, HttpFilterFactory, Stream
 from sidecar.http.request_body import RequestBody
 from sidecar.http.retry import (
     IDEMPOTENT_METHODS,
@@ -65,7 +65,7 @@ _NANOSECONDS_PER_MS: Final = 1_000_000
 _CLOSED_WHILE_IDLE_NS: Final = 500 * _NANOSECONDS_PER_MS
 
 
-class Router(PassThrough):
+class Router(HttpFilter):
     """The router of one stream. Implements `AttemptOwner`."""
 
     __slots__ = (
@@ -697,12 +697,11 @@ class Router(PassThrough):
         self._cluster = None
 
 
-class RouterFactory:
+class RouterFactory(HttpFilterFactory):
     """Compiled once for each connection manager."""
 
-    filter_type: type[HttpFilter] = Router
-
     def __init__(self, spec: RouterSpec, context: FilterContext) -> None:
+        super().__init__(Router)
         services = context.services
         self.failures: Final = services.failures
         self.stats: Final = RouterStats(services.scope.scope(f"http.{context.stat_prefix}", verbatim=True))

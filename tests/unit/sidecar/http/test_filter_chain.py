@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import cast
-
 import pytest
 
 from protocols.http.headers import Headers
-from sidecar.http.api import HttpFilter, PassThrough, Stream
+from sidecar.http.api import HttpFilter, HttpFilterFactory, Stream
 from sidecar.http.filter_chain import FilterChain, overrides
 from sidecar.http.route import DirectResponseRoute, LiveOverride, RouteInfo
 from sidecar.transport.flow import CONTINUE, Flow, Held
+from tests.support.http_floor import HttpFloor, request, route
 
 
-class Heads(PassThrough):
+class Heads(HttpFilter):
     def on_request_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
         return CONTINUE
 
@@ -22,7 +20,7 @@ class Heads(PassThrough):
         return CONTINUE
 
 
-class Bodies(PassThrough):
+class Bodies(HttpFilter):
     def on_request_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held:
         return data
 
@@ -34,24 +32,26 @@ class MoreHeads(Heads):
     """Inherits what it takes part in."""
 
 
-class Factory:
-    def __init__(self, filter_type: type[HttpFilter]) -> None:
-        self.filter_type = filter_type
-
+class Factory(HttpFilterFactory):
     def for_stream(self, stream: Stream) -> HttpFilter:
         return self.filter_type()
 
 
 def stream_on(overrides_of_route: dict[str, LiveOverride] | None) -> Stream:
     """None: no route matched."""
-    route = None
+    client = HttpFloor([route("/", "web")]).connect()
+    client.send(request())
+    exchanges = client.manager._exchanges
+    assert exchanges is not None
+    (stream,) = exchanges.streams.values()
+    stream.route = None
     if overrides_of_route is not None:
-        route = DirectResponseRoute(RouteInfo("", "", overrides=overrides_of_route), 200, b"")
-    return cast(Stream, SimpleNamespace(route=route))
+        stream.route = DirectResponseRoute(RouteInfo("", "", overrides=overrides_of_route), 200, b"")
+    return stream
 
 
 def test_phases() -> None:
-    chain = FilterChain([Factory(Heads), Factory(Bodies), Factory(MoreHeads), Factory(PassThrough)])
+    chain = FilterChain([Factory(Heads), Factory(Bodies), Factory(MoreHeads), Factory(HttpFilter)])
     assert chain.request_headers == (0, 2)
     assert chain.response_headers == (2, 0)
     assert chain.request_data == (1,)
@@ -74,11 +74,11 @@ OFF, ON = LiveOverride(True, None), LiveOverride(False, None)
 @pytest.mark.parametrize(
     ("of_route", "types"),
     [
-        (None, [Heads, PassThrough]),
-        ({}, [Heads, PassThrough]),
-        ({"a": OFF}, [PassThrough, PassThrough]),
+        (None, [Heads, HttpFilter]),
+        ({}, [Heads, HttpFilter]),
+        ({"a": OFF}, [HttpFilter, HttpFilter]),
         ({"b": ON}, [Heads, Bodies]),
-        ({"a": ON, "b": OFF, "c": OFF}, [Heads, PassThrough]),
+        ({"a": ON, "b": OFF, "c": OFF}, [Heads, HttpFilter]),
     ],
 )
 def test_routes_turn_filters_off_and_on(

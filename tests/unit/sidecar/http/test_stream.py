@@ -13,7 +13,7 @@ from config.model.core import DataSource, HeaderMutations, HeaderValueOption
 from config.model.http import Http1Options
 from config.model.route import DirectResponseAction
 from protocols.http.headers import Headers
-from sidecar.http.api import HttpFilter, PassThrough, Stream
+from sidecar.http.api import HttpFilter, HttpFilterFactory, Stream
 from sidecar.transport.flow import CONTINUE, HOLD, HOLD_HEADERS, Flow, Held
 from tests.support.http_floor import (
     OK,
@@ -31,18 +31,18 @@ from tests.support.upstream import static_spec
 GET = request()
 
 
-class Shared:
+class Shared(HttpFilterFactory):
     """A factory that gives every stream the same filter."""
 
     def __init__(self, shared: HttpFilter) -> None:
-        self.filter_type: type[HttpFilter] = type(shared)
+        super().__init__(type(shared))
         self.shared = shared
 
     def for_stream(self, stream: Stream) -> HttpFilter:
         return self.shared
 
 
-class Tracer(PassThrough):
+class Tracer(HttpFilter):
     """Notes every phase it takes part in."""
 
     def __init__(self, name: str, notes: list[str]) -> None:
@@ -69,7 +69,7 @@ class Tracer(PassThrough):
         self.notes.append(f"{self.name} end")
 
 
-class Holder(PassThrough):
+class Holder(HttpFilter):
     """Answers HOLD where its name stands in `holds`, and remembers the stream."""
 
     def __init__(self, *holds: str) -> None:
@@ -135,7 +135,7 @@ class TestOrder:
         ]
 
     def test_filters_change_the_body(self) -> None:
-        class Upper(PassThrough):
+        class Upper(HttpFilter):
             def on_request_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held:
                 return data.upper()
 
@@ -368,7 +368,7 @@ class TestHoldResponse:
         assert status_of(client.take()) == 200
 
     def test_filter_answers_in_place_of_the_response(self) -> None:
-        class Judge(PassThrough):
+        class Judge(HttpFilter):
             def on_response_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
                 if headers.status == 200:
                     stream.reply(502, b"not good", details="judged")
@@ -384,7 +384,7 @@ class TestHoldResponse:
         assert floor.idle()
 
     def test_reply_after_the_response_began_resets(self) -> None:
-        class Late(PassThrough):
+        class Late(HttpFilter):
             def on_response_data(self, stream: Stream, data: bytes, end: bool) -> bytes | Held:
                 stream.reply(500, details="too_late")
                 return HOLD
@@ -397,7 +397,7 @@ class TestHoldResponse:
         assert repr(floor.last) == "200 - too_late"
 
 
-class Watcher(PassThrough):
+class Watcher(HttpFilter):
     """Holds the headers until it has seen the whole body; says in them how much it was, and passes `answer` on."""
 
     def __init__(self, answer: bytes = b"") -> None:
@@ -436,7 +436,7 @@ class Watcher(PassThrough):
         headers.set(b"x-size", b"%d" % self.sizes[1])
 
 
-class Ender(PassThrough):
+class Ender(HttpFilter):
     """Ends a response with `answer` in place of its trailers."""
 
     def __init__(self, answer: bytes) -> None:
@@ -561,7 +561,7 @@ class TestDataInPlaceOfTrailers:
 
 
 class TestLocalRepliesForGrpc:
-    class Renamer(PassThrough):
+    class Renamer(HttpFilter):
         """Changes what the request says it is."""
 
         def __init__(self, content_type: bytes) -> None:
@@ -617,14 +617,14 @@ class TestFailures:
 def _broken(phase: str, once: bool = False) -> HttpFilter:
     calls = 0
 
-    def method(self: PassThrough, *arguments: object) -> Flow:
+    def method(self: HttpFilter, *arguments: object) -> Flow:
         nonlocal calls
         calls += 1
         if once and calls > 1:
             return CONTINUE
         raise ValueError("a bug")
 
-    broken: type[PassThrough] = type("Broken", (PassThrough,), {phase: method})
+    broken: type[HttpFilter] = type("Broken", (HttpFilter,), {phase: method})
     return broken()
 
 
@@ -632,7 +632,7 @@ class TestSpawn:
     def _run(self, work: Callable[[Stream], Any]) -> tuple[HttpFloor, Client, list[Stream]]:
         streams: list[Stream] = []
 
-        class Waits(PassThrough):
+        class Waits(HttpFilter):
             def on_request_headers(self, stream: Stream, headers: Headers, end: bool) -> Flow:
                 streams.append(stream)
                 stream.spawn(work(stream))

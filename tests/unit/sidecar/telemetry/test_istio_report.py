@@ -9,7 +9,7 @@ from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata
 from sidecar.stream_info import GrpcMessages, ResponseFlag, StreamInfo, UpstreamConnectionState, UpstreamInfo
 from sidecar.telemetry.istio import LabelRules, LocalWorkload, ReporterSide
-from sidecar.telemetry.istio_report import HttpReporter, MessageReport, TcpReporter
+from sidecar.telemetry.istio_report import Expressions, HttpReporter, MessageReport, TcpReporter
 from stats.istio import NAMESPACE, CustomMetric, IstioMetrics, MetricRule, compile_plans
 from stats.metrics import Exemplar
 from stats.store import Store
@@ -310,7 +310,7 @@ def test_messages_of_what_is_not_grpc_are_not_reported() -> None:
     assert totals(store) == {"requests_total": 1}
 
 
-class FakeExpressions:
+class FakeExpressions(Expressions):
     """One expression: whether the stream has ended."""
 
     def __init__(self) -> None:
