@@ -12,32 +12,27 @@ exception that nobody thought of included (it is logged, once for each expressio
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 from config.expression import parse_expression
 from config.model.expression import Node
 from sidecar.expressions.attributes import Scope
-from sidecar.expressions.closures import compile_closure
+from sidecar.expressions.operations import compile_reader
 from sidecar.expressions.values import FAILED, printed
 from sidecar.stream_info import StreamInfo
 
 logger = logging.getLogger(__name__)
 
-_Missing = TypeVar("_Missing")
-
 
 class Expression:
     """One compiled expression. No evaluation raises."""
 
-    __slots__ = ("_closure", "_has_raised", "_node", "text")
+    __slots__ = ("_has_raised", "_node", "_reader")
 
     def __init__(self, node: Node, scope: Scope) -> None:
-        self._node = node
-        self._closure = compile_closure(node, scope)
+        self._node: Final = node
+        self._reader: Final = compile_reader(node, scope)
         self._has_raised = False
-        #: the value as Envoy prints it, None without one
-        self.text: Final = self.printer(None)
 
     @classmethod
     def parse(cls, text: str, scope: Scope) -> Expression:
@@ -46,31 +41,30 @@ class Expression:
 
     def value(self, info: StreamInfo) -> object:
         try:
-            return self._closure(info)
+            return self._reader.value(info)
         except Exception:
             self._note_exception()
             return FAILED
 
-    def printer(
-        self, missing: _Missing, max_characters: int | None = None
-    ) -> Callable[[StreamInfo], str | _Missing]:
-        """The value as Envoy prints it, cut, or `missing`: one call, for what is read of every stream."""
-        closure = self._closure
+    def text(self, info: StreamInfo) -> str | None:
+        """The value as Envoy prints it, None without one."""
+        try:
+            value = self._reader.value(info)
+            return value if type(value) is str else printed(value)
+        except Exception:
+            self._note_exception()
+            return None
 
-        def read(info: StreamInfo) -> str | _Missing:
-            try:
-                value = closure(info)
-                text = value if type(value) is str else printed(value)
-            except Exception:
-                self._note_exception()
-                return missing
-            return missing if text is None else text[:max_characters]
-
-        return read
+    def label(self, info: StreamInfo, missing: str, max_characters: int) -> str:
+        """The same, cut; `missing` without one."""
+        text = self.text(info)
+        if text is None:
+            return missing
+        return text if len(text) <= max_characters else text[:max_characters]
 
     def is_true(self, info: StreamInfo) -> bool:
         try:
-            return self._closure(info) is True
+            return self._reader.value(info) is True
         except Exception:
             self._note_exception()
             return False

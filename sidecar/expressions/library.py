@@ -1,4 +1,4 @@
-"""What is no matter of closures goes to the CEL library, with the few values that it needs."""
+"""What no reader of ours evaluates goes to the CEL library, with the few values that it needs."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from config.model.expression import (
 )
 from config.spelling import did_you_mean
 from sidecar.expressions.attributes import Key, is_attribute, names_below, roots
-from sidecar.expressions.closures import attribute_path
+from sidecar.expressions.operations import attribute_path
 
 #: Identifiers that are no attributes: the names of types.
 _TYPES: Final = frozenset(

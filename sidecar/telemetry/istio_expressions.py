@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from config.expression import ExpressionError, parse_expression
@@ -14,17 +13,25 @@ from sidecar.telemetry.istio import UNKNOWN
 from sidecar.telemetry.istio_report import Expressions
 from stats.istio import HOLDS
 
-_Print = Callable[[StreamInfo], str]
+#: A client may choose what an expression reads, and series live long.
+_MAX_LABEL_CHARACTERS: Final = 1024
 
 
 class _Compiled:
     """One expression in its two forms: at the end of a stream, and on the way (without the heads of request and response)."""
 
-    __slots__ = ("at_end", "on_the_way")
+    __slots__ = ("_at_end", "_is_condition", "_on_the_way")
 
-    def __init__(self, at_end: _Print, on_the_way: _Print) -> None:
-        self.at_end: Final = at_end
-        self.on_the_way: Final = on_the_way
+    def __init__(self, at_end: Expression, on_the_way: Expression, is_condition: bool) -> None:
+        self._at_end: Final = at_end
+        self._on_the_way: Final = on_the_way
+        self._is_condition: Final = is_condition
+
+    def text(self, stream: StreamInfo, ended: bool) -> str:
+        expression = self._at_end if ended else self._on_the_way
+        if self._is_condition:
+            return HOLDS if expression.is_true(stream) else ""
+        return expression.label(stream, UNKNOWN, _MAX_LABEL_CHARACTERS)
 
 
 class ConfiguredExpressions(Expressions):
@@ -54,7 +61,7 @@ class ConfiguredExpressions(Expressions):
 
     def add_value(self, text: str) -> int | None:
         number = self._value_numbers.get(text)
-        if number is None and (compiled := self._compile(text, _printer)) is not None:
+        if number is None and (compiled := self._compile(text)) is not None:
             number = self._value_numbers[text] = len(self._values)
             self._values.append(compiled)
         return number
@@ -62,39 +69,21 @@ class ConfiguredExpressions(Expressions):
     def _add_extra(self, text: str, is_condition: bool) -> int | None:
         number = self._numbers.get((text, is_condition))
         if number is None:
-            compiled = self._compile(text, _judge if is_condition else _printer)
+            compiled = self._compile(text, is_condition)
             if compiled is not None:
                 number = self._numbers[text, is_condition] = len(self._labels)
                 self._labels.append(compiled)
         return number
 
-    def _compile(self, text: str, form: Callable[[Expression], _Print]) -> _Compiled | None:
+    def _compile(self, text: str, is_condition: bool = False) -> _Compiled | None:
         try:
             node = parse_expression(text)
         except ExpressionError:
             return None
-        at_end, on_the_way = (Expression(node, each) for each in (self._end_scope, self._way_scope))
-        return _Compiled(form(at_end), form(on_the_way))
+        return _Compiled(Expression(node, self._end_scope), Expression(node, self._way_scope), is_condition)
 
     def labels(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
-        if ended:
-            return tuple([each.at_end(stream) for each in self._labels])
-        return tuple([each.on_the_way(stream) for each in self._labels])
+        return tuple([each.text(stream, ended) for each in self._labels])
 
     def values(self, stream: StreamInfo, ended: bool) -> tuple[str, ...]:
-        if ended:
-            return tuple([each.at_end(stream) for each in self._values])
-        return tuple([each.on_the_way(stream) for each in self._values])
-
-
-#: A client may choose what an expression reads, and series live long.
-_MAX_LABEL_CHARACTERS: Final = 1024
-
-
-def _printer(expression: Expression) -> _Print:
-    return expression.printer(UNKNOWN, _MAX_LABEL_CHARACTERS)
-
-
-def _judge(expression: Expression) -> _Print:
-    holds = expression.is_true
-    return lambda info: HOLDS if holds(info) else ""
+        return tuple([each.text(stream, ended) for each in self._values])

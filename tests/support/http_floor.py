@@ -26,11 +26,13 @@ from config.model.route import (
     RouteSpec,
     VirtualHost,
 )
+from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata
-from sidecar.http.api import HttpFilterFactory
+from sidecar.http.api import HttpFilterFactory, Stream
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.filter_chain import FilterChain
 from sidecar.http.manager_config import ManagerConfig
+from sidecar.http.route import Route
 from sidecar.stream_info import ConnectionInfo, StreamInfo, TlsInfo
 from sidecar.telemetry.tracing.context import TracerContext
 from sidecar.telemetry.tracing.tracers import Tracers
@@ -333,6 +335,17 @@ class HttpFloor:
         return self.stat("downstream_rq_active") == 0 and all(
             fake.cluster.stats.upstream_rq_active.value == 0 for fake in self.fakes.values()
         )
+
+
+def stream_of(headers: Headers | None = None, live_route: Route | None = None) -> Stream:
+    """One that waits for its upstream, with another head and another route."""
+    client = HttpFloor([route("/", "web")]).connect()
+    client.send(request())
+    exchanges = client.manager._exchanges
+    assert exchanges is not None
+    (stream,) = exchanges.streams.values()
+    stream.request_headers, stream.route = headers, live_route
+    return stream
 
 
 def _inline(source: DataSource) -> bytes:

@@ -42,7 +42,7 @@ TESTED_ELSEWHERE = {
     "sidecar/cli/": "tests/process",
     "sidecar/main/": "tests/process",
     "sidecar/worker/": "tests/process",
-    "sidecar/expressions/api.py": "tests/unit/sidecar/expressions/test_closures.py",
+    "sidecar/expressions/api.py": "tests/unit/sidecar/expressions/test_operations.py",
     "sidecar/http/api.py": "tests/unit/sidecar/http/test_stream.py",
     "sidecar/http/exchanges.py": "tests/unit/sidecar/http/test_connection_manager.py",
     "sidecar/http/http1_exchanges.py": "tests/unit/sidecar/http/test_connection_manager.py",

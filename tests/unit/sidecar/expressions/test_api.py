@@ -10,7 +10,8 @@ import pytest
 
 from config.expression import parse_expression
 from sidecar.expressions.api import Expression
-from sidecar.expressions.attributes import _FAMILIES, Reader
+from sidecar.expressions.attributes import _FAMILIES
+from sidecar.expressions.reading import Function, Reader
 from sidecar.expressions.values import FAILED
 from sidecar.stream_info import StreamInfo
 from tests.unit.sidecar.expressions.streams import SCOPE, http_stream
@@ -29,7 +30,7 @@ def raising(problem: Any) -> Any:
     def evaluate(info: StreamInfo) -> object:
         raise problem
 
-    return evaluate
+    return Function(evaluate)
 
 
 @pytest.mark.parametrize("problem", EXCEPTIONS, ids=str)
@@ -53,7 +54,7 @@ def test_none_escapes_from_printing(monkeypatch: pytest.MonkeyPatch) -> None:
         def __class__(self) -> Any:
             raise RuntimeError("what am I")
 
-    monkeypatch.setitem(REQUEST, "protocol", lambda info: Odd())
+    monkeypatch.setitem(REQUEST, "protocol", Function(lambda info: Odd()))
     assert Expression.parse("request.protocol", SCOPE).text(http_stream()) is None
 
 

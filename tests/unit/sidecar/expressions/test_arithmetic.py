@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from config.expression import parse_expression
 from sidecar.expressions import library
 from sidecar.expressions.attributes import Scope
-from sidecar.expressions.closures import compile_closure
+from sidecar.expressions.operations import compile_reader
 from sidecar.expressions.values import FAILED
 from tests.unit.sidecar.expressions.streams import http_stream
 
@@ -18,7 +18,7 @@ _NUMBERS = st.sampled_from(_EDGES) | st.integers(-(2**63), 2**63 - 1)
 
 
 def _value(text: str) -> object:
-    return compile_closure(parse_expression(text), Scope())(http_stream())
+    return compile_reader(parse_expression(text), Scope()).value(http_stream())
 
 
 def _of_library(text: str) -> object:

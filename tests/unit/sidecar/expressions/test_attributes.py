@@ -146,7 +146,7 @@ def test_without_the_heads(text: str, expected: object) -> None:
 
 
 def test_a_whole_family_is_a_map_of_what_is_there() -> None:
-    request = reader("request", (), SCOPE)(http_stream())
+    request = reader("request", (), SCOPE).value(http_stream())
     assert isinstance(request, dict)
     assert request["method"] == "GET"
     assert "referer" not in request

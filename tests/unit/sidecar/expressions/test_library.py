@@ -4,8 +4,8 @@ import pytest
 
 from config.expression import parse_expression
 from config.model.expression import Call, Comprehension, Constant, Identifier, Message, Node
-from sidecar.expressions.closures import compile_closure
 from sidecar.expressions.library import load
+from sidecar.expressions.operations import compile_reader
 from sidecar.expressions.unsigned import Unsigned
 from sidecar.expressions.values import FAILED, Duration, Timestamp
 from tests.unit.sidecar.expressions.streams import SCOPE, bare_stream
@@ -52,4 +52,4 @@ def test_what_makes_no_sense_fails_each_time(node: Node) -> None:
     """Trees that come as messages may be anything."""
     program = load(node)
     assert [program({}) for _ in range(3)] == [FAILED] * 3
-    assert compile_closure(node, SCOPE)(bare_stream()) is FAILED
+    assert compile_reader(node, SCOPE).value(bare_stream()) is FAILED

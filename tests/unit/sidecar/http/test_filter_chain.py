@@ -9,7 +9,7 @@ from sidecar.http.api import HttpFilter, HttpFilterFactory, Stream
 from sidecar.http.filter_chain import FilterChain, overrides
 from sidecar.http.route import DirectResponseRoute, LiveOverride, RouteInfo
 from sidecar.transport.flow import CONTINUE, Flow, Held
-from tests.support.http_floor import HttpFloor, request, route
+from tests.support.http_floor import stream_of
 
 
 class Heads(HttpFilter):
@@ -39,15 +39,11 @@ class Factory(HttpFilterFactory):
 
 def stream_on(overrides_of_route: dict[str, LiveOverride] | None) -> Stream:
     """None: no route matched."""
-    client = HttpFloor([route("/", "web")]).connect()
-    client.send(request())
-    exchanges = client.manager._exchanges
-    assert exchanges is not None
-    (stream,) = exchanges.streams.values()
-    stream.route = None
-    if overrides_of_route is not None:
-        stream.route = DirectResponseRoute(RouteInfo("", "", overrides=overrides_of_route), 200, b"")
-    return stream
+    if overrides_of_route is None:
+        return stream_of()
+    return stream_of(
+        live_route=DirectResponseRoute(RouteInfo("", "", overrides=overrides_of_route), 200, b"")
+    )
 
 
 def test_phases() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,8 +9,9 @@ from protocols.http.headers import Headers
 from sidecar.http.api import Stream
 from sidecar.http.held_message import DataStep, HeaderStep, HeldMessage, Steps, TrailerStep
 from sidecar.transport.flow import CONTINUE, HOLD, HOLD_HEADERS, Flow, Held
+from tests.support.http_floor import stream_of
 
-STREAM = cast(Stream, None)
+STREAM = stream_of()
 HEAD = Headers.request(b"POST", b"/", b"host")
 TRAILERS = Headers([(b"x", b"y")])
 

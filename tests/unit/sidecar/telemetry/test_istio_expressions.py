@@ -12,7 +12,8 @@ from config.model.istio import IstioStatsSpec, MetricConfig, MetricDefinition, M
 from config.model.telemetry import TelemetryOptions
 from protocols.http.codec import StreamMeter
 from protocols.http.headers import Headers
-from sidecar.expressions.attributes import _FAMILIES, _WITHOUT_HEADERS, Reader
+from sidecar.expressions.attributes import _FAMILIES, _WITHOUT_HEADERS
+from sidecar.expressions.reading import Function, Reader
 from sidecar.stream_info import GrpcMessages, StreamInfo
 from sidecar.telemetry.istio_expressions import ConfiguredExpressions
 from sidecar.telemetry.istio_report import HttpReporter, MessageReport, TcpReporter
@@ -43,7 +44,7 @@ def test_an_exception_while_a_request_is_reported_is_unknown(
         ("response", "size"),
     ):
         for families in (_FAMILIES, _WITHOUT_HEADERS):
-            monkeypatch.setitem(cast("dict[str, Reader]", families[root]), name, _broken)
+            monkeypatch.setitem(cast("dict[str, Reader]", families[root]), name, Function(_broken))
     expressions, stream = ConfiguredExpressions(NODE), new_stream()
     assert expressions.add_label("request.size") == 0
     assert expressions.add_condition("response.code == 200") == 1

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import cast
-
 import pytest
 
 from config.model.cluster import UpstreamHttpOptions
@@ -14,7 +11,7 @@ from config.model.route import DirectResponseAction
 from protocols.grpc.framing import frame
 from protocols.http.headers import Headers
 from sidecar.http.api import Stream
-from tests.support.http_floor import Client, HttpFloor, Server, request, response, route, route_to
+from tests.support.http_floor import Client, HttpFloor, Server, request, response, route, route_to, stream_of
 from tests.support.upstream import static_spec
 
 GRPC = "content-type: application/grpc"
@@ -233,6 +230,4 @@ def test_streams_that_are_no_grpc_share_one_filter() -> None:
 
 
 def stream_with(content_type: str) -> Stream:
-    """As much of a stream as a factory looks at."""
-    headers = Headers([(b"content-type", content_type.encode())])
-    return cast("Stream", SimpleNamespace(request_headers=headers))
+    return stream_of(Headers([(b"content-type", content_type.encode())]))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import cast
-
 import pytest
 
 from config.model.cluster import UpstreamHttpOptions
-from config.model.core import Metadata, Node, PipeAddress, TrafficDirection
+from config.model.core import Metadata, Node, TrafficDirection
 from config.model.grpc import GrpcStatsSpec, GrpcWebSpec
 from config.model.http import HttpFilterSpec, RouterSpec, UpgradeConfig
 from config.model.istio import IstioHeadersMethod, IstioStatsSpec, PeerMetadataSpec
@@ -16,8 +13,7 @@ from protocols.grpc.framing import frame
 from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata, encode_header
 from sidecar.http.api import Stream
-from sidecar.stream_info import ConnectionInfo, StreamInfo
-from tests.support.http_floor import OK, Client, HttpFloor, Server, request, response, route
+from tests.support.http_floor import OK, Client, HttpFloor, Server, request, response, route, stream_of
 from tests.support.upstream import static_spec
 
 NODE = Node(id="me", metadata={"WORKLOAD_NAME": "server", "NAMESPACE": "default", "CLUSTER_ID": "c"})
@@ -237,10 +233,7 @@ class TestGrpc:
 
 
 def stream_with(content_type: str) -> Stream:
-    """As much of a stream as a factory looks at."""
-    headers = Headers([(b"content-type", content_type.encode())])
-    info = StreamInfo(ConnectionInfo(PipeAddress(""), PipeAddress("")), 0.0, 0)
-    return cast("Stream", SimpleNamespace(request_headers=headers, info=info, wants_tunnel=False))
+    return stream_of(Headers([(b"content-type", content_type.encode())]))
 
 
 # Upgrades

@@ -1,4 +1,4 @@
-"""The closures against the library: same expression, same stream, same value."""
+"""The readers against the library: same expression, same stream, same value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from config.expression import parse_expression
 from sidecar.expressions import library
 from sidecar.expressions.api import Expression
 from sidecar.expressions.attributes import reader
-from sidecar.expressions.closures import compile_closure
+from sidecar.expressions.operations import compile_reader
 from sidecar.expressions.unsigned import Unsigned
 from sidecar.expressions.values import FAILED, Duration, equal
 from tests.unit.sidecar.expressions.streams import SCOPE, bare_stream, http_stream
@@ -24,8 +24,8 @@ ROOTS = (
 
 def judged(text: str, info: Any) -> object:
     """What the library alone makes of it, with all attributes at hand."""
-    variables = {root: reader(root, (), SCOPE)(info) for root in ROOTS}
-    variables["xds"]["node"] = reader("xds", ("node",), SCOPE)(info)  # type: ignore[index]  # a map
+    variables = {root: reader(root, (), SCOPE).value(info) for root in ROOTS}
+    variables["xds"]["node"] = reader("xds", ("node",), SCOPE).value(info)  # type: ignore[index]  # a map
     return library.load(parse_expression(text))(variables)
 
 
@@ -80,9 +80,9 @@ EXPRESSIONS = st.recursive(st.one_of(PATHS, LITERALS, TESTS), _calls, max_leaves
 
 @settings(max_examples=1500, deadline=None)
 @given(EXPRESSIONS, st.booleans())
-def test_closures_agree_with_the_library(text: str, is_bare: bool) -> None:
+def test_readers_agree_with_the_library(text: str, is_bare: bool) -> None:
     info = bare_stream() if is_bare else http_stream()
-    mine, theirs = compile_closure(parse_expression(text), SCOPE)(info), judged(text, info)
+    mine, theirs = compile_reader(parse_expression(text), SCOPE).value(info), judged(text, info)
     assert same(mine, theirs), f"{text}: {mine!r}, library: {theirs!r}"
 
 
