@@ -106,7 +106,7 @@ class Headers:
     def remove(self, name: bytes) -> bool:
         """Drop all lines of that name; whether there was one."""
         first = self.first
-        if name not in first:
+        if name not in first:  # mostly so, and compiled code looks `pop` up by name
             return False
         del first[name]
         if self._more is not None:

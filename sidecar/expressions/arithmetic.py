@@ -36,6 +36,8 @@ def divide(left: object, right: object) -> object:
         return NotImplemented
     if right == 0:
         return FAILED
+    if left >= 0 and right > 0:
+        return left // right
     quotient = abs(left) // abs(right)
     return _fitting(quotient if (left < 0) == (right < 0) else -quotient)
 

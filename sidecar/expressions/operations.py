@@ -8,6 +8,7 @@ attributes in it.
 from __future__ import annotations
 
 import operator
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
@@ -201,8 +202,8 @@ class _Binary(Reader):
         other = self._right.value(info)
         return FAILED if other is FAILED else self.of(one, other)
 
-    def of(self, left: object, right: object) -> object:
-        raise NotImplementedError
+    @abstractmethod
+    def of(self, left: object, right: object) -> object: ...
 
 
 class _Equality(_Binary):

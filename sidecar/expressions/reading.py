@@ -6,6 +6,7 @@ they lie.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
@@ -13,13 +14,13 @@ from sidecar.expressions.values import FAILED
 from sidecar.stream_info import StreamInfo
 
 
-class Reader:
+class Reader(ABC):
     """Reads one value of a stream; `FAILED` if it has none."""
 
     __slots__ = ()
 
-    def value(self, info: StreamInfo) -> object:
-        raise NotImplementedError
+    @abstractmethod
+    def value(self, info: StreamInfo) -> object: ...
 
     def is_there(self, info: StreamInfo) -> bool:
         """Whether there is a value, for who does not want it."""

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import bisect
+import pickle
+from math import inf
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,3 +68,29 @@ def test_histogram_counts_exactly(values: list[int]) -> None:
     for bound, count in zip(DEFAULT_BUCKETS, histogram.buckets, strict=False):
         total += count
         assert total == bisect.bisect_right(ordered, bound)
+
+
+BOUNDS = (-2.5, 0.5, 1, 7.25, 8, 1000, inf)
+RECORDED = st.integers(min_value=-10, max_value=1100) | st.floats(min_value=-10, max_value=1100, width=16)
+
+
+@given(st.lists(RECORDED, max_size=30), st.sets(st.integers(min_value=0, max_value=30)))
+def test_what_is_read_between_two_values_does_not_matter(values: list[int | float], reads: set[int]) -> None:
+    histogram = Histogram("a", "a", (), BOUNDS)
+    expected = [0] * (len(BOUNDS) + 1)
+    for at, value in enumerate(values):
+        histogram.record(value)
+        expected[bisect.bisect_left(BOUNDS, value)] += 1
+        if at in reads:
+            assert histogram.buckets == expected
+    twice = pickle.loads(pickle.dumps(histogram))
+    twice.add(histogram)
+    assert (twice.buckets, twice.count) == ([2 * each for each in expected], 2 * len(values))
+    assert twice.sum == pytest.approx(2 * sum(values))
+
+
+def test_a_sum_of_whole_numbers_is_one() -> None:
+    histogram = Histogram("a", "a", ())
+    histogram.record_whole(2**62)
+    histogram.record(2**62)
+    assert (histogram.sum, type(histogram.sum)) == (2**63, int)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from config.model.core import Metadata, Node, TrafficDirection
 from config.model.istio import IstioStatsSpec, MetricConfig, MetricDefinition, MetricType, Reporter
 from protocols.http.headers import Headers
 from protocols.peer_metadata import PeerMetadata
-from sidecar.stream_info import GrpcMessages, UpstreamConnectionState, UpstreamInfo
+from sidecar.stream_info import GrpcMessages, StreamInfo, UpstreamConnectionState, UpstreamInfo
 from sidecar.telemetry import istio
 from sidecar.telemetry.istio import (
     LabelRules,
@@ -203,6 +204,96 @@ def test_evicted_series_are_looked_up_anew() -> None:
     scope.evict_unused()
     assert rules.http(stream) is not series
     assert rules.http(stream).values == series.values
+
+
+def known_stream() -> StreamInfo:
+    """Everything that labels depend on is there."""
+    stream = new_stream()
+    stream.request_headers = Headers.request(b"GET", b"/", b"host", [])
+    stream.cluster_name, stream.route_name = "cluster", "route"
+    stream.cluster_metadata = Metadata({"istio": {"services": [{"name": "a"}]}})
+    stream.downstream_peer, stream.upstream_peer = PeerMetadata(workload="a"), PeerMetadata(workload="b")
+    stream.connection.tls = tls_info(["spiffe://td/ns/down/sa/y"], ["spiffe://td/ns/me/sa/y"])
+    stream.upstream = UpstreamInfo()
+    stream.upstream.tls = tls_info(["spiffe://td/ns/up/sa/y"], ["spiffe://td/ns/me/sa/y"])
+    stream.upstream.host_metadata = Metadata({"istio": {"workload": "w;n;c;r;k"}})
+    return stream
+
+
+def _upstream(stream: StreamInfo) -> UpstreamInfo:
+    assert stream.upstream is not None
+    return stream.upstream
+
+
+CHANGES: dict[str, Callable[[StreamInfo], object]] = {
+    "host": lambda stream: setattr(stream.request_headers, "authority", b"other"),
+    "no head": lambda stream: setattr(stream, "request_headers", None),
+    "cluster": lambda stream: setattr(stream, "cluster_name", "PassthroughCluster"),
+    "no cluster": lambda stream: setattr(stream, "cluster_name", ""),
+    "services": lambda stream: setattr(stream, "cluster_metadata", Metadata()),
+    "no metadata": lambda stream: setattr(stream, "cluster_metadata", None),
+    "route": lambda stream: setattr(stream, "route_name", "block_all"),
+    "caller": lambda stream: setattr(stream, "downstream_peer", PeerMetadata(workload="c")),
+    "no caller": lambda stream: setattr(stream, "downstream_peer", None),
+    "called": lambda stream: setattr(stream, "upstream_peer", PeerMetadata(workload="c")),
+    "no called": lambda stream: setattr(stream, "upstream_peer", None),
+    "caller of the connection": lambda stream: setattr(
+        stream.connection, "downstream_peer", PeerMetadata(workload="d")
+    ),
+    "called of the connection": lambda stream: setattr(
+        stream.connection, "upstream_peer", PeerMetadata(workload="d")
+    ),
+    "TLS of the caller": lambda stream: setattr(stream.connection, "tls", None),
+    "TLS of the called": lambda stream: setattr(_upstream(stream), "tls", None),
+    "principal": lambda stream: setattr(stream.connection, "peer_principal", "spiffe://td/ns/tunnel/sa/y"),
+    "own principal": lambda stream: setattr(stream.connection, "local_principal", "spiffe://td/ns/t/sa/y"),
+    "endpoint": lambda stream: setattr(_upstream(stream), "host_metadata", Metadata()),
+    "no upstream": lambda stream: setattr(stream, "upstream", None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("side", ReporterSide)
+@pytest.mark.parametrize("names_unmatched", [False, True])
+def test_what_the_last_request_on_a_connection_was_counted_in_is_no_matter(
+    side: ReporterSide, change: str, names_unmatched: bool
+) -> None:
+    """After any change the series is the one that a stream of another connection has."""
+
+    def rules() -> LabelRules:
+        metrics = IstioMetrics(Store().scope(NAMESPACE))
+        return LabelRules(metrics, LocalWorkload("me"), side, unmatched_destination_service=names_unmatched)
+
+    steady, stream = rules(), known_stream()
+    before = steady.http(stream)
+    assert steady.http(stream) is before
+    CHANGES[change](stream)
+    if change == "endpoint":
+        stream.upstream_peer = None
+    other = known_stream()
+    CHANGES[change](other)
+    if change == "endpoint":
+        other.upstream_peer = None
+    after = steady.http(stream)
+    assert after.values == rules().http(other).values
+    assert steady.http(stream).values == after.values
+    assert rules().http(stream) is not after  # what others left there is theirs
+
+
+def test_a_connection_does_not_keep_evicted_series() -> None:
+    scope = Store().scope(NAMESPACE)
+    rules = LabelRules(IstioMetrics(scope), LocalWorkload(), ReporterSide.DESTINATION)
+    busy, idle = known_stream(), known_stream()
+    first, last = rules.http(busy), rules.http(idle)
+    handles = first.http("http", 200, "", "-")
+    assert last is first or last.http("http", 200, "", "-") is handles
+    scope.evict_unused()
+    scope.evict_unused()
+    assert rules.http(busy) is not first
+    assert rules.http(busy).values == first.values
+    anew = first.http("http", 200, "", "-")
+    assert anew is not handles  # the idle connection still has the series, which has let go of its counters
+    assert rules.http(idle) is rules.http(busy)
 
 
 def test_waypoint_tcp() -> None:

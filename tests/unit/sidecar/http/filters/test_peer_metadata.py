@@ -187,6 +187,30 @@ class TestConnectionState:
         assert status_of(client.take()) == 400
 
 
+class TestOneConnection:
+    """What its last message said is compared with, no more."""
+
+    def peers(self, *messages: tuple[str, str]) -> list[str | None]:
+        """The workloads of the requests with these ids and values, one after the other."""
+        floor = inbound()
+        client, server = floor.connect(), None
+        for peer_id, value in messages:
+            fields = [f"x-envoy-peer-metadata-id: {peer_id}"] if peer_id else []
+            client.send(request("GET", "/", *fields, f"x-envoy-peer-metadata: {value}"))
+            server = server or floor.server()
+            server.send(response(200))
+        found = [line.info.downstream_peer for line in floor.log]
+        return [peer.workload if peer is not None else None for peer in found]
+
+    def test_each_message_stands_for_itself(self) -> None:
+        one = encode_header(PeerMetadata(workload="one")).decode()
+        two = encode_header(PeerMetadata(workload="two")).decode()
+        long = encode_header(PeerMetadata(workload="long", labels=(("x", "y" * 3000),))).decode()
+        sent = (("a", one), ("a", one), ("a", two), ("b", two), ("", two), ("", one), ("a", ""), ("a", long))
+        expected = ["one", "one", "two", "two", "two", "one", None, "long", "long", "one"]
+        assert self.peers(*sent, ("a", long), ("a", one)) == expected
+
+
 class TestOutbound:
     def test_upstream_peer_is_found(self) -> None:
         floor = HttpFloor([route("/", "web")], filters=[OUTBOUND, RouterSpec()], node=node_of("client"))
