@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -42,8 +43,9 @@ class _Field(Operator):
         self._missing: Final = argument.missing
         self._without_query: Final = without_query
 
+    @abstractmethod
     def headers(self, info: StreamInfo) -> Headers | None:
-        raise NotImplementedError
+        """Where the field may stand."""
 
     def read(self, info: StreamInfo) -> bytes:
         headers = self.headers(info)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
@@ -33,8 +34,9 @@ class Operator:
     def __init__(self, settled: bool = False) -> None:
         self.settled: Final = settled
 
+    @abstractmethod
     def read(self, info: StreamInfo) -> bytes:
-        raise NotImplementedError
+        """What the format prints."""
 
 
 class Reading(Operator):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
@@ -30,8 +31,9 @@ class Renderer:
         """What is to be given to `finish`."""
         return [operator.read(info) for operator in self._unsettled]
 
+    @abstractmethod
     def finish(self, info: StreamInfo, noted: list[bytes]) -> bytes:
-        raise NotImplementedError
+        """The line; `noted` is what `note` read of the same stream."""
 
     def values(self, info: StreamInfo, noted: list[bytes]) -> list[bytes]:
         """Of all operators, in their order."""
