@@ -9,17 +9,21 @@ import re
 from typing import Final
 
 from protocols.http.headers import Headers
-from protocols.tracing.span import TRACE_ID_DIGITS, SpanContext
+from protocols.tracing.span import SPAN_ID_DIGITS, TRACE_ID_DIGITS, SpanContext
 
 TRACEPARENT: Final = b"traceparent"
 TRACESTATE: Final = b"tracestate"
 
-_SAMPLED: Final = 1
-#: A version of the future may have more behind another dash.
-_PARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
+#: `VERSION-TRACE-SPAN-FLAGS`; a version of the future may have more behind another dash.
+_PARENT_BYTES: Final = 55
+_DASH: Final = ord("-")
+_DIGITS: Final = b"0123456789abcdef"
 _FORBIDDEN_VERSION: Final = b"ff"
 _KNOWN_VERSION: Final = b"00"
-_ZERO: Final = b"0"
+_NO_TRACE: Final = b"0" * TRACE_ID_DIGITS
+_NO_SPAN: Final = b"0" * SPAN_ID_DIGITS
+#: Last digits of flags that say that it is sampled.
+_SAMPLED: Final = frozenset(b"13579bdf")
 
 _MAX_MEMBERS: Final = 32
 _MAX_STATE_BYTES: Final = 4096
@@ -34,16 +38,16 @@ def extract(headers: Headers) -> SpanContext | None:
     value = headers.get(TRACEPARENT)
     if value is None or (headers.has_repeats and len(headers.get_all(TRACEPARENT)) > 1):
         return None
-    match = _PARENT.fullmatch(value)
-    if match is None:
+    if len(value) < _PARENT_BYTES or not value[2] == value[35] == value[52] == _DASH:
         return None
-    version, trace_id, span_id, flags, rest = match.groups()
-    if version == _FORBIDDEN_VERSION or (version == _KNOWN_VERSION and rest is not None):
+    version, trace_id, span_id, flags = value[:2], value[3:35], value[36:52], value[53:_PARENT_BYTES]
+    if b"".join((version, trace_id, span_id, flags)).translate(None, _DIGITS):
         return None
-    if not trace_id.strip(_ZERO) or not span_id.strip(_ZERO):
+    if len(value) > _PARENT_BYTES and (version == _KNOWN_VERSION or value[_PARENT_BYTES] != _DASH):
         return None
-    sampled = bool(int(flags, 16) & _SAMPLED)
-    return SpanContext(trace_id, span_id, b"", sampled, _state(headers))
+    if version == _FORBIDDEN_VERSION or trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        return None
+    return SpanContext(trace_id, span_id, b"", flags[1] in _SAMPLED, _state(headers))
 
 
 def _state(headers: Headers) -> bytes:
