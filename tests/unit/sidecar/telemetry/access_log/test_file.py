@@ -259,6 +259,7 @@ def test_an_entry_that_is_partly_written_is_finished_first(
     file.write(b"later\n")
     files.settle(file)
     assert path.read_bytes() == b"entry 0.\nentry 1.\nlater\n"
+    files.wait_until(lambda: len(caplog.records) == 2, "the thread has said so, after it has written")
     assert [record.getMessage() for record in caplog.records] == [
         f"cannot write access log {path}, entries are dropped: No space left on device",
         f"access log {path} is written again, 3 entries are lost",
