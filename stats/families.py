@@ -9,7 +9,7 @@ from __future__ import annotations
 from stats.family import Dynamic, Family
 from stats.filter_families import GrpcMethods
 from stats.metrics import Counter, Gauge, Histogram, TextReadout
-from stats.response_codes import UpstreamResponseStats
+from stats.response_codes import ClusterResponses, UpstreamResponseStats
 from stats.store import Scope
 
 
@@ -360,6 +360,7 @@ class ClusterStats(Family):
     responses: UpstreamResponseStats
     external: UpstreamResponseStats
     internal: UpstreamResponseStats
+    charged: ClusterResponses  # these three
     canary: UpstreamResponseStats
     retry: UpstreamResponseStats  # answers that were not passed on, but retried
     _zones: dict[tuple[str, str], UpstreamResponseStats]
@@ -374,20 +375,11 @@ class ClusterStats(Family):
         self.responses = UpstreamResponseStats(scope, self.upstream_rq_completed)
         self.external = UpstreamResponseStats(scope.scope("external"))
         self.internal = UpstreamResponseStats(scope.scope("internal"))
+        self.charged = ClusterResponses(self.responses, self.external, self.internal)
         self.canary = UpstreamResponseStats(scope.scope("canary"))
         self.retry = UpstreamResponseStats(scope.scope("retry"))
         self._zones = {}
         self._grpc = {}
-
-    def count_response(self, code: int, internal: bool = False) -> None:
-        """Envoy's chargeResponseStat; `internal`: the downstream request came from inside (`x-envoy-internal`)."""
-        self.responses.count(code)
-        (self.internal if internal else self.external).count(code)
-
-    def record_response_time(self, time_ms: float, internal: bool = False) -> None:
-        """Envoy's chargeResponseTiming."""
-        self.responses.record_time(time_ms)
-        (self.internal if internal else self.external).record_time(time_ms)
 
     def zone(self, from_zone: str, to_zone: str) -> UpstreamResponseStats:
         """Counted beside the others when both the own zone and the host's are known."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from stats.metrics import Counter, Histogram
 from stats.store import Scope
 
@@ -58,8 +60,31 @@ class UpstreamResponseStats:
         """A response, or a failure that counts as one, came from upstream."""
         self._codes.count(code)
 
-    def record_time(self, time_ms: float) -> None:
+    def record_time(self, time_ms: int) -> None:
         """From the end of the request to the end of the response."""
         if self._time is None:
             self._time = self._scope.histogram("upstream_rq_time", "ms")
-        self._time.record(time_ms)
+        self._time.record_whole(time_ms)
+
+
+class ClusterResponses:
+    """Responses of a cluster: all of them, and those to requests from outside or from inside (`x-envoy-internal`)."""
+
+    __slots__ = ("_external", "_internal", "_whole")
+
+    def __init__(
+        self, whole: UpstreamResponseStats, external: UpstreamResponseStats, internal: UpstreamResponseStats
+    ) -> None:
+        self._whole: Final = whole
+        self._external: Final = external
+        self._internal: Final = internal
+
+    def count(self, code: int, internal: bool = False) -> None:
+        """Envoy's chargeResponseStat."""
+        self._whole.count(code)
+        (self._internal if internal else self._external).count(code)
+
+    def record_time(self, time_ms: int, internal: bool = False) -> None:
+        """Envoy's chargeResponseTiming."""
+        self._whole.record_time(time_ms)
+        (self._internal if internal else self._external).record_time(time_ms)

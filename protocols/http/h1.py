@@ -8,8 +8,9 @@ framed as `head` decided and decoded by what a codec module brings (`h1_httptool
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
+
+from mypy_extensions import mypyc_attr
 
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http.codec import CodecSettings, CodecSink, HttpVersion, ResetReason, StreamMeter
@@ -43,31 +44,44 @@ _START_BYTES: Final = 8
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class BodyReader(Protocol):
-    """Takes the framing off one body."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class BodyReader(ABC):
+    """Takes the framing off one body. `surplus`, once it is done: what came behind the body."""
 
-    done: bool
-    surplus: bytes  # once done: what came behind the body
-    trailers: Headers | None
+    __slots__ = ("done", "surplus", "trailers")
 
+    def __init__(self) -> None:
+        self.done = False
+        self.surplus = b""
+        self.trailers: Headers | None = None
+
+    @abstractmethod
     def feed(self, data: bytes) -> bytes:
         """The body octets in `data`, joined. Raises RemoteProtocolError."""
 
 
-#: Makes the reader for a body of so many bytes, or CHUNKED.
-BodyReaders = Callable[[int], BodyReader]
+@mypyc_attr(allow_interpreted_subclasses=True)
+class BodyReaders(ABC):
+    """Makes the readers of the bodies on one connection."""
+
+    __slots__ = ()
+
+    def counted(self, length: int) -> BodyReader:
+        """For a body of so many bytes."""
+        return CountedBody(length)
+
+    @abstractmethod
+    def chunked(self) -> BodyReader: ...
 
 
-class CountedBody:
+class CountedBody(BodyReader):
     """A body of known length: there is nothing to parse."""
 
-    __slots__ = ("_left", "done", "surplus", "trailers")
+    __slots__ = ("_left",)
 
     def __init__(self, length: int) -> None:
+        super().__init__()
         self._left = length
-        self.done = False
-        self.surplus = b""
-        self.trailers: Headers | None = None
 
     def feed(self, data: bytes) -> bytes:
         left = self._left = self._left - len(data)

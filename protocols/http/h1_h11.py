@@ -14,21 +14,18 @@ from protocols.http.h1 import BodyReader, BodyReaders
 from protocols.http.h1_client import Http1Client
 from protocols.http.h1_server import Http1Server
 from protocols.http.head import CODEC_ERROR
-from protocols.http.headers import Headers
 
 
-class _H11Body:
+class _H11Body(BodyReader):
     """The body of one message, read by an h11 connection of its own."""
 
-    __slots__ = ("_connection", "done", "surplus", "trailers")
+    __slots__ = ("_connection",)
 
     def __init__(self, framing: bytes) -> None:
+        super().__init__()
         self._connection = h11.Connection(h11.SERVER)
         self._connection.receive_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n" % framing)
         self._connection.next_event()
-        self.done = False
-        self.surplus = b""
-        self.trailers: Headers | None = None
 
     def feed(self, data: bytes) -> bytes:
         connection = self._connection
@@ -68,18 +65,24 @@ class _ChunkedBody(_H11Body):
         return body
 
 
-def _body_readers(settings: CodecSettings) -> BodyReaders:
-    def body_reader(length: int) -> BodyReader:
-        return _H11Body(b"content-length: %d" % length) if length >= 0 else _ChunkedBody(settings)
+class _BodyReaders(BodyReaders):
+    __slots__ = ("_settings",)
 
-    return body_reader
+    def __init__(self, settings: CodecSettings) -> None:
+        self._settings = settings
+
+    def counted(self, length: int) -> BodyReader:
+        return _H11Body(b"content-length: %d" % length)
+
+    def chunked(self) -> BodyReader:
+        return _ChunkedBody(self._settings)
 
 
 def server_codec(sink: CodecSink, settings: CodecSettings) -> Http1Server:
     """The server's side of one connection."""
-    return Http1Server(sink, settings, _body_readers(settings))
+    return Http1Server(sink, settings, _BodyReaders(settings))
 
 
 def client_codec(sink: CodecSink, settings: CodecSettings) -> Http1Client:
     """The client's side of one connection."""
-    return Http1Client(sink, settings, _body_readers(settings))
+    return Http1Client(sink, settings, _BodyReaders(settings))

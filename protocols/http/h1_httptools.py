@@ -13,11 +13,10 @@ import httptools
 from protocols.errors import RemoteProtocolError
 from protocols.http.chunked import ChunkGuard
 from protocols.http.codec import CodecSettings, CodecSink
-from protocols.http.h1 import BodyReader, BodyReaders, CountedBody
+from protocols.http.h1 import BodyReader, BodyReaders
 from protocols.http.h1_client import Http1Client
 from protocols.http.h1_server import Http1Server
 from protocols.http.head import CODEC_ERROR
-from protocols.http.headers import Headers
 
 _CANONICAL_HEAD: Final = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -48,18 +47,16 @@ class _Decoder:
         self.parser = httptools.HttpRequestParser(self.collected)
 
 
-class _ChunkedBody:
-    __slots__ = ("_collected", "_guard", "_parser", "done", "surplus", "trailers")
+class _ChunkedBody(BodyReader):
+    __slots__ = ("_collected", "_guard", "_parser")
 
     def __init__(self, settings: CodecSettings, decoder: _Decoder) -> None:
+        super().__init__()
         self._guard = ChunkGuard(settings)
         self._collected = decoder.collected
         self._collected.complete = False
         self._parser = decoder.parser
         self._parser.feed_data(_CANONICAL_HEAD)
-        self.done = False
-        self.surplus = b""
-        self.trailers: Headers | None = None
 
     def feed(self, data: bytes) -> bytes:
         guard = self._guard
@@ -81,24 +78,24 @@ class _ChunkedBody:
         return body
 
 
-def _body_readers(settings: CodecSettings) -> BodyReaders:
-    decoders: list[_Decoder] = []  # made when the first chunked body comes
+class _BodyReaders(BodyReaders):
+    __slots__ = ("_decoder", "_settings")
 
-    def body_reader(length: int) -> BodyReader:
-        if length >= 0:
-            return CountedBody(length)
-        if not decoders:
-            decoders.append(_Decoder())
-        return _ChunkedBody(settings, decoders[0])
+    def __init__(self, settings: CodecSettings) -> None:
+        self._settings = settings
+        self._decoder: _Decoder | None = None  # made when the first chunked body comes
 
-    return body_reader
+    def chunked(self) -> BodyReader:
+        if self._decoder is None:
+            self._decoder = _Decoder()
+        return _ChunkedBody(self._settings, self._decoder)
 
 
 def server_codec(sink: CodecSink, settings: CodecSettings) -> Http1Server:
     """The server's side of one connection."""
-    return Http1Server(sink, settings, _body_readers(settings))
+    return Http1Server(sink, settings, _BodyReaders(settings))
 
 
 def client_codec(sink: CodecSink, settings: CodecSettings) -> Http1Client:
     """The client's side of one connection."""
-    return Http1Client(sink, settings, _body_readers(settings))
+    return Http1Client(sink, settings, _BodyReaders(settings))

@@ -236,7 +236,7 @@ class AsyncStream:
         if self.is_over or cluster is None:
             return
         status = headers.status
-        cluster.stats.count_response(status, internal=True)
+        cluster.stats.charged.count(status, internal=True)
         if status < 200:
             return
         self._responded = True
@@ -294,14 +294,14 @@ class AsyncStream:
         """The answer is complete."""
         if self._request_end_ns:
             elapsed_ns = self._client.timers.now_ns() - self._request_end_ns
-            cluster.stats.record_response_time(elapsed_ns // _NANOSECONDS_PER_MS, internal=True)
+            cluster.stats.charged.record_time(elapsed_ns // _NANOSECONDS_PER_MS, internal=True)
         self._upstream = None
         self._finish()
 
     def _count_failure(self, failure: Failure) -> None:
         """A failure counts as the answer that a client would get for it (Envoy: chargeUpstreamAbort)."""
         if self._cluster is not None and not self._responded:
-            self._cluster.stats.count_response(failure.status, internal=True)
+            self._cluster.stats.charged.count(failure.status, internal=True)
             if self._host is not None:
                 self._host.rq_error += 1
 

@@ -495,7 +495,7 @@ class Router(HttpFilter):
         flags = self._judge_failed(wanted)
         if flags < 0:
             return
-        cluster.stats.count_response(504, self._internal)
+        cluster.stats.charged.count(504, self._internal)
         self._abort(failed_attempt.PER_TRY_TIMEOUT, flags)
 
     def _on_timeout(self) -> None:
@@ -511,7 +511,7 @@ class Router(HttpFilter):
         if self._response_started:
             stream.reset(failed_attempt.RESPONSE_TIMEOUT.details, failed_attempt.RESPONSE_TIMEOUT.flags)
             return
-        cluster.stats.count_response(504, self._internal)
+        cluster.stats.charged.count(504, self._internal)
         self._abort(failed_attempt.RESPONSE_TIMEOUT, 0)
 
     # --- the response
@@ -523,7 +523,7 @@ class Router(HttpFilter):
         if status < 200 and status != 101:
             attempt.responded = True
             self._retry_over()
-            cluster.stats.count_response(status, self._internal)
+            cluster.stats.charged.count(status, self._internal)
             stream.send_response_headers(headers, False)
             return
         attempt.responded = True
@@ -548,7 +548,7 @@ class Router(HttpFilter):
         info.response_code_details = _VIA_UPSTREAM
         if flags:
             info.add_flag(flags)
-        cluster.stats.count_response(status, self._internal)
+        cluster.stats.charged.count(status, self._internal)
         upstream = info.upstream
         if upstream is not None and upstream.host is not None:
             if status >= 500:
@@ -627,7 +627,7 @@ class Router(HttpFilter):
         info = stream.info
         info.last_upstream_rx_byte_ns = now_ns
         if info.last_request_byte_ns:
-            cluster.stats.record_response_time(
+            cluster.stats.charged.record_time(
                 (now_ns - info.last_request_byte_ns) // _NANOSECONDS_PER_MS, self._internal
             )
         if self._timer is not None:
@@ -658,7 +658,7 @@ class Router(HttpFilter):
         """A failed attempt counts as the response that the client gets for it (Envoy: chargeUpstreamAbort)."""
         cluster = self._cluster
         assert cluster is not None
-        cluster.stats.count_response(failure.status, self._internal)
+        cluster.stats.charged.count(failure.status, self._internal)
         if host is not None:
             host.rq_error += 1
         self._abort(failure, flags)

@@ -75,10 +75,10 @@ def build_clusters(store: Store) -> None:
     CircuitBreakerRemainingStats(store.scope("cluster.c_http.circuit_breakers.default"))
     SslSocketFactoryStats(store.scope("cluster.c_tls.client_ssl_socket_factory"))
     TlsStats(store.scope("cluster.c_tls.ssl"))
-    clusters["c_dead"].count_response(503)
-    clusters["c_http"].count_response(200)
-    clusters["c_http"].count_response(404)
-    clusters["c_http"].record_response_time(1)
+    clusters["c_dead"].charged.count(503)
+    clusters["c_http"].charged.count(200)
+    clusters["c_http"].charged.count(404)
+    clusters["c_http"].charged.record_time(1)
 
 
 def build_listeners(store: Store) -> None:
@@ -215,10 +215,10 @@ def test_downstream_responses_are_counted_by_class() -> None:
 def test_cluster_responses_are_counted_four_times() -> None:
     store = Store()
     cluster = ClusterStats(store.scope("cluster.a"))
-    cluster.count_response(503)
-    cluster.count_response(200, internal=True)
-    cluster.record_response_time(7)
-    cluster.record_response_time(8, internal=True)
+    cluster.charged.count(503)
+    cluster.charged.count(200, internal=True)
+    cluster.charged.record_time(7)
+    cluster.charged.record_time(8, internal=True)
     assert cluster.upstream_rq_completed.value == 2
     assert store.counters["cluster.a.upstream_rq_5xx"].value == 1
     assert store.counters["cluster.a.external.upstream_rq_503"].value == 1
