@@ -35,6 +35,7 @@ _BODILESS_METHODS: Final = frozenset((b"GET", b"HEAD", b"CONNECT", b"TRACE", b"D
 
 #: Spaces in a request line and a host line together.
 _SPACES: Final = 3
+_TAB: Final = ord("\t")
 _END: Final = b"\r\n"
 _CHUNKED_END: Final = b"transfer-encoding: chunked\r\n\r\n"
 _EMPTY_END: Final = b"content-length: 0\r\n\r\n"
@@ -87,7 +88,7 @@ def write_request_head(headers: Headers, end: bool, upgrade: bool) -> tuple[byte
     if method not in METHODS and TOKEN.fullmatch(method) is None:
         raise LocalProtocolError("a method that may not be written")
     start = b"".join((method, b" ", target, b" HTTP/1.1\r\nhost: ", authority))
-    if not target or start.count(b" ") != _SPACES or b"\t" in start or not start.isascii():
+    if not target or start.count(b" ") != _SPACES or _TAB in start or not start.isascii():
         raise LocalProtocolError("a target or host that may not be written")
     return _write(start, _CRLF, headers, declared is not None, upgrade, tail), length
 

@@ -45,6 +45,8 @@ class PathRules:
 
 
 #: In a target without any of these no rule changes anything.
+_NUL: Final = 0
+_PERCENT: Final = ord("%")
 _SUSPECT: Final = re.compile(rb"[\x00%\\#\"<>^`{|}]|/[./]")
 _ESCAPED_SLASH: Final = re.compile(rb"%(?:2[fF]|5[cC])")
 _SLASHES: Final = re.compile(rb"//+")
@@ -103,12 +105,14 @@ def normalize_path(path: bytes) -> bytes | None:
     parameters (`..;x=1`). Empty segments stay. Unlike Envoy, a dot segment with parameters is found also when its dots were
     escaped: normalising twice changes nothing.
     """
-    if b"%00" in path or b"\x00" in path:
+    if _NUL in path:
         return None
-    if b"%" in path:
+    if _PERCENT in path:
+        if path.find(b"%00") >= 0:
+            return None
         path = _decode_unreserved(path)
     path = _TO_ESCAPE.sub(_escape, path).replace(b"\\", b"/")
-    if b"/." not in path:
+    if path.find(b"/.") < 0:
         return path
     return _remove_dot_segments(path)
 

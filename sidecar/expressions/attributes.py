@@ -262,6 +262,10 @@ def header_field_of(path: tuple[str, tuple[Key, ...]]) -> HeaderByName | None:
 # Request
 
 
+#: As a number: for bytes in bytes, Python first tries whether they are one, and clears the exception that says they are not.
+_QUESTION_MARK: Final = ord("?")
+
+
 class _UrlPath(_Decoded):
     """Without the query."""
 
@@ -272,7 +276,7 @@ class _UrlPath(_Decoded):
         if headers is None:
             return FAILED
         path = headers.path
-        return self.decoded(path if b"?" not in path else path.partition(b"?")[0])
+        return self.decoded(path.partition(b"?")[0] if _QUESTION_MARK in path else path)
 
 
 def _query(info: StreamInfo) -> object:

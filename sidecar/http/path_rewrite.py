@@ -13,6 +13,8 @@ from sidecar.policy.matching import MatcherError, encode_text
 
 PathRewrite: TypeAlias = Callable[[bytes], bytes]
 
+_HASH: Final = ord("#")
+
 
 def compile_path_rewrite(
     prefix_rewrite: str, regex_rewrite: RegexRewrite | None, matched_prefix: bytes | None
@@ -38,7 +40,7 @@ def path_only(path: bytes) -> bytes:
     query = path.find(b"?")
     if query >= 0:
         path = path[:query]
-    return path.partition(b"#")[0] if b"#" in path else path
+    return path.partition(b"#")[0] if _HASH in path else path
 
 
 def _regex(rewrite: RegexRewrite) -> PathRewrite:
