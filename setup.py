@@ -7,6 +7,7 @@ prefers. The source stays the truth: without the extensions everything works the
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sysconfig
 import tomllib
@@ -20,20 +21,15 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent
 GENERATED = Path("build", "native")
 
-#: Read before each file: who calls these has an error on his hands, so the compiler puts that code aside. What runs for each
-#: request then fills fewer lines of the caches. Declared as in mypyc's CPy.h.
-COLD = """\
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#define COLD __attribute__((cold))
-COLD void CPy_AddTraceback(const char *, const char *, int, PyObject *);
-COLD void CPy_AttributeError(const char *, const char *, const char *, const char *, int, PyObject *);
-COLD void CPy_Raise(PyObject *);
-COLD void CPy_TypeError(const char *, PyObject *);
-COLD void CPy_TypeErrorTraceback(const char *, const char *, int, PyObject *, const char *, PyObject *);
-COLD void CPyError_OutOfMemory(void);
-#undef COLD
-"""
+#: Of mypyc's own functions those that only errors call.
+COLD = (
+    "CPy_AddTraceback",
+    "CPy_AttributeError",
+    "CPy_Raise",
+    "CPy_TypeError",
+    "CPy_TypeErrorTraceback",
+    "CPyError_OutOfMemory",
+)
 
 
 def sources() -> list[str]:
@@ -61,6 +57,17 @@ def check_tools() -> None:
         ) from None
 
 
+def cold_header() -> str:
+    """Read before each file: who calls these has an error on his hands, so the compiler puts that code aside, and what runs for
+    each request fills fewer lines of the caches."""
+    import mypyc
+
+    declarations = Path(mypyc.__file__).with_name("lib-rt").joinpath("CPy.h").read_text(encoding="utf-8")
+    found = [re.search(rf"^void {name}\([^;]*;", declarations, re.MULTILINE) for name in COLD]
+    lines = [f"__attribute__((cold)) {each[0]}" for each in found if each is not None]
+    return "\n".join(("#define PY_SSIZE_T_CLEAN", "#include <Python.h>", *lines, ""))
+
+
 def extensions() -> list[Extension]:
     from mypyc.build import mypycify
 
@@ -76,8 +83,9 @@ def extensions() -> list[Extension]:
         target_dir=str(GENERATED),
     )
     cold = GENERATED / "cold.h"
-    cold.write_text(COLD, encoding="utf-8")
+    cold.write_text(cold_header(), encoding="utf-8")
     for extension in made:
+        extension.depends.append(str(cold))
         extension.include_dirs.append(str(GENERATED / "sidecar"))  # where the header of the group is
         extension.extra_compile_args += [
             "-fno-plt",  # calls of Python's own functions: 5 % of a request

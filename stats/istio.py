@@ -389,6 +389,9 @@ class TcpHandles:
 #: The values of configured expressions (labels and conditions), in their order: none.
 NO_EXTRA: Final[tuple[str, ...]] = ()
 
+#: No generation of a scope.
+_FORGOTTEN: Final = -1
+
 #: Sets of conditions that hold together, remembered with their plans.
 _MAX_VARIANTS = 256
 
@@ -467,7 +470,8 @@ class Series:
         return handles
 
     def forget(self) -> None:
-        """Its counters were evicted, or may be soon: whoever still holds it holds none of them."""
+        """Its counters were evicted, or may be soon: whoever still holds it holds none of them, and gets another by `current`."""
+        self._generation = _FORGOTTEN
         self._last_http = None
         self._http.clear()
         self._tcp.clear()

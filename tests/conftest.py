@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -23,3 +24,11 @@ def loop_thread() -> Iterator[LoopThread]:
     thread = LoopThread()
     yield thread
     thread.close()
+
+
+@pytest.fixture(autouse=True)
+def settled_values() -> Iterator[None]:
+    """Whatever happens after a request, its log entry stays what it was."""
+    yield
+    if (support := sys.modules.get("tests.support.settled")) is not None:
+        support.WATCH.check()

@@ -151,7 +151,7 @@ def _declared_length(value: bytes, end: bool) -> int:
 
 
 def _write(start: bytes, inner: bytes, headers: Headers, declared: bool, upgrade: bool, tail: bytes) -> bytes:
-    """Start line, field lines, `tail`; every octet judged. `inner`: line ends within `start`.
+    """Start line, field lines, `tail`; every octet judged, those of names when they are remembered. `inner`: line ends within `start`.
 
     `declared`: `content-length` is written as it is. `upgrade`: so are `connection` and `upgrade`.
     """

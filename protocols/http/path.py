@@ -44,9 +44,9 @@ class PathRules:
     strip_fragment: bool = False
 
 
-#: In a target without any of these no rule changes anything.
 _NUL: Final = 0
 _PERCENT: Final = ord("%")
+#: In a target without any of these no rule changes anything.
 _SUSPECT: Final = re.compile(rb"[\x00%\\#\"<>^`{|}]|/[./]")
 _ESCAPED_SLASH: Final = re.compile(rb"%(?:2[fF]|5[cC])")
 _SLASHES: Final = re.compile(rb"//+")

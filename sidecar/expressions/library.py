@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,6 +17,19 @@ from sidecar.expressions.unsigned import Unsigned
 from sidecar.expressions.values import FAILED, Duration, Timestamp, from_datetime, from_timedelta
 
 _NANOS: Final = 1_000_000_000
+_MANY_REFERENCES: Final = 1 << 60
+
+
+def _keep_none() -> None:
+    """Give None more references than can be lost, as Python does itself from 3.12 on.
+
+    The library drops one for each null in a list or map that it hands out; without the last one the process aborts.
+    """
+    if sys.version_info < (3, 12):
+        import ctypes
+
+        references = ctypes.c_ssize_t.from_address(id(None))
+        references.value = max(references.value, _MANY_REFERENCES)
 
 
 def load(node: Node) -> Callable[[Mapping[str, object]], object]:
@@ -23,6 +37,7 @@ def load(node: Node) -> Callable[[Mapping[str, object]], object]:
 
     The argument holds plain values; a name that is not in it is an error where the expression uses it.
     """
+    _keep_none()
     program = library_env().deserialize(library_form(node))
 
     def evaluate(variables: Mapping[str, object]) -> object:

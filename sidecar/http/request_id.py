@@ -93,6 +93,14 @@ def random_number_of(request_id: bytes) -> int:
     for at in range(_NUMBER_DIGITS):
         digit: i64 = _DIGITS[request_id[at]]
         if digit == _NO_DIGIT:
-            return -1
+            return _prefixed(request_id[:_NUMBER_DIGITS])
         number = number << 4 | digit
     return number
+
+
+def _prefixed(digits: bytes) -> int:
+    """`0x` may stand before them, as C's `strtoull` takes it."""
+    rest = digits[2:]
+    if digits[:2] not in (b"0x", b"0X") or not all(_DIGITS[byte] != _NO_DIGIT for byte in rest):
+        return -1
+    return int(rest, 16)

@@ -118,6 +118,7 @@ class MainProcess(Process):
             starting.cancel()
             return
         starting.result()
+        self.access_logs.start()  # that of the admin port
         self.begin_housekeeping()
         interval_s = self.bootstrap.stats_eviction_interval_s or self.bootstrap.telemetry.series_expiry_s
         if interval_s:

@@ -323,12 +323,15 @@ class LabelRules:
             peer = _first(connection.downstream_peer, stream.downstream_peer)
             if self._is_waypoint:
                 up = _first(connection.upstream_peer, stream.upstream_peer)
+        authority = headers.authority
+        if len(authority) > _MAX_HOST_BYTES:
+            authority = authority[:_MAX_HOST_BYTES]  # the connection keeps it
         last = memory.known_series
-        if isinstance(last, _LastFound) and last.fits(self, stream, headers.authority, peer, up, tls):
+        if isinstance(last, _LastFound) and last.fits(self, stream, authority, peer, up, tls):
             series = last.series = last.series.current()
             return series
         series = self._http(stream)
-        memory.known_series = _LastFound(self, stream, headers.authority, peer, up, tls, series)
+        memory.known_series = _LastFound(self, stream, authority, peer, up, tls, series)
         return series
 
     def _http(self, stream: StreamInfo) -> Series:

@@ -107,7 +107,7 @@ class AccessLogs:
         self.start()
 
     def refresh(self) -> None:
-        """Carry what the files counted over into the stats."""
+        """Carry what the files counted over into the stats, with the entries of all requests that have ended."""
         waiting = 0
         for path, file in self._files.items():
             file.make_lines()

@@ -6,11 +6,12 @@ Propagation puts our own in. What was found is for metrics and logs only, never 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from config.model.core import Address, SocketAddress
+from config.model.core import Address, Metadata, SocketAddress
 from config.model.istio import (
     IstioHeadersMethod,
     PeerMetadataSpec,
@@ -102,29 +103,27 @@ class _Propagation:
 
     def __init__(self, method: IstioHeadersMethod) -> None:
         self._skips_external: Final = method.skip_external_clusters
-        #: id of a cluster -> the cluster (so that the id stays its own) and whether it is skipped
-        self._verdicts: dict[int, tuple[Cluster, bool]] = {}
+        #: name of a cluster -> its metadata, and whether it is skipped
+        self._verdicts: dict[str, tuple[Metadata, bool]] = {}
 
     def skips(self, cluster: Cluster | None) -> bool:
         if cluster is None:
             return False
-        known = self._verdicts.get(id(cluster))
-        if known is not None and known[0] is cluster:
+        name, metadata = cluster.name, cluster.metadata
+        known = self._verdicts.get(name)
+        if known is not None and known[0] is metadata:
             return known[1]
         if len(self._verdicts) >= _MAX_REMEMBERED:
             self._verdicts.clear()
-        skipped = self._judge(cluster)
-        self._verdicts[id(cluster)] = cluster, skipped
+        skipped = self._judge(name, metadata.namespace("istio"))
+        self._verdicts[name] = metadata, skipped
         return skipped
 
-    def _judge(self, cluster: Cluster) -> bool:
+    def _judge(self, name: str, metadata: Mapping[str, object]) -> bool:
         """Only true booleans in its metadata count."""
-        metadata = cluster.metadata.namespace("istio")
         if metadata.get("disable_mx") is True:
             return True
-        return self._skips_external and (
-            cluster.name == _PASSTHROUGH_CLUSTER or metadata.get("external") is True
-        )
+        return self._skips_external and (name == _PASSTHROUGH_CLUSTER or metadata.get("external") is True)
 
 
 def _with_callers(spec: PeerMetadataSpec) -> PeerMetadataSpec:

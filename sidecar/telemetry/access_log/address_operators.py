@@ -71,7 +71,7 @@ def _whole(address_of: _AddressOf) -> Builder:
 
 
 def _port_of(address_of: _AddressOf) -> Builder:
-    return optional_number(lambda info: _port(address_of(info)))
+    return optional_number(lambda info: _port(address_of(info)), settled=True)
 
 
 def _network(address_of: _AddressOf) -> Builder:
@@ -80,9 +80,11 @@ def _network(address_of: _AddressOf) -> Builder:
     def build(argument: Argument) -> Operator:
         refuse_length(argument)
         if not argument.text or not argument.text.isdecimal():
-            return text(lambda info: _without_port(address_of(info)))(argument._replace(text=None))
-        bits = int(argument.text)
-        return text(lambda info: _masked(_without_port(address_of(info)), bits))(argument._replace(text=None))
+            network = text(lambda info: _without_port(address_of(info)), settled=True)
+        else:
+            bits = int(argument.text)
+            network = text(lambda info: _masked(_without_port(address_of(info)), bits), settled=True)
+        return network(argument._replace(text=None))
 
     return build
 
@@ -128,7 +130,7 @@ def _attempted(get: Callable[[UpstreamInfo], str]) -> Builder:
         last = info.upstream
         return "" if last is None or (info.protocol and last.local_address is None) else get(last)
 
-    return text(attempted)
+    return text(attempted, settled=True)
 
 
 def _downstream_close_type(info: StreamInfo) -> str:
@@ -177,9 +179,9 @@ ADDRESS_OPERATORS: Final[Mapping[str, Builder]] = {
     ),
     "DOWNSTREAM_DETECTED_CLOSE_TYPE": text(_downstream_close_type),
     "UPSTREAM_DETECTED_CLOSE_TYPE": text(_upstream_close_type),
-    "UPSTREAM_PROTOCOL": text(_upstream_protocol),
+    "UPSTREAM_PROTOCOL": text(_upstream_protocol, settled=True),
     "UPSTREAM_HOST": _whole(_host_address),
-    "UPSTREAM_HOST_NAME": text(_upstream_host_name),
-    "UPSTREAM_HOST_NAME_WITHOUT_PORT": text(_upstream_host_name_without_port),
+    "UPSTREAM_HOST_NAME": text(_upstream_host_name, settled=True),
+    "UPSTREAM_HOST_NAME_WITHOUT_PORT": text(_upstream_host_name_without_port, settled=True),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": text(_upstream_failure),
 }

@@ -22,8 +22,10 @@ logger = logging.getLogger(__name__)
 FLUSH_AT_BYTES: Final = 64 * 1024
 #: What may wait for a disk or reader that does not keep up; beyond it, entries are dropped and counted.
 MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
-#: Of so many requests that have ended the lines are made one after the other (see `Renderer`).
+#: Of so many requests that have ended the lines are made one after the other (see `Renderer`), unless less than so many bytes is to be
+#: written at once.
 LINES_TOGETHER: Final = 32
+_TOGETHER_BYTES: Final = 32 * 1024
 #: How long the end waits for what is not written yet. Not final, because tests have less time.
 CLOSE_S = 1.0
 
@@ -32,7 +34,7 @@ class LogFile:
     """One path, shared by all loggers that write there. Opened for appending; raises OSError if that fails.
 
     An entry is kept or dropped whole, and all stay in the order in which they came. `entries` counts those taken, `waiting_bytes` is
-    what is not written yet. The loop itself writes where the kernel never makes it wait; what lies on a disk is written by a thread.
+    what is not written yet; those of requests that have ended belong to neither before `make_lines`. The loop itself writes where the kernel never makes it wait; what lies on a disk is written by a thread.
     """
 
     __slots__ = (
@@ -45,6 +47,8 @@ class LogFile:
         "_full",
         "_handed_bytes",
         "_lines",
+        "_lines_together",
+        "_loop",
         "_process",
         "_refused",
         "_taken_bytes",
@@ -70,13 +74,15 @@ class LogFile:
         else:
             self._driver = LoopDriver(self.writer, loop, self._on_disk)
         self._process = os.getpid()
+        self._loop = loop
         self._flush_at_bytes: Final = flush_at_bytes
+        self._lines_together: Final = LINES_TOGETHER if flush_at_bytes >= _TOGETHER_BYTES else 1
         self._ended: list[tuple[Renderer, StreamInfo, list[bytes]]] = []
         self._lines: list[bytes] = []
         self._taken_bytes = 0
         self._handed_bytes = 0
         self._refused = 0
-        self._failed = False
+        self._failed: set[int] = set()  # renderers, by id: nobody lets go of one
         self._full = False
         self._finish_by_s: float | None = None
         self._closed = False
@@ -99,26 +105,34 @@ class LogFile:
     def write_ended(self, render: Renderer, info: StreamInfo) -> None:
         """Take the entry of a request that has ended."""
         self._ended.append((render, info, render.note(info)))
-        if len(self._ended) >= LINES_TOGETHER:
+        if len(self._ended) >= self._lines_together:
             self.make_lines()
 
     def make_lines(self) -> None:
-        """Of the requests that have ended. An entry that cannot be made costs no other: it is dropped, and the first is logged."""
+        """Of the requests that have ended. An entry that cannot be made costs no other."""
         if not self._ended:
             return
         ended, self._ended = self._ended, []
         for render, info, noted in ended:
             try:
                 line = render.finish(info, noted)
-            except Exception:
-                self._refused += 1
-                if not self._failed:
-                    self._failed = True
-                    logger.exception("access log %s: an entry could not be made", self.path)
+            except Exception as error:
+                self._report(render, error)
             else:
                 self._take(line)
 
+    def _report(self, failed: Renderer, error: Exception) -> None:
+        """As `LogSchedule` does: counted each time, logged once."""
+        known = id(failed) in self._failed
+        self._failed.add(id(failed))
+        self._loop.call_exception_handler(
+            {"message": "an access log failed", "exception": error, "known": known}
+        )
+
     def _take(self, line: bytes) -> None:
+        if self._closed:
+            self._refused += 1
+            return
         taken = self._taken_bytes + len(line)
         if taken - self.writer.settled_bytes > MAX_WAITING_BYTES:
             self._refuse()

@@ -14,7 +14,7 @@ from config.model.core import Node
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.operator import Argument, Operator, printing
 from sidecar.telemetry.access_log.operators import build_operator
-from sidecar.telemetry.access_log.renderer import Renderer, Verbatim
+from sidecar.telemetry.access_log.renderer import Renderer, Verbatim, template_of
 
 #: Envoy's defaults for HTTP and TCP alike.
 DEFAULT_FORMAT: Final = (
@@ -66,17 +66,16 @@ def compile_format(
     if not operators:
         return Verbatim(printing(literals[0]))
     if len(operators) == 1 and literals == [b"", b""]:
-        return _Single(operators)
+        return _Single(operators[0])
     return _Line(literals, operators)
 
 
-class _Single(Renderer):
+class _Single(Verbatim):
     """One operator and nothing else."""
 
     __slots__ = ()
 
-    def finish(self, info: StreamInfo, noted: list[bytes]) -> bytes:
-        value = noted[0] if noted else self._operators[0].read(info)
+    def shown(self, value: bytes) -> bytes:
         return escape(value) if value.translate(None, _CONTROLS) != value else value
 
 
@@ -85,8 +84,7 @@ class _Line(Renderer):
 
     def __init__(self, literals: list[bytes], operators: list[Operator]) -> None:
         super().__init__(operators)
-        #: the literals, and between them room for the values
-        self._template: Final = [piece for literal in literals for piece in (literal, b"")][:-1]
+        self._template: Final = template_of(literals)
         self._own_controls: Final = sum([len(_CONTROL.findall(literal)) for literal in literals])
 
     def finish(self, info: StreamInfo, noted: list[bytes]) -> bytes:

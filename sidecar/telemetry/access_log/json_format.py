@@ -15,7 +15,7 @@ from sidecar.telemetry.access_log.format import FormatError, Piece, parse_format
 from sidecar.telemetry.access_log.json_values import NULL, UNSAFE, json_bytes, quote
 from sidecar.telemetry.access_log.operator import Argument, Operator, Reading
 from sidecar.telemetry.access_log.operators import build_operator, build_value_operator
-from sidecar.telemetry.access_log.renderer import Renderer, Verbatim
+from sidecar.telemetry.access_log.renderer import Renderer, Verbatim, template_of
 
 _Render: TypeAlias = Callable[[StreamInfo], bytes]
 #: A constant, or what renders the JSON of a value; `NULL` itself for a value that is not there.
@@ -53,8 +53,7 @@ class _Line(Renderer):
 
     def __init__(self, literals: list[bytes], columns: list[_Column]) -> None:
         super().__init__([column.operator for column in columns])
-        #: the literals, and between them room for the values
-        self._template: Final = [piece for literal in literals for piece in (literal, b"")][:-1]
+        self._template: Final = template_of(literals)
         self._text_places: Final = [2 * n + 1 for n, column in enumerate(columns) if column.is_text]
 
     def finish(self, info: StreamInfo, noted: list[bytes]) -> bytes:
@@ -88,6 +87,7 @@ class _Compiler:
     def __init__(self, extensions: Collection[str], node: Node | None) -> None:
         self._extensions = extensions
         self._node = node
+        self._settled = True  # all operators are
 
     def line(self, fields: Mapping[str, object]) -> Renderer:
         literals: list[bytes] = [b""]
@@ -127,8 +127,11 @@ class _Compiler:
         if not any(isinstance(piece, Piece) for piece in pieces):
             return quote(b"".join(piece for piece in pieces if isinstance(piece, bytes)))
         if len(pieces) == 1 and isinstance(pieces[0], Piece):
-            return self._typed(value, pieces[0])
-        return self._string(value, pieces)
+            column = self._typed(value, pieces[0])
+        else:
+            column = self._string(value, pieces)
+        self._settled = self._settled and column.operator.settled
+        return column
 
     def _typed(self, text: str, piece: Piece) -> _Column:
         argument = Argument(piece.argument, piece.max_length, NULL, self._node)
@@ -167,7 +170,7 @@ class _Omitting(_Compiler):
 
     def line(self, fields: Mapping[str, object]) -> Renderer:
         members = self._members(fields)
-        return Verbatim(Reading(lambda info: b"{%b}\n" % b",".join(members(info))))
+        return Verbatim(Reading(lambda info: b"{%b}\n" % b",".join(members(info)), self._settled))
 
     def _value(self, value: object) -> _Value:
         if isinstance(value, Mapping):

@@ -149,13 +149,13 @@ def number(get: Callable[[StreamInfo], int], *, settled: bool = False) -> Builde
     return numeric(build)
 
 
-def optional_number(get: Callable[[StreamInfo], int | None]) -> Builder:
-    """A number that may be missing."""
+def optional_number(get: Callable[[StreamInfo], int | None], *, settled: bool = False) -> Builder:
+    """A number that may be missing. `settled`: see `Operator`."""
 
     def build(argument: Argument) -> Operator:
         refuse_argument(argument)
         missing = argument.missing
-        return Reading(lambda info: missing if (value := get(info)) is None else b"%d" % value)
+        return Reading(lambda info: missing if (value := get(info)) is None else b"%d" % value, settled)
 
     return numeric(build)
 

@@ -1,6 +1,6 @@
 """The operators of format strings: name -> how to read it from a StreamInfo. Semantics are Envoy's.
 
-An operator is a closure from StreamInfo to bytes, built once for each place in a format. A value that is not there (never
+An operator is a small object that reads bytes from a StreamInfo, built once for each place in a format. A value that is not there (never
 received, not applicable to TCP, or of a kind this proxy does not gather) gives the format's `missing`.
 """
 
@@ -248,9 +248,9 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     "RESPONSE_FLAGS": _flags,
     "RESPONSE_FLAGS_LONG": text(_flags_long, settled=True),
     "ROUTE_NAME": text(lambda info: info.route_name, settled=True),
-    "SPAN_ID": text(lambda info: info.trace.span_id if info.trace is not None else ""),
+    "SPAN_ID": text(lambda info: info.trace.span_id if info.trace is not None else "", settled=True),
     "STREAM_ID": _stream_id,
-    "TRACE_ID": text(lambda info: info.trace.trace_id if info.trace is not None else ""),
+    "TRACE_ID": text(lambda info: info.trace.trace_id if info.trace is not None else "", settled=True),
     "UNIQUE_ID": text(lambda info: str(uuid.uuid4())),
     "UPSTREAM_CLUSTER": text(lambda info: info.cluster_name, settled=True),
     "UPSTREAM_CLUSTER_RAW": text(lambda info: info.cluster_name, settled=True),

@@ -48,6 +48,11 @@ class Renderer:
         return found
 
 
+def template_of(literals: Sequence[bytes]) -> list[bytes]:
+    """The literals of a line, with room for a value between each two."""
+    return [piece for literal in literals for piece in (literal, b"")][:-1]
+
+
 class Verbatim(Renderer):
     """What its one operator prints."""
 
@@ -56,5 +61,11 @@ class Verbatim(Renderer):
     def __init__(self, operator: Operator) -> None:
         super().__init__((operator,))
 
+    def __call__(self, info: StreamInfo) -> bytes:
+        return self.shown(self._operators[0].read(info))
+
     def finish(self, info: StreamInfo, noted: list[bytes]) -> bytes:
-        return noted[0] if noted else self._operators[0].read(info)
+        return self.shown(noted[0] if noted else self._operators[0].read(info))
+
+    def shown(self, value: bytes) -> bytes:
+        return value

@@ -34,8 +34,8 @@ _FRACTION: Final = re.compile(r"%(?:([1-9])f|(f)|E([0-9*])S|E([1-9*])f|(s)|(%))"
 _SecondsOf: TypeAlias = Callable[[StreamInfo], float]
 
 
-def time_operator(seconds_of: _SecondsOf, *, local: bool = False) -> Builder:
-    """An operator that prints POSIX seconds (0.0: missing) by its own format, in UTC or local time."""
+def time_operator(seconds_of: _SecondsOf, *, local: bool = False, settled: bool = False) -> Builder:
+    """An operator that prints POSIX seconds (0.0: missing) by its own format, in UTC or local time. `settled`: see `Operator`."""
     zone = None if local else UTC
 
     def build(argument: Argument) -> Operator:
@@ -47,14 +47,14 @@ def time_operator(seconds_of: _SecondsOf, *, local: bool = False) -> Builder:
             at = seconds_of(info)
             return "".join([piece(at) for piece in pieces]).encode() if at else missing
 
-        return Reading(read)
+        return Reading(read, settled)
 
     return build
 
 
 def _start_time(argument: Argument) -> Operator:
     if argument.text:
-        return time_operator(lambda info: info.start_s)(argument)
+        return time_operator(lambda info: info.start_s, settled=True)(argument)
     refuse_length(argument)
     return _StartTime()
 
@@ -203,5 +203,5 @@ TIME_OPERATORS: Final[Mapping[str, Builder]] = {
     "EMIT_TIME": time_operator(lambda info: time.time()),
     "EMIT_TIME_LOCAL": time_operator(lambda info: time.time(), local=True),
     "START_TIME": _start_time,
-    "START_TIME_LOCAL": time_operator(lambda info: info.start_s, local=True),
+    "START_TIME_LOCAL": time_operator(lambda info: info.start_s, local=True, settled=True),
 }

@@ -49,7 +49,7 @@ def _certificate_texts() -> dict[str, _FromTls]:
 
 def _tls_operators(side: str, tls_of: _TlsOf) -> dict[str, Builder]:
     def of_tls(get: _FromTls) -> Builder:
-        return text(lambda info: get(tls) if (tls := tls_of(info)) is not None else "")
+        return text(lambda info: get(tls) if (tls := tls_of(info)) is not None else "", settled=True)
 
     def validity(get: Callable[[PeerCertificate], float]) -> Builder:
         return time_operator(

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from config.expression import parse_expression
@@ -53,3 +56,17 @@ def test_what_makes_no_sense_fails_each_time(node: Node) -> None:
     program = load(node)
     assert [program({}) for _ in range(3)] == [FAILED] * 3
     assert compile_reader(node, SCOPE).value(bare_stream()) is FAILED
+
+
+def test_nulls_in_lists_and_maps_do_not_use_none_up() -> None:
+    """The library drops a reference to None for each; before Python 3.12 the process aborts when the last one is gone."""
+    program = (
+        "from sidecar.expressions.api import Expression\n"
+        "from tests.unit.sidecar.expressions.streams import SCOPE, http_stream\n"
+        "expression, info = Expression.parse('[request.path, null, null, null]', SCOPE), http_stream()\n"
+        "print(sum(expression.is_true(info) for _ in range(10_000)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr

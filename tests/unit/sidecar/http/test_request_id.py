@@ -50,6 +50,10 @@ def test_what_is_not_as_long_as_a_uuid_says_nothing_and_stays() -> None:
         (ID % b"4", 0xB735DAE1),
         (b"0000000f", 15),
         (b"ABCDEF01", 0xABCDEF01),
+        (b"0x12abcd-", 0x12ABCD),  # as strtoull reads it
+        (b"0X12ABCD", 0x12ABCD),
+        (b"0x0x0x0x", -1),
+        (b"x012abcd", -1),
         (b"0000_00f", -1),
         (b"short", -1),
         (b"b735dae-93e0", -1),

@@ -296,6 +296,29 @@ def test_a_connection_does_not_keep_evicted_series() -> None:
     assert rules.http(idle) is rules.http(busy)
 
 
+def test_a_connection_does_not_keep_long_hosts() -> None:
+    rules = LabelRules(IstioMetrics(Store().scope(NAMESPACE)), LocalWorkload(), ReporterSide.DESTINATION)
+    stream = known_stream()
+    stream.request_headers = Headers.request(b"GET", b"/", b"a" * 40_000, [])
+    series = rules.http(stream)
+    known = stream.connection.known_series
+    assert isinstance(known, istio._LastFound)
+    assert len(known._authority) == 259
+    stream.request_headers = Headers.request(b"GET", b"/", b"a" * 50_000, [])
+    assert rules.http(stream) is series
+
+
+def test_a_series_that_made_room_is_replaced_where_it_is_still_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next eviction would not reach it, and it would hold counters that nobody sees."""
+    monkeypatch.setattr("stats.istio._MAX_REMEMBERED", 2)
+    metrics = IstioMetrics(Store().scope(NAMESPACE))
+    series = metrics.series(("v",) * len(PEER_LABELS), "unknown")
+    for number in range(2):
+        metrics.series((str(number),) * len(PEER_LABELS), "unknown")
+    assert series.current() is not series
+    assert series.current() is metrics.series(series.values, "unknown")
+
+
 def test_waypoint_tcp() -> None:
     metrics = IstioMetrics(Store().scope(NAMESPACE))
     rules = LabelRules(metrics, LocalWorkload(), ReporterSide.WAYPOINT)

@@ -14,6 +14,7 @@ from config.model.core import Node, SocketAddress
 from sidecar.stream_info import ConnectionInfo, ResponseFlag, StreamInfo
 from sidecar.telemetry.access_log.filters import FilterCompiler
 from sidecar.telemetry.access_log.format import FormatError
+from sidecar.telemetry.access_log.schedule import LogType
 from sidecar.transport.timers import Timers
 from sidecar.worker.access_logs import AccessLogs
 from stats.store import Store
@@ -35,9 +36,16 @@ class World:
             flush_at_bytes=flush_at_bytes,
         )
 
-    def log(self, path: Path, text: str = "%BYTES_SENT%\n", size: int = 5) -> None:
+    def log(
+        self,
+        path: Path,
+        text: str = "%BYTES_SENT%\n",
+        size: int = 5,
+        log_type: str = LogType.TCP_CONNECTION_END,
+    ) -> None:
         info = StreamInfo(ConnectionInfo(SocketAddress("1.1.1.1", 1), SocketAddress("2.2.2.2", 2)), 0.0, 0)
         info.bytes_sent = size
+        info.log_type = log_type
         self.logs.get(FileAccessLogSpec(str(path), TextFormat(text))).log(cast("Any", info))
 
     def settle(self) -> None:
@@ -73,6 +81,15 @@ def test_entries_wait_for_the_timer(tmp_path: Path) -> None:
     world.loop.advance(1.1)
     world.settle()
     assert path.read_text() == "5\n5\n"
+    world.logs.close()
+
+
+def test_a_look_at_the_statistics_finds_all_requests_that_have_ended(tmp_path: Path) -> None:
+    world = World()
+    world.log(tmp_path / "log", log_type=LogType.DOWNSTREAM_END)
+    assert world.value("write_buffered") == 0
+    world.logs.refresh()
+    assert (world.value("write_buffered"), world.value("write_total_buffered")) == (1, 2)
     world.logs.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from config.model.istio import (
     WorkloadDiscoveryMethod,
 )
 from protocols.peer_metadata import METADATA_HEADER, METADATA_ID_HEADER, PeerMetadata, encode_header
+from sidecar.http.filters.peer_metadata import _Propagation
 from sidecar.stream_info import TlsInfo
 from tests.support.http_floor import HttpFloor, request, response, route, route_to, status_of
 from tests.support.peer_certificates import peer_certificate
@@ -234,3 +236,17 @@ class TestOutbound:
         )
         _, answer = ask(floor, "x-envoy-peer-metadata-id: me")
         assert b"peer-metadata" not in answer
+
+
+def test_the_verdict_on_a_cluster_is_that_on_its_metadata() -> None:
+    """A cluster may be exchanged for another of the same name; the one before it is not kept."""
+    propagation = _Propagation(IstioHeadersMethod(skip_external_clusters=True))
+    told = SimpleNamespace(name="web", metadata=Metadata({}))
+    external = SimpleNamespace(name="web", metadata=Metadata({"istio": {"external": True}}))
+    disabled = SimpleNamespace(name="other", metadata=Metadata({"istio": {"disable_mx": True}}))
+    odd = SimpleNamespace(name="odd", metadata=Metadata({"istio": {"disable_mx": "yes", "external": 1}}))
+    passthrough = SimpleNamespace(name="PassthroughCluster", metadata=Metadata({}))
+    clusters: list[Any] = [told, external, told, told, disabled, disabled, odd, passthrough, None]
+    skipped = [propagation.skips(cluster) for cluster in clusters]
+    assert skipped == [False, True, False, False, True, True, False, True, False]
+    assert len(propagation._verdicts) == 4

@@ -92,20 +92,56 @@ def test_after_rotation_what_was_before_is_in_the_old_file(path: Path, file: Log
     assert rotated.read_text() == "1\n"
 
 
-def test_an_entry_that_cannot_be_made_costs_no_other(
-    path: Path, file: LogFile, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(info: StreamInfo) -> bytes:
-        raise ValueError("not this one")
+def test_an_entry_that_cannot_be_made_costs_no_other(path: Path, file: LogFile, files: Files) -> None:
+    """It is told as a failure of the log, which counts it, and logs the first one of each."""
+    told: list[tuple[str, bool]] = []
+    files.loop.set_exception_handler(
+        lambda loop, context: told.append((str(context["exception"]), context["known"]))
+    )
+
+    def failing(message: str) -> Verbatim:
+        def fail(info: StreamInfo) -> bytes:
+            raise ValueError(message)
+
+        return Verbatim(Reading(fail, settled=True))
 
     good = FileAccessLogger(file, compile_format("%RESPONSE_CODE%\n"))
-    bad = FileAccessLogger(file, Verbatim(Reading(fail, settled=True)))
+    bad = FileAccessLogger(file, failing("not this one"))
+    worse = FileAccessLogger(file, failing("nor this one"))
     good.log(ended(1))
     bad.log(ended(2))
+    worse.log(ended(3))
     good.log(ended(3))
     bad.log(ended(4))
     assert file.flush()
-    assert (file.entries, file.dropped) == (2, 2)
-    assert [record.message for record in caplog.records] == [f"access log {path}: an entry could not be made"]
-    assert "not this one" in caplog.text
+    assert (file.entries, file.dropped) == (2, 0)
+    assert told == [("not this one", False), ("nor this one", False), ("not this one", True)]
     assert read_by(file, path) == "1\n3\n"
+
+
+def test_what_is_to_be_written_at_once_is(path: Path, files: Files) -> None:
+    file = files.open(path, flush_at_bytes=1)
+    FileAccessLogger(file, compile_format("%RESPONSE_CODE%\n")).log(ended(7))
+    files.settle(file)
+    assert (file.entries, path.read_text()) == (1, "7\n")
+    file.close()
+
+
+def test_what_happens_to_the_connection_after_a_request_is_not_in_its_entry(
+    path: Path, file: LogFile
+) -> None:
+    log = FileAccessLogger(file, compile_format("%RESPONSE_CODE% %UPSTREAM_TRANSPORT_FAILURE_REASON%\n"))
+    info = ended(200)
+    assert info.upstream is not None
+    log.log(info)
+    info.upstream.transport_failure_reason = "TLS_error: of a later one"
+    log.log(info)
+    assert read_by(file, path) == "200 -\n200 TLS_error:_of_a_later_one\n"
+
+
+def test_entries_after_the_end_are_dropped(path: Path, file: LogFile) -> None:
+    log = FileAccessLogger(file, compile_format("%RESPONSE_CODE%\n"))
+    file.close()
+    for number in range(LINES_TOGETHER):
+        log.log(ended(number))
+    assert (file.entries, file.dropped, file.waiting_bytes) == (0, LINES_TOGETHER, 0)
