@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -123,6 +124,25 @@ def test_nor_do_several_workers(start: StartProxy, world: World) -> None:
     workers = children_of(proxy.pid)
     assert len(workers) >= 2
     assert [threads_of(pid) for pid in (proxy.pid, *workers)] == [1] * (1 + len(workers))
+
+
+def test_the_log_of_the_admin_port_is_flushed_with_workers_too(
+    start: StartProxy, world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "admin.log"
+
+    def config(admin_port: int) -> str:
+        found = json.loads(world.config(admin_port))
+        fields = {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(path),
+        }
+        found["admin"]["access_log"] = [{"name": "file", "typed_config": fields}]
+        return json.dumps(found)
+
+    proxy = start(config, extra=["--file-flush-interval-msec", "20"], concurrency=2)
+    assert proxy.stat("server.concurrency") == 2
+    wait_until(lambda: path.read_bytes().count(b"\n") >= 1, timeout_s=5, what="the entry in the file")
 
 
 def test_a_slow_reader_gets_all_entries_whole_and_in_order(start: StartProxy, world: World) -> None:
