@@ -66,8 +66,11 @@ class BodyReaders(ABC):
 
     __slots__ = ()
 
+    def of(self, length: int) -> BodyReader:
+        """For a body of so many bytes, or CHUNKED."""
+        return self.counted(length) if length >= 0 else self.chunked()
+
     def counted(self, length: int) -> BodyReader:
-        """For a body of so many bytes."""
         return CountedBody(length)
 
     @abstractmethod

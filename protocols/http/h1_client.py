@@ -126,7 +126,7 @@ class Http1Client(Http1):
             self._reading = TO_CLOSE
         else:
             self._reading = BODY
-            self._body = self._bodies.counted(length) if length >= 0 else self._bodies.chunked()
+            self._body = self._bodies.of(length)
         self._sink.on_headers(stream_id, headers, False)
         return surplus
 

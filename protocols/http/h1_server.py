@@ -118,7 +118,7 @@ class Http1Server(Http1):
             self._sink.on_headers(self._stream_id, headers, True)
         else:
             self._reading = BODY
-            self._body = self._bodies.counted(length) if length >= 0 else self._bodies.chunked()
+            self._body = self._bodies.of(length)
             self._sink.on_headers(self._stream_id, headers, False)
         return data[size:] if len(data) > size else b""
 

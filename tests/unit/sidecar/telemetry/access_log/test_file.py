@@ -31,30 +31,11 @@ from tests.support.process import wait_until
 from tests.unit.sidecar.telemetry.access_log.log_files import Files, Pipe, Reader
 
 
-@pytest.fixture
-def files() -> Iterator[Files]:
-    files = Files()
-    yield files
-    files.loop.close()
-
-
 @pytest.fixture(params=["loop", "thread"])
 def both(request: pytest.FixtureRequest, files: Files) -> Files:
     """Either driver."""
     files.by_threads = request.param == "thread"
     return files
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "access.log"
-
-
-@pytest.fixture
-def file(path: Path, files: Files) -> Iterator[LogFile]:
-    file = files.open(path)
-    yield file
-    file.close()
 
 
 @pytest.fixture

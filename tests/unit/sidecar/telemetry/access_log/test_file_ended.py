@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from sidecar.stream_info import StreamInfo
 from sidecar.telemetry.access_log.file import LINES_TOGETHER, FileAccessLogger, LogFile
@@ -15,25 +12,6 @@ from sidecar.telemetry.access_log.renderer import Verbatim
 from sidecar.telemetry.access_log.schedule import LogType
 from tests.unit.sidecar.telemetry.access_log.log_files import Files
 from tests.unit.sidecar.telemetry.access_log.streams import proxied as http_stream
-
-
-@pytest.fixture
-def files() -> Iterator[Files]:
-    files = Files()
-    yield files
-    files.loop.close()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "access.log"
-
-
-@pytest.fixture
-def file(path: Path, files: Files) -> Iterator[LogFile]:
-    file = files.open(path)
-    yield file
-    file.close()
 
 
 def ended(code: int) -> StreamInfo:
