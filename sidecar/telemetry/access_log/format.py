@@ -62,7 +62,7 @@ def compile_format(
     `extensions` are the formatters (by the types of their configurations) whose operators may be used. Without `node` expressions
     do not know `xds.node`.
     """
-    literals, operators = _build(text, missing, extensions, node)
+    literals, operators = build_operators(text, missing, extensions, node)
     if not operators:
         return Verbatim(printing(literals[0]))
     if len(operators) == 1 and literals == [b"", b""]:
@@ -134,10 +134,10 @@ def parse_format(text: str) -> list[bytes | Piece]:
     return pieces
 
 
-def _build(
+def build_operators(
     text: str, missing: bytes, extensions: Collection[str], node: Node | None
 ) -> tuple[list[bytes], list[Operator]]:
-    """The literal pieces and the operators between them: always one literal more than operators."""
+    """The literal pieces and the operators between them: always one literal more than operators. Raises FormatError."""
     literals: list[bytes] = [b""]
     operators: list[Operator] = []
     for piece in parse_format(text):

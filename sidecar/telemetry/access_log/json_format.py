@@ -11,10 +11,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from config.model.core import Node
 from sidecar.stream_info import StreamInfo
-from sidecar.telemetry.access_log.format import FormatError, Piece, parse_format
+from sidecar.telemetry.access_log.format import FormatError, Piece, build_operators, parse_format
 from sidecar.telemetry.access_log.json_values import NULL, UNSAFE, json_bytes, quote
 from sidecar.telemetry.access_log.operator import Argument, Operator, Reading
-from sidecar.telemetry.access_log.operators import build_operator, build_value_operator
+from sidecar.telemetry.access_log.operators import build_value_operator
 from sidecar.telemetry.access_log.renderer import Renderer, Verbatim, template_of
 
 _Render: TypeAlias = Callable[[StreamInfo], bytes]
@@ -129,7 +129,7 @@ class _Compiler:
         if len(pieces) == 1 and isinstance(pieces[0], Piece):
             column = self._typed(value, pieces[0])
         else:
-            column = self._string(value, pieces)
+            column = self._string(value)
         self._settled = self._settled and column.operator.settled
         return column
 
@@ -140,25 +140,14 @@ class _Compiler:
         except ValueError as error:
             raise FormatError(text, piece.position, str(error)) from None
 
-    def _string(self, text: str, pieces: list[bytes | Piece]) -> _Column:
-        literals = [b""]
-        operators: list[Operator] = []
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                literals[-1] = piece
-                continue
-            argument = Argument(piece.argument, piece.max_length, self.missing, self._node)
-            try:
-                operators.append(build_operator(piece.name, argument, self._extensions))
-            except ValueError as error:
-                raise FormatError(text, piece.position, str(error)) from None
-            literals.append(b"")
+    def _string(self, text: str) -> _Column:
+        literals, operators = build_operators(text, self.missing, self._extensions, self._node)
+        template = template_of(literals)
 
         def read(info: StreamInfo) -> bytes:
-            parts = literals[:1]
-            for operator, literal in zip(operators, literals[1:], strict=True):
-                parts += (operator.read(info), literal)
-            return b"".join(parts)
+            pieces = template.copy()
+            pieces[1::2] = [operator.read(info) for operator in operators]
+            return b"".join(pieces)
 
         return _Column(Reading(read, all(operator.settled for operator in operators)), True)
 
